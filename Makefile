@@ -1,0 +1,60 @@
+# `make demo` and `make test` do everything on a machine with Python 3.11 and make; the rest is for those who work on it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+OPENAI2 := .cache/openai2/.installed
+NODE := tests/clients/node/node_modules/.installed
+
+.PHONY: demo test check coverage format cassettes bench soak clean
+
+demo: $(INSTALLED) ## play a cassette as the API, record from it, play the recording, compare
+	$(BIN)/python examples/demo.py
+
+test: $(INSTALLED) $(OPENAI2) $(NODE) ## all tests, those with real clients included
+	$(BIN)/python -m pytest
+
+check: $(INSTALLED) ## format, lint, types
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(INSTALLED)
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
+	$(BIN)/python -m tests.record_cassettes
+	$(BIN)/python -m tests.record_examples
+
+PURE := errors sse jsontext multipart matching redaction pacing transcript explaining format
+
+coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
+	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)
+	$(BIN)/python -m coverage report
+
+bench: $(INSTALLED) ## what recording adds, and what the pytest plugin costs
+	$(BIN)/python benchmarks/record_latency.py
+	$(BIN)/python benchmarks/plugin_costs.py
+
+soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for
+	OPENAI_REPLAY_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/clients/node/node_modules
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,speed]'
+	touch $@
+
+# The SDK's last line on httpx, for the tests that run clients of both: the virtual environment has the newest.
+$(OPENAI2): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target .cache/openai2 'openai>=2,<3'
+	touch $@
+
+# Where there is no Node.js, the tests of its SDK are skipped, and say so.
+$(NODE): tests/clients/node/package-lock.json
+	mkdir -p $(dir $@)
+	if command -v npm >/dev/null; then npm ci --prefix tests/clients/node --no-audit --no-fund --loglevel=error; fi
+	mkdir -p $(dir $@) && touch $@

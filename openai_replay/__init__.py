@@ -1,0 +1,24 @@
+"""Record OpenAI traffic through a proxy, play it back byte for byte, on time, without a network.
+
+with openai_replay.play("cassettes/chat.yaml") as tape:
+    client = OpenAI(base_url=tape.base_url, api_key="none")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from openai_replay.tape import Tape, play, record
+
+__all__ = ["Tape", "__version__", "play", "record"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # The command line and the pytest plugin import this package, and must not pay for a server they may not need.
+    if name in ("Tape", "play", "record"):
+        from openai_replay import tape
+
+        return getattr(tape, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,280 @@
+"""The tape: cassette files read into a dictionary of keys, and the one file that recordings are added to."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from openai_replay import format, layout, schema, storage
+from openai_replay.errors import CassetteError
+from openai_replay.model import Interaction, OnExhausted, Request
+
+#: The number in the comment above an item.
+_NUMBER = re.compile(r"\A(\s*# )\d+(?=  )")
+SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(slots=True)
+class Recording:
+    """An interaction on the tape: `number` counts over all its files, from 1."""
+
+    number: int
+    path: Path
+    interaction: Interaction
+    key: bytes
+    played: int = 0
+
+
+class Cassette:
+    """What is on the tape, what of it has been played, and where more is added.
+
+    `key` turns a request into its key; recorded requests go through it as well, so both sides are treated alike.
+    """
+
+    def __init__(self, key: Callable[[Request], bytes], path: Path) -> None:
+        self.path = path
+        self.name = str(path)
+        self.recordings: list[Recording] = []
+        self.warnings: list[str] = []
+        self.was_on_disk = False
+        # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
+        self.added = 0
+        self._key = key
+        self._queues: dict[bytes, list[Recording]] = defaultdict(list)
+        self._taken: Counter[bytes] = Counter()
+        self._items = 0  # in `path`
+        self._size = 0  # of `path` in bytes, when last looked at
+        self._indent = 0
+
+    # -------------------------------------------------------------------------------------- open
+
+    @classmethod
+    def for_play(cls, paths: Sequence[Path], key: Callable[[Request], bytes]) -> Cassette:
+        """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
+        found = [file for path in paths for file in files(path)]
+        tape = cls(key, found[0])
+        if len(found) > 1:
+            tape.name = f"{len(found)} cassettes ({', '.join(str(path) for path in paths)})"
+        for file in found:
+            text, document = tape._read(file)
+            if not text.strip():
+                raise CassetteError(
+                    file, None, "is empty", f"Record it:  openai-replay record {file} -- <your command>"
+                )
+            tape._put(file, document.interactions)
+        return tape
+
+    @classmethod
+    def for_record(cls, path: Path, key: Callable[[Request], bytes]) -> Cassette:
+        """Read `path` if it is there, and make sure that it can be added to. Raises CassetteError or StartError."""
+        tape = cls(key, path)
+        storage.check_writable(path)
+        if path.exists():
+            storage.drop_torn(path)
+            text, document = tape._read(path)
+            tape.was_on_disk = bool(text.strip())
+            tape._put(path, document.interactions)
+            if document.indent is None:
+                raise CassetteError(
+                    path,
+                    None,
+                    "cannot be added to: its list is in flow style, [...]",
+                    "Record to a file of its own; play takes both.",
+                )
+            tape._indent = document.indent
+            if tape.was_on_disk and not _can_append(text, document):
+                storage.rewrite(path, tape._appendable)
+            tape._items, tape._size = len(document.interactions), path.stat().st_size
+        return tape
+
+    def _read(self, path: Path) -> tuple[str, format.Document]:
+        text, torn_at = storage.read_text(path)
+        if torn_at is not None:
+            self.warnings.append(
+                f"{path}: a recorder was killed while it added the last recording: that one is left out"
+            )
+        document = format.load(text, path) if text.strip() else format.Document([], [], 0, 0)
+        self.warnings += [
+            f"{path}:{one.line}: {frames_differ(one)}; cut anew for this run (openai-replay lint --fix mends the file)"
+            for one in document.edited
+        ]
+        return text, document
+
+    def _put(self, path: Path, interactions: list[Interaction]) -> None:
+        for interaction in interactions:
+            recording = Recording(len(self.recordings) + 1, path, interaction, self._key(interaction.request))
+            self.recordings.append(recording)
+            self._queues[recording.key].append(recording)
+
+    # -------------------------------------------------------------------------------------- play
+
+    def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
+        """The next recording of `key`, in recorded order; None if there is none, or none left."""
+        queue = self._queues.get(key)
+        if not queue:
+            return None
+        position = self._taken[key]
+        if position >= len(queue):
+            if on_exhausted is OnExhausted.ERROR:
+                return None
+            position = position % len(queue) if on_exhausted is OnExhausted.CYCLE else len(queue) - 1
+        self._taken[key] += 1
+        recording = queue[position]
+        recording.played += 1
+        return recording
+
+    def rewind(self) -> None:
+        """Everything is unplayed again, and what was recorded since the last time can be played (law 10)."""
+        if self.added:
+            known = sum(one.path == self.path for one in self.recordings)
+            self._put(self.path, self._read(self.path)[1].interactions[known:])
+            self.added = 0
+        self._taken.clear()
+        self._queues.clear()
+        for recording in self.recordings:
+            recording.played = 0
+            self._queues[recording.key].append(recording)
+
+    def unplayed(self) -> list[Recording]:
+        """What has been on the tape since the last rewind and was never played."""
+        return [one for queue in self._queues.values() for one in queue if not one.played]
+
+    # -------------------------------------------------------------------------------------- record
+
+    def append(self, interaction: Interaction) -> int:
+        """Add `interaction` to the file: when this returns, `kill -9` cannot lose it. Returns its number on the tape.
+
+        Not to be called by two threads at once. Raises CassetteError; the file is then what it was.
+        """
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with storage.locked(self.path, create=True) as fd:
+                size = self._look_at_others(fd)
+                pieces = layout.dump(interaction, self._items + 1)
+                storage.append(fd, size, "" if size else layout.HEADER, pieces, self._indent)
+                self._size = os.fstat(fd).st_size
+        except OSError as error:
+            raise CassetteError(
+                self.path, None, f"a recording could not be added: {error.strerror}", "The file is as it was before."
+            ) from error
+        self._items += 1
+        self.added += 1
+        return len(self.recordings) + self.added
+
+    def replace_recorded(self) -> None:
+        """Put what was added since the file was opened into the places of what it records anew (mode `all`).
+
+        So a re-recording is a small diff, and what it replaces is not played before it. Texts are moved, not written
+        anew. Where another process has added to the file as well, nothing is: neither loses a recording.
+        Raises CassetteError.
+        """
+        storage.rewrite(self.path, self._with_recorded_in_place)
+        self.recordings.clear()
+        self._queues.clear()
+        self._put(self.path, self._read(self.path)[1].interactions)
+        self.added = 0
+
+    def _with_recorded_in_place(self, text: str) -> str:
+        document = format.load(text, self.path)
+        keys = [self._key(interaction.request) for interaction in document.interactions]
+        starts = [*format.item_starts(text, self.path), document.tail]
+        texts = [text[start:end] for start, end in pairwise(starts)]
+        known = len(self.recordings)
+        if len(keys) != known + self.added:
+            return text
+        anew: dict[bytes, deque[str]] = defaultdict(deque)
+        for key, item in zip(keys[known:], texts[known:], strict=True):
+            anew[key].append(item)
+        items: list[str] = []
+        for key, old in zip(keys[:known], texts[:known], strict=True):
+            if key not in anew:
+                items.append(old)
+            elif anew[key]:
+                items.append(anew[key].popleft())
+        for key in keys[known:]:
+            if anew[key]:  # more than there were before
+                items.append(anew[key].popleft())
+        numbered = (_NUMBER.sub(rf"\g<1>{number}", item, count=1) for number, item in enumerate(items, 1))
+        new = text[: starts[0]] + "".join(numbered) + text[starts[-1] :]
+        format.load(new, self.path)  # before the file is touched
+        return new
+
+    def sync(self) -> None:
+        """Bring what was added through a power cut, too. Raises OSError."""
+        if self.added:
+            storage.sync(self.path)
+
+    def _look_at_others(self, fd: int) -> int:
+        """The size to append at. What another process has added since is counted, what it left torn is taken away."""
+        size = os.fstat(fd).st_size
+        if size > self._size:
+            added = os.pread(fd, size - self._size, self._size)
+            if (gap := added.find(b"\0")) >= 0:
+                size = self._size + gap
+                os.ftruncate(fd, size)
+            self._items += len(re.findall(rb"(?m)^ *- request:", added[: size - self._size]))
+        elif size < self._size:  # somebody put another file in its place
+            self._items = len(re.findall(rb"(?m)^ *- request:", os.pread(fd, size, 0)))
+        return size
+
+    def _appendable(self, text: str) -> str:
+        """`text` with what stands behind the list (vcrpy's `version: 1`) before it; the items' own text stays."""
+        document = format.load(text, self.path)
+        if _can_append(text, document):
+            return text
+        head, tail = text[: document.tail], text[document.tail :]
+        if not document.interactions:
+            head = re.sub(r"(?m)^interactions:.*$", "interactions:", head)
+        tail = re.sub(r"(?m)^\.\.\.\s*\Z", "", tail)
+        new = tail + ("\n" if tail and not tail.endswith("\n") else "") + head
+        if format.load(new, self.path).interactions != document.interactions:
+            raise CassetteError(
+                self.path, None, "cannot be added to: its layout is unusual", "Record to a file of its own."
+            )
+        return new
+
+
+def frames_differ(edited: schema.Edited) -> str:
+    """What is wrong with an edited item, for messages."""
+    return f"interaction {edited.number}: the frames sum up to {edited.recorded} bytes, the body has {edited.body}"
+
+
+def lint(path: Path, fix: bool, say: Callable[[str], object]) -> bool:
+    """`say` what is wrong with the cassette at `path`, a line a finding; with `fix`, cut edited answers anew.
+
+    True if nothing is left.
+    """
+    try:
+        text, torn_at = storage.read_text(path)
+        if torn_at is not None:
+            line = text.count("\n") + 1
+            say(f"{path}:{line}: torn: a recorder was killed while it added this; the next `record` takes it away")
+        document = format.load(text, path) if text.strip() else None
+    except CassetteError as error:
+        say(error.message)
+        return False
+    edited = document.edited if document else []
+    for one in edited:
+        say(f"{path}:{one.line}: frames: {frames_differ(one)}{'; cut anew' if fix else ''}")
+    if edited and fix:
+        storage.rewrite(path, lambda text: layout.cut_anew(text, format.load(text, path).edited))
+    return torn_at is None and (fix or not edited)
+
+
+def files(path: Path) -> list[Path]:
+    """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    if not found:
+        raise CassetteError(path, None, "there is no cassette in this folder", "Cassettes end in .yaml or .yml.")
+    return found
+
+
+def _can_append(text: str, document: format.Document) -> bool:
+    return document.tail == len(text) and (bool(document.interactions) or text.rstrip().endswith("interactions:"))

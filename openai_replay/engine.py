@@ -1,0 +1,314 @@
+"""One exchange, from top to bottom: redact, make the key, decide, then play, record, forward or refuse."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Protocol, TypeVar
+from weakref import WeakSet
+
+from openai_replay import explaining, matching, pacing, sse, transcript
+from openai_replay.cassette import Cassette, Recording
+from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
+from openai_replay.headers import kept
+from openai_replay.journal import Exchange, Journal, Outcome
+from openai_replay.model import (
+    End,
+    Head,
+    Interaction,
+    Mode,
+    Request,
+    Response,
+    header,
+    media_type,
+)
+from openai_replay.rules import DECISIONS, Do, Rules
+from openai_replay.upstream import VIA, Arriving, Upstream
+
+T = TypeVar("T")
+
+
+#: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
+#: seconds, as it does.
+_LAST_EVENT_WAITS_S = 0.2
+#: Bodies past this many bytes are redacted in a thread: a second of regular expressions would stop every other stream.
+_LARGE = 1 << 18
+
+
+class Client(Protocol):
+    """Whoever asked. `send` writes what is due at one instant; it raises ConnectionError once the client has left."""
+
+    async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
+        """Write the head, each of `frames` as a chunk of its own, and the end."""
+
+
+class Engine:
+    """Answers requests from `cassette`, or from `upstream` for the tape.
+
+    Without an upstream it can only play (law 6).
+    """
+
+    def __init__(self, rules: Rules, cassette: Cassette, upstream: Upstream | None, journal: Journal) -> None:
+        self.rules = rules
+        self.cassette = cassette
+        self.journal = journal
+        self.origin = upstream.origin if upstream else "http://tape"  # a player has none, and `//path` needs one
+        self._upstream = upstream
+        self._writing = asyncio.Lock()
+        self._unsynced = False
+        self._syncing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: WeakSet[Arriving] = WeakSet()
+
+    async def answer(self, request: Request, client: Client) -> None:
+        """Answer `request`, which has just been read whole.
+
+        Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
+        """
+        now_ms = _clock()
+        clean = await _aside(len(request.body), self.rules.redactor.request, request)
+        key = await _aside(len(clean.body), matching.key, clean, self.rules.ignore)
+        mode = self.rules.mode
+        plays = Do.PLAY in DECISIONS[mode]
+        found = self.cassette.take(key, self.rules.when_used_up(self.cassette.was_on_disk)) if plays else None
+        try:
+            match DECISIONS[mode][0 if found else 1 if self.cassette.was_on_disk else 2]:
+                case Do.PLAY:
+                    assert found is not None
+                    await self._play(clean, found, client, now_ms)
+                case Do.RECORD:
+                    await self._record(request, clean, client, now_ms)
+                case Do.FORWARD:
+                    await self._forward(request, clean, client, now_ms)
+                case Do.REFUSE:
+                    raise self._miss(clean)
+        except ReplayError as error:
+            outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
+            said = self.rules.redactor.text(error.text)
+            self.journal.add(Exchange(outcome, clean.method, clean.path, error.status, ms=int(now_ms()), error=said))
+            raise
+
+    # -------------------------------------------------------------------------------------- play
+
+    async def _play(self, clean: Request, found: Recording, client: Client, now_ms: Callable[[], float]) -> None:
+        response = found.interaction.response
+        noted, left = False, len(response.frames)
+        try:
+            for beat in pacing.schedule(response, self.rules.pace):
+                if (wait_ms := beat.at_ms - now_ms()) > 0:  # until the absolute time: errors do not add up
+                    await asyncio.sleep(wait_ms / 1000)
+                left -= len(beat.frames)
+                # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
+                if not (left or noted):
+                    noted = True
+                    self._done(Outcome.PLAYED, clean, response, int(now_ms()), found.number)
+                await client.send(
+                    head=self.rules.played(response.head) if beat.head else None,
+                    frames=beat.frames,
+                    end=response.end if beat.end else None,
+                )
+        finally:
+            if not noted:  # it counts as played for a client that left in the middle, too
+                self._done(Outcome.PLAYED, clean, response, int(now_ms()), found.number)
+
+    def _miss(self, clean: Request) -> Miss:
+        rules, tape, path = self.rules, self.cassette.name, str(self.cassette.path)
+        candidates = [one.interaction.request for one in self.cassette.recordings]
+        advice = rules.advice or explaining.at_the_command_line(path if tape == path else "<cassette>")
+        see = rules.redactor.request
+        return Miss(*explaining.explain(clean, candidates, tape, rules.mode, advice, rules.ignore, see))
+
+    # -------------------------------------------------------------------------------------- record
+
+    async def _record(self, request: Request, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+        arriving = self._send(request, now_ms)
+        try:
+            await self._pass_on(arriving, client, self._spawn(self._keep(clean, arriving)))
+        except ConnectionError:
+            self._spawn(self._drain(arriving))
+            raise
+
+    async def _forward(self, request: Request, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+        arriving = self._send(request, now_ms)
+        try:
+            await self._pass_on(arriving, client, self._spawn(self._note(clean, arriving)))
+        except ConnectionError:
+            arriving.cancel("the client left")
+            raise
+
+    async def _note(self, clean: Request, arriving: Arriving) -> None:
+        await arriving.over()
+        response = _whole(arriving)
+        if response is not None:
+            shown = await _aside(len(response.body), self.rules.redactor.response, response)
+            self._done(Outcome.FORWARDED, clean, shown, response.end_ms)
+        elif arriving.head is not None:  # the client left
+            self.journal.add(
+                Exchange(Outcome.FORWARDED, clean.method, clean.path, arriving.head.status, end=End.TRUNCATED)
+            )
+
+    def _send(self, request: Request, now_ms: Callable[[], float]) -> Arriving:
+        if any(name.lower() == "via" and VIA in value for name, value in request.headers):
+            raise LoopError(
+                "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
+                "Check --upstream. It is not read from OPENAI_BASE_URL, which is where the app finds the proxy.",
+            )
+        assert self._upstream is not None, "only a player has no upstream, and it never comes here"
+        arriving = self._upstream.send(request, lambda: int(now_ms()))
+        self._arriving.add(arriving)
+        return arriving
+
+    async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
+        """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
+        head_sent, sent = False, 0
+        begun = b""  # of an event that is not whole yet
+        while True:
+            await arriving.news()
+            if arriving.error is not None:
+                raise arriving.error
+            frames = [frame.data for frame in arriving.frames[sent:]]
+            enough = False  # for an SDK to stop reading
+            if arriving.head and media_type(arriving.head.headers) == "text/event-stream":
+                events = b"".join([begun, *frames])
+                end = sse.whole(events)
+                enough = sse.ends_stream(events[:end])
+                if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
+                    continue
+                begun = events[end:]
+            head = None if head_sent else arriving.head
+            if arriving.is_over:
+                early = 0 if enough else max(0, len(frames) - 1)
+                if frames and (head or early):  # where nothing follows the head, the head is the end
+                    await client.send(head=head, frames=frames[:early])
+                    head = None
+                await asyncio.shield(kept)
+                await client.send(
+                    head=head, frames=frames[early:], end=arriving.end or End.TRUNCATED
+                )  # no end: it was cancelled
+                return
+            await client.send(head=head, frames=frames)
+            head_sent, sent = True, sent + len(frames)
+
+    async def _keep(self, clean: Request, arriving: Arriving) -> None:
+        """Put the answer on the tape when it is whole.
+
+        Never raises: the client gets its answer whatever becomes of the file.
+        """
+        await arriving.over()
+        response = _whole(arriving)
+        if response is None:
+            if arriving.error is None:
+                self._lost(clean, arriving.head.status if arriving.head else 0, arriving.cancelled)
+            return
+        if code := header(response.head.headers, ERROR_HEADER):
+            why = f"the upstream is an openai-replay, and answered {code}"
+            self.journal.add(Exchange(Outcome.FAILED, clean.method, clean.path, response.head.status, error=why))
+            return
+        stored = Request(clean.method, clean.uri, kept(clean.headers, self.rules.all_headers), clean.body)
+        try:
+            async with self._writing:
+                clean_response, number = await asyncio.to_thread(self._append, stored, response)
+        except (ReplayError, OSError) as error:
+            self._lost(clean, response.head.status, str(error))
+            return
+        self._done(Outcome.RECORDED, clean, clean_response, response.end_ms, number)
+        self._unsynced = True
+        if self._syncing is None or self._syncing.done():
+            self._syncing = self._spawn(self._sync(clean))
+
+    def _append(self, request: Request, response: Response) -> tuple[Response, int]:
+        clean = self.rules.redactor.response(response)
+        clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, self.rules.all_headers)))
+        return clean, self.cassette.append(Interaction(request, clean))
+
+    async def _sync(self, clean: Request) -> None:
+        """Bring what was appended through a power cut, beside the exchanges and as rarely as the disk is slow."""
+        while self._unsynced:
+            self._unsynced = False
+            try:
+                await asyncio.to_thread(self.cassette.sync)
+            except OSError as error:
+                self._lost(clean, 0, f"the disk refused to keep it: {error}")
+
+    async def _drain(self, arriving: Arriving) -> None:
+        """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
+        limit_s = self.rules.drain_limit_s
+        if not await _within(limit_s, arriving.over()):
+            arriving.cancel(f"the client left, and the answer went on for more than --drain-limit {limit_s:g}s")
+
+    async def finish(self, limit_s: float) -> bool:
+        """Wait until everything that is under way is on the tape.
+
+        What takes longer than `limit_s` is lost, and said to be: then the answer is False.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        while self._tasks and (left := until - loop.time()) > 0:  # one that ends may leave another behind
+            await asyncio.wait(self._tasks, timeout=left)
+        late = bool(self._tasks)
+        for arriving in list(self._arriving):
+            arriving.cancel(f"openai-replay was stopped, and the answer went on for more than {limit_s:g}s")
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self.rules.mode is Mode.ALL and self.cassette.added:
+            await asyncio.to_thread(self.cassette.replace_recorded)
+        return not late
+
+    # -------------------------------------------------------------------------------------- both
+
+    def _lost(self, clean: Request, status: int, why: str) -> None:
+        self.journal.add(Exchange(Outcome.LOST, clean.method, clean.path, status, error=f"NOT RECORDED: {why}"))
+
+    def _done(
+        self, outcome: Outcome, clean: Request, response: Response, ms: int, recording: int | None = None
+    ) -> None:
+        self.journal.add(
+            Exchange(
+                outcome,
+                clean.method,
+                clean.path,
+                response.head.status,
+                len(response.frames),
+                ms,
+                response.end,
+                transcript.said(response),
+                recording,
+            )
+        )
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+def _clock() -> Callable[[], float]:
+    """Milliseconds since now, on the loop's monotonic clock."""
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    return lambda: (loop.time() - start) * 1000
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> bool:
+    """Whether `work` was over within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _aside(size: int, function: Callable[..., T], *args: object) -> T:
+    """Call `function` here, or in a thread where the `size` of what it works on would stop the others."""
+    if size <= _LARGE:
+        return function(*args)
+    return await asyncio.to_thread(function, *args)
+
+
+def _whole(arriving: Arriving) -> Response | None:
+    if arriving.head is None or arriving.end is None:
+        return None
+    return Response(arriving.head, arriving.head_ms, tuple(arriving.frames), arriving.end_ms, arriving.end)

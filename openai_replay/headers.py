@@ -1,0 +1,67 @@
+"""Which headers are stored and passed on, and whether one tells the truth."""
+
+from __future__ import annotations
+
+import re
+
+from openai_replay.model import Headers, header
+
+#: Hop-by-hop headers (RFC 9110 7.6.1), and framing that is made anew on every connection. Never stored, never passed
+#: on.
+HOP_BY_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "host",
+        "expect",
+        "via",
+    }
+)
+#: What only says how the request came about or which edge of the CDN answered. Stored with `--headers all` only.
+NOISE = re.compile(
+    r"accept-encoding|user-agent|x-stainless-.*|cf-.*|alt-svc|nel|report-to|strict-transport-security", re.IGNORECASE
+)
+
+_MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
+
+
+def kept(headers: Headers, everything: bool = False) -> Headers:
+    """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too) and, unless
+    `everything`, noise.
+    """
+    named = {
+        token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
+    }
+    return tuple(
+        (name, value)
+        for name, value in headers
+        if name.lower() not in HOP_BY_HOP | named and (everything or not NOISE.fullmatch(name))
+    )
+
+
+def true_encoding(headers: Headers, body: bytes) -> Headers:
+    """Drop a `content-encoding` that the body does not have: many recorders store it decoded under the header it came
+    with.
+
+    gzip and zstd show by their magic bytes; brotli and deflate have none, but compressed bytes are no UTF-8.
+    """
+    encoding = header(headers, "content-encoding").strip().lower()
+    if not encoding or not body:
+        return headers
+    if encoding in _MAGIC:
+        true = body.startswith(_MAGIC[encoding])
+    else:
+        try:
+            body.decode()
+            true = False
+        except UnicodeDecodeError:
+            true = True
+    return headers if true else tuple(one for one in headers if one[0].lower() != "content-encoding")

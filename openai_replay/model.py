@@ -1,0 +1,125 @@
+"""The values everything else speaks in.
+
+In memory they are valid already; text is checked where it enters (`schema`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+#: What this machine is called.
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+#: Headers in the order they came, repeats included. Text is latin-1, so that every byte survives the way to disk and
+#: back (RFC 9110 5.5 knows no other encoding, and `http.client`, and with it vcrpy, reads them so).
+Headers = tuple[tuple[str, str], ...]
+
+
+class Frame(NamedTuple):
+    """What one read from the upstream yielded, and when: ms since the request had been read."""
+
+    at_ms: int
+    data: bytes
+
+
+class End(StrEnum):
+    """How an answer ended."""
+
+    COMPLETE = "complete"
+    TRUNCATED = "truncated"  # closed in good order before the body was complete
+    RESET = "reset"  # the connection broke
+
+
+class Mode(StrEnum):
+    """Record modes, in vcrpy's words and meanings. OFF only forwards."""
+
+    NONE = "none"
+    ONCE = "once"
+    NEW_EPISODES = "new_episodes"
+    ALL = "all"
+    OFF = "off"
+
+
+class OnExhausted(StrEnum):
+    """What an identical request gets when all its recordings have been played."""
+
+    ERROR = "error"
+    REPEAT = "repeat"  # the last one again
+    CYCLE = "cycle"  # from the first one again
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request as the upstream gets it: `uri` is absolute, upstream's origin and the client's own path and query."""
+
+    method: str
+    uri: str
+    headers: Headers = ()
+    body: bytes = b""
+
+    @property
+    def path(self) -> str:
+        """The path as sent, percent-encoding and double slashes untouched.
+
+        Without a fragment, which is never sent (RFC 9112 3.2), but is shown to recorders that sit inside a client.
+        """
+        return urlsplit(self.uri).path
+
+    @property
+    def query(self) -> str:
+        """The query as sent, without the question mark."""
+        return urlsplit(self.uri).query
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status line and headers of an answer, hop-by-hop ones and content-length left out.
+
+    `length` is the Content-Length the upstream declared, in bytes; None where it framed the body another way
+    (chunked, until close).
+    """
+
+    status: int
+    reason: str
+    headers: Headers = ()
+    length: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A whole answer: its head at `head_ms`, its frames, its `end` at `end_ms`; all ms since the request had been
+    read.
+    """
+
+    head: Head
+    head_ms: int
+    frames: tuple[Frame, ...]
+    end_ms: int
+    end: End = End.COMPLETE
+
+    @property
+    def body(self) -> bytes:
+        """The bytes of all frames."""
+        return self.frames[0].data if len(self.frames) == 1 else b"".join(frame.data for frame in self.frames)
+
+
+@dataclass(frozen=True, slots=True)
+class Interaction:
+    """One item of a cassette."""
+
+    request: Request
+    response: Response
+
+
+def header(headers: Headers, name: str, default: str = "") -> str:
+    """The first value of the header `name` (any case), or `default`."""
+    wanted = name.lower()
+    return next((value for key, value in headers if key.lower() == wanted), default)
+
+
+def media_type(headers: Headers) -> str:
+    """The lower-case media type of `content-type` without parameters; empty if there is none."""
+    return header(headers, "content-type").partition(";")[0].strip().lower()

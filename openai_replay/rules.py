@@ -1,0 +1,70 @@
+"""How requests are treated: what is decided about them, and the settings of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum, auto
+
+from openai_replay import explaining, matching, pacing
+from openai_replay.jsontext import Pointer
+from openai_replay.model import Head, Headers, Mode, OnExhausted, Request
+from openai_replay.redaction import Redactor
+
+
+class Do(Enum):
+    """What happens to a request."""
+
+    PLAY = auto()
+    RECORD = auto()
+    FORWARD = auto()
+    REFUSE = auto()
+
+
+#                     match found   no match, cassette   no match, new
+#                                   was on disk          cassette
+DECISIONS = {
+    Mode.NONE: (Do.PLAY, Do.REFUSE, Do.REFUSE),
+    Mode.ONCE: (Do.PLAY, Do.REFUSE, Do.RECORD),
+    Mode.NEW_EPISODES: (Do.PLAY, Do.RECORD, Do.RECORD),
+    Mode.ALL: (Do.RECORD, Do.RECORD, Do.RECORD),
+    Mode.OFF: (Do.FORWARD, Do.FORWARD, Do.FORWARD),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The settings of a tape: how it is recorded, matched and played."""
+
+    mode: Mode = Mode.NONE
+    redactor: Redactor = field(default_factory=Redactor)
+    ignore: tuple[Pointer, ...] = ()
+    pace: pacing.Pace = pacing.INSTANT
+    on_exhausted: OnExhausted = OnExhausted.REPEAT
+    all_headers: bool = False
+    retry_after_s: float | None = None  # what a played `retry-after` says instead; None keeps it
+    advice: explaining.Advice | None = None  # what the explanation of a miss says to do; None: at the command line
+    drain_limit_s: float = 300.0  # how long an answer is read on for the tape when its client has left
+
+    def key(self, request: Request) -> bytes:
+        """The key of `request`, secrets and ignored parts left out."""
+        return matching.key(self.redactor.request(request), self.ignore)
+
+    def when_used_up(self, was_on_disk: bool) -> OnExhausted:
+        """What an identical request gets when its recordings are used up.
+
+        Where it can be recorded it is a new episode: only what only plays may repeat itself.
+        """
+        plays_only = DECISIONS[self.mode][1 if was_on_disk else 2] is Do.REFUSE
+        return self.on_exhausted if plays_only else OnExhausted.ERROR
+
+    def played(self, head: Head) -> Head:
+        """`head` as it is played: SDKs sleep for real on a `retry-after`, up to two minutes.
+
+        (openai/_base_client.py, `_calculate_retry_timeout`)
+        """
+        seconds = self.retry_after_s
+        if seconds is None:
+            return head
+        new = {"retry-after": f"{seconds:g}", "retry-after-ms": f"{seconds * 1000:g}"}
+        headers: Headers = tuple((name, new.get(name.lower(), value)) for name, value in head.headers)
+        return replace(head, headers=headers)

@@ -1,0 +1,197 @@
+"""The process: an event loop, a listening socket, signals, and the command that runs inside."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from aiohttp import web
+
+from openai_replay import report
+from openai_replay.app import App
+from openai_replay.errors import StartError
+from openai_replay.journal import Exchange, Outcome
+from openai_replay.model import LOOPBACK, Mode
+from openai_replay.rules import Rules
+from openai_replay.sessions import Sessions
+from openai_replay.upstream import Upstream
+
+#: Seconds an open connection may take to finish after the listening socket is closed.
+_SHUTDOWN_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """What to serve, and where: the server's own session plays or records `cassettes`; `folder` is where those of
+    others lie.
+
+    `upstream` is None for a player.
+    """
+
+    rules: Rules
+    cassettes: tuple[Path, ...] = ()
+    upstream: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 8765
+    ready_file: Path | None = None
+    strict: bool = False
+    quiet: bool = False
+    idle_limit_s: float = 600.0
+    folder: Path | None = None
+    origins: tuple[str, ...] | None = None  # whose pages may ask, beside those of this machine; None: no page may
+    tell: Callable[[Exchange], None] | None = None  # what to call with every exchange; None: the terminal
+    shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
+
+
+class Served(NamedTuple):
+    """A server that listens: the base URL of its own session, and its sessions."""
+
+    base_url: str
+    sessions: Sessions
+
+
+@asynccontextmanager
+async def serving(what: Serving) -> AsyncIterator[Served]:
+    """Serve until the block is left. Raises StartError, CassetteError or UsageError."""
+    sessions = Sessions(what.rules, what.folder, what.tell or report.teller(what.quiet), report.warn)
+    async with AsyncExitStack() as stack:
+        if what.upstream is not None:
+            sessions.upstream = await stack.enter_async_context(Upstream(what.upstream, what.idle_limit_s))
+        base_path = ""
+        if what.cassettes:
+            own = sessions.open(what.cassettes, what.rules, name="")
+            base_path = own.path
+        app = App(sessions, what.origins)
+        runner = web.ServerRunner(app, shutdown_timeout=what.shutdown_s)
+        await runner.setup()
+        stack.push_async_callback(_stop, runner, app, sessions)
+        try:
+            await web.TCPSite(runner, what.host, what.port).start()
+        except OSError as error:
+            # Event loops have words of their own for these; a name that is not known has a negative number.
+            number = error.errno or 0
+            why = os.strerror(number) if number > 0 else error.strerror or error
+            raise StartError(
+                f"cannot listen on {what.host}:{what.port}: {why}",
+                "Take another port with --port, or any free one with --port 0.",
+            ) from None
+        host, port = runner.addresses[0][:2]
+        sessions.origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        yield Served(sessions.origin + base_path, sessions)
+
+
+async def _stop(runner: web.ServerRunner, app: App, sessions: Sessions) -> None:
+    """Take no more, finish what is under way, and have it all on the tape."""
+    app.stop_reading()
+    await runner.cleanup()
+    await sessions.finish()
+
+
+def run(what: Serving, command: Sequence[str] = ()) -> int:
+    """Serve until a signal, or while `command` runs. Returns the exit code; raises what `serving` raises."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):  # the extra `speed`
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(_run(what, command))
+
+
+async def _run(what: Serving, command: Sequence[str]) -> int:
+    stop = _stopping()
+    async with serving(what) as (base_url, sessions):
+        if what.ready_file is not None:
+            _write_ready_file(what.ready_file, base_url)
+        try:
+            if command:
+                code = await _run_command(command, base_url, what.rules.mode, stop)
+            else:
+                print(base_url, flush=True)
+                await stop.get()
+                code = 0
+        finally:
+            if what.ready_file is not None:
+                what.ready_file.unlink(missing_ok=True)
+    verdict = _verdict(what, sessions)
+    return code or verdict
+
+
+def _verdict(what: Serving, sessions: Sessions) -> int:
+    """Say what happened; 1 if something was missed, lost, or (strict) left unplayed."""
+    counts = sessions.counts()
+    left = sessions.unplayed() if what.strict else []
+    if left:
+        report.say(report.unplayed(left))
+    if not what.quiet or counts[Outcome.LOST]:
+        report.say(report.closing(sessions))
+    return 1 if counts[Outcome.MISSED] or counts[Outcome.LOST] or left else 0
+
+
+def _stopping() -> asyncio.Queue[signal.Signals]:
+    """The signals that ask us to stop, as they come. A second one ends us at once, as it would without us."""
+    received: asyncio.Queue[signal.Signals] = asyncio.Queue()
+    loop = asyncio.get_running_loop()
+
+    def note(number: signal.Signals) -> None:
+        received.put_nowait(number)
+        loop.remove_signal_handler(number)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, note, number)
+    return received
+
+
+def _write_ready_file(path: Path, base_url: str) -> None:
+    try:
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(base_url + "\n", "utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise StartError(f"{path}: cannot be written: {error.strerror}", "Give --ready-file another place.") from None
+
+
+async def _run_command(command: Sequence[str], base_url: str, mode: Mode, stop: asyncio.Queue[signal.Signals]) -> int:
+    """Run `command` with the proxy in its environment; its exit code is ours (128 + N after signal N, as shells have
+    it).
+    """
+    try:
+        own = environment(os.environ, base_url, records=mode is not Mode.NONE)
+        child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **own})
+    except OSError as error:
+        raise StartError(
+            f"cannot run {command[0]!r}: {error.strerror}", "Write the command after -- as in a shell."
+        ) from None
+    ended = asyncio.create_task(child.wait())
+    while not ended.done():
+        signalled = asyncio.create_task(stop.get())
+        await asyncio.wait((ended, signalled), return_when=asyncio.FIRST_COMPLETED)
+        # At a terminal Ctrl-C has reached the child already.
+        if signalled.done() and not ended.done() and not (signalled.result() is signal.SIGINT and sys.stdin.isatty()):
+            child.send_signal(signalled.result())
+        signalled.cancel()
+    code = ended.result()
+    return 128 - code if code < 0 else code
+
+
+def environment(present: Mapping[str, str], base_url: str, records: bool) -> dict[str, str]:
+    """What a client needs: the base URL, no proxy for loopback, and, unless it `records`, a key for SDKs that insist.
+
+    `present` is the environment so far.
+    """
+    own = {"OPENAI_BASE_URL": base_url}
+    for name in ("NO_PROXY", "no_proxy"):
+        # A tool that looks at one spelling first must not lose what the other says.
+        others = present.get(name) or present.get(name.swapcase()) or ""
+        hosts = [host.strip() for host in others.split(",") if host.strip()]
+        own[name] = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+    if not records:
+        own["OPENAI_API_KEY"] = present.get("OPENAI_API_KEY") or "sk-openai-replay"
+    return own

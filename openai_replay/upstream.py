@@ -1,0 +1,250 @@
+"""The way to the real API.
+
+The only module that opens a connection. A player makes no `Upstream`, so no way leads from it to a socket going out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+from collections.abc import Callable
+from types import TracebackType
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from multidict import CIMultiDict
+from yarl import URL
+
+from openai_replay.errors import UpstreamError, UsageError
+from openai_replay.headers import kept
+from openai_replay.model import LOOPBACK, End, Frame, Head, Request, header
+
+#: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
+VIA = "openai-replay"
+#: Seconds for a connection to be made, TLS and all.
+_CONNECT_S = 30.0
+# A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
+_LARGE = 1 << 20
+_HEAD_BYTES = 1 << 16
+
+
+class Arriving:
+    """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
+    news.
+
+    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same.
+    """
+
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        self.head: Head | None = None
+        self.head_ms = 0
+        self.frames: list[Frame] = []
+        self.end: End | None = None
+        self.end_ms = 0
+        self.error: UpstreamError | None = None
+        self.cancelled = ""
+        self._now_ms = now_ms
+        self._news = asyncio.Event()
+        self._over = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+
+    async def news(self) -> None:
+        """Wait until something has been added since the last call."""
+        await self._news.wait()
+        if not self._over.is_set():
+            self._news.clear()
+
+    async def over(self) -> None:
+        """Wait until nothing more can come: `end` is set, or `error`, or neither if it was cancelled."""
+        await self._over.wait()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come."""
+        return self._over.is_set()
+
+    def cancel(self, why: str) -> None:
+        """Stop reading; the answer stays without an end, and `cancelled` says why."""
+        self.cancelled = why
+        if self._pump is not None:
+            self._pump.cancel()
+
+    def _starts(self, head: Head) -> None:
+        self.head, self.head_ms = head, self._now_ms()
+        self._news.set()
+
+    def _adds(self, data: bytes) -> None:
+        self.frames.append(Frame(self._now_ms(), data))
+        self._news.set()
+
+    def _ends(self, end: End) -> None:
+        if not self._over.is_set():
+            self.end, self.end_ms = end, self._now_ms()
+            self._is_over()
+
+    def _is_over(self) -> None:
+        self._over.set()
+        self._news.set()
+
+
+class Upstream:
+    """One origin that requests are forwarded to, with a pool of connections. Use it as an async context manager.
+
+    `url` such as `https://api.openai.com/v1`: its origin is where requests go, its path is what clients are told
+    (`base_path`). `idle_limit_s`: seconds without a byte after which an answer counts as cut.
+    """
+
+    def __init__(self, url: str, idle_limit_s: float = 600.0) -> None:
+        self.origin, self.base_path = _split(url)
+        self._proxy = _proxy(self.origin)
+        self._idle_limit_s = idle_limit_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Upstream:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
+            # No limit on the whole: reasoning models think for minutes.
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._idle_limit_s),
+            max_line_size=_HEAD_BYTES,
+            max_field_size=_HEAD_BYTES,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    def send(self, request: Request, now_ms: Callable[[], int]) -> Arriving:
+        """Send `request` and return at once. `now_ms`: milliseconds since it had been read."""
+        arriving = Arriving(now_ms)
+        arriving._pump = asyncio.create_task(self._read(request, arriving))
+        return arriving
+
+    async def _read(self, request: Request, arriving: Arriving) -> None:
+        # One task from the request to the last byte: what lies in the buffer when the connection breaks is lost to
+        # latecomers.
+        assert self._session is not None, "an Upstream is used inside `async with`"
+        try:
+            async with self._session.request(
+                request.method,
+                URL(request.uri, encoded=True),
+                headers=_forwarded(request),
+                data=io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None,
+                allow_redirects=False,
+                proxy=self._proxy,
+            ) as response:
+                arriving._starts(_head(response))
+                await _read_body(response, arriving)
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            if arriving.head is None:
+                arriving.error = UpstreamError(
+                    f"{request.method} {self.origin} failed: {_cause(error)}", _advice(error)
+                )
+        finally:
+            arriving._is_over()
+
+
+async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> None:
+    # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
+    # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
+    connection = response.connection.protocol if response.connection is not None else None
+    end = End.COMPLETE
+    try:
+        # readchunk keeps HTTP chunks apart that came in one segment; an empty one is only the end of a chunk.
+        # (Where there is no body, its end is told only once in the life of the process: aiohttp shares one empty
+        # stream.)
+        while not response.content.at_eof():
+            data, _ = await response.content.readchunk()
+            if data:
+                arriving._adds(data)
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        end = End.TRUNCATED
+    broken = connection.exception() if connection is not None else None
+    if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
+        end = End.RESET
+    arriving._ends(end)
+
+
+def _split(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    try:
+        usable = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
+    except ValueError:
+        usable = False
+    if not usable or parts.query or parts.fragment or parts.username:
+        raise UsageError(f"--upstream {url!r} is not the URL of an API", "Write for example https://api.openai.com/v1")
+    return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+
+
+def _proxy(origin: str) -> str | None:
+    """The proxy that the environment names for `origin`; none leads to this machine.
+
+    Not by aiohttp's `trust_env`, which reads passwords from ~/.netrc as well.
+    """
+    parts = urlsplit(origin)
+    if parts.hostname in LOOPBACK or proxy_bypass(parts.netloc):
+        return None
+    return getproxies().get(parts.scheme)
+
+
+def _forwarded(request: Request) -> CIMultiDict[str]:
+    # aiohttp encodes values as UTF-8, and takes a name that comes back in other letters for its replacement.
+    spelled: dict[str, str] = {}
+    headers: CIMultiDict[str] = CIMultiDict()
+    for name, value in kept(request.headers, everything=True):
+        headers.add(spelled.setdefault(name.lower(), name), _utf8(value))
+    headers["Accept-Encoding"] = "identity"  # so that text stays text on the tape
+    headers.add("Via", f"1.1 {VIA}")
+    return headers
+
+
+def _utf8(value: str) -> str:
+    try:
+        return value.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _head(response: aiohttp.ClientResponse) -> Head:
+    headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers)
+    length = header(headers, "content-length")
+    chunked = header(headers, "transfer-encoding")
+    return Head(
+        response.status,
+        (response.reason or "").encode("utf-8", "surrogateescape").decode("latin-1"),  # as `model.Headers` has it
+        kept(headers, everything=True),
+        int(length) if length.isdecimal() and not chunked else None,
+    )
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"the name {error.host!r} is not known (DNS)"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return f"TLS failed: {error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection without an answer"
+    if isinstance(error, aiohttp.SocketTimeoutError):
+        return "it sent nothing for longer than the idle limit"
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return f"no connection within {_CONNECT_S:.0f} s"
+    if isinstance(error, aiohttp.ClientResponseError):
+        return f"what it sent is not HTTP: {error.message}"
+    return str(error) or type(error).__name__
+
+
+def _advice(error: BaseException) -> str:
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return "Nothing was recorded. Check --upstream, and HTTPS_PROXY if there is a proxy in between."
+    return "Nothing was recorded."

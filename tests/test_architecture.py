@@ -1,0 +1,76 @@
+"""The house: every module on a floor, imports strictly downward, each library behind its own door."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import openai_replay
+
+#: From the ground up. Files on one floor do not import each other.
+FLOORS = [
+    ("errors", "model"),  # values
+    ("sse", "jsontext", "multipart", "headers"),  # pure functions on texts
+    ("matching", "masking", "pacing", "transcript", "schema"),
+    ("explaining", "redaction", "format", "layout", "storage", "journal"),
+    ("cassette", "upstream", "rules"),  # two sources, and how they are used
+    ("engine",),  # one exchange
+    ("sessions", "settings"),
+    ("control", "cors", "report", "turns"),  # surfaces
+    ("app",),
+    ("server",),  # the process
+    ("tape", "pytest_settings"),
+    ("cli", "pytest_plugin"),  # doors
+    ("__init__", "__main__"),
+]
+#: Who may import what is not ours.
+DOORS = {
+    "yaml": {"format"},
+    "vcr": {"format"},
+    "orjson": {"jsontext"},
+    "pydantic": {"schema", "format", "settings", "control"},  # where text enters
+    "aiohttp": {"upstream"},  # its client
+    "aiohttp.web": {"app", "server"},
+    "click": {"cli"},
+    "pytest": {"pytest_plugin", "pytest_settings"},
+}
+#: Modules over 300 lines, and why.
+LONG = {"engine": "one request can be read from top to bottom"}
+
+FILES = {path.stem: path for path in Path(openai_replay.__file__).parent.rglob("*.py")}
+FLOOR = {module: number for number, floor in enumerate(FLOORS) for module in floor}
+
+
+def imports(module: str) -> set[str]:
+    """All that `module` imports anywhere in it, `from a import b` as `a.b`."""
+    found = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def test_every_module_is_on_a_floor() -> None:
+    assert set(FLOOR) == set(FILES)
+
+
+@pytest.mark.parametrize("module", FLOOR)
+def test_imports_go_strictly_downward(module: str) -> None:
+    ours = {name.split(".")[1] for name in imports(module) if name.startswith("openai_replay.")} & set(FLOOR)
+    assert [name for name in ours if FLOOR[name] >= FLOOR[module]] == []
+
+
+@pytest.mark.parametrize("module", FLOOR)
+def test_each_library_has_its_door(module: str) -> None:
+    for name in imports(module):
+        library = "aiohttp.web" if name in ("aiohttp.web", "aiohttp.HttpVersion11") else name.partition(".")[0]
+        assert module in DOORS.get(library, {module}), name
+
+
+def test_a_long_module_has_a_reason() -> None:
+    lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in FILES.items()}
+    assert {module for module, count in lines.items() if count > 300} == set(LONG)

@@ -1,0 +1,106 @@
+"""The documentation is true: its commands run, its cassettes load, and docs/cli.md is what `--help` says.
+
+`python -m tests.test_docs` writes docs/cli.md anew.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from openai_replay import format, layout
+from openai_replay.cli import main
+from tests.upstream import running_upstream
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+CLI = ROOT / "docs" / "cli.md"
+NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
+FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[tuple[str, str]]:
+    """(file name or nothing, text) of every fenced block of `language` on a page."""
+    return [(name, text) for kind, name, text in FENCE.findall(page.read_text("utf-8")) if kind == language]
+
+
+def cli_page() -> str:
+    """docs/cli.md: the help of every command, as the terminal shows it at 110 columns."""
+    out = [
+        "# Command line",
+        "",
+        "What `--help` says. The options of record and play can also be environment variables (`--on-exhausted` is",
+        "`OPENAI_REPLAY_ON_EXHAUSTED`) and, but for `--ready-file`, keys of `[tool.openai-replay]` in pyproject.toml",
+        "(`on-exhausted`); flag > environment > pyproject.toml > default.",
+        "",
+        "Exit codes: 0 fine; 1 misses, lost recordings, findings, or unplayed under `--strict`; 2 usage; 3 could not",
+        "start; else that of COMMAND.",
+    ]
+    for name, command in {"": main, **main.commands}.items():
+        title = f"openai-replay {name}".strip()
+        with click.Context(
+            command, info_name=title, terminal_width=110, max_content_width=110, help_option_names=["-h", "--help"]
+        ) as context:
+            out += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
+    return "\n".join(out) + "\n"
+
+
+def test_cli_page_is_what_help_says() -> None:
+    assert CLI.read_text("utf-8") == cli_page(), "run: python -m tests.test_docs"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_cassette_shown_loads_and_sums_up(page: Path) -> None:
+    for _, text in blocks(page, "yaml"):
+        text = text if text.startswith("version:") else layout.HEADER + text
+        document = format.load(text, page)
+        assert document.interactions
+        assert document.edited == []
+
+
+def test_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 200
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_command_runs(page: Path, tmp_path: Path) -> None:
+    """In one folder and in order, the simulated API in the place of the live one."""
+    for language in ("python", "js", "sh"):
+        for name, text in blocks(page, language):
+            if name:
+                (tmp_path / name).write_text(text, "utf-8")
+    if NODE_MODULES.is_dir():
+        (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    with running_upstream() as upstream:
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "OPENAI_REPLAY_UPSTREAM": upstream.url,
+            "OPENAI_API_KEY": "sk-test",
+        }
+        for name, text in blocks(page, "sh"):
+            if name or "make " in text:  # a file of its own; what .ci/run runs
+                continue
+            if "node " in text and not (shutil.which("node") and (NODE_MODULES / "openai").is_dir()):
+                continue
+            ran = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", text], cwd=tmp_path, env=environment, capture_output=True, timeout=60
+            )
+            assert ran.returncode == 0, f"{text}\n{ran.stdout.decode()}\n{ran.stderr.decode()}"
+
+
+if __name__ == "__main__":
+    CLI.write_text(cli_page(), "utf-8")

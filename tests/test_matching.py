@@ -1,0 +1,195 @@
+"""Which requests are the same."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_replay import matching
+from openai_replay.jsontext import parse_pointer
+from openai_replay.model import Headers, Request
+from openai_replay.redaction import Redactor
+
+from .test_jsontext import DUMPS, VALUES
+
+JSON: Headers = (("Content-Type", "application/json; charset=utf-8"),)
+FORM: Headers = (("content-type", "application/x-www-form-urlencoded"),)
+CHAT = "https://api.openai.com/v1/chat/completions"
+
+
+def post(body: bytes = b"", headers: Headers = JSON, uri: str = CHAT, method: str = "POST") -> Request:
+    return Request(method, uri, headers, body)
+
+
+def upload(*parts: tuple[str, str, bytes], boundary: str = "b") -> Request:
+    """A multipart request: name, rest of the header lines, content of each part."""
+    body = b"".join(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{rest}\r\n\r\n'.encode() + content + b"\r\n"
+        for name, rest, content in parts
+    )
+    headers = (("content-type", f"multipart/form-data; boundary={boundary}"),)
+    return post(body + f"--{boundary}--\r\n".encode(), headers)
+
+
+FILE = ("file", '; filename="a.txt"\r\nContent-Type: text/plain', b"text")
+LARGE = ("file", '; filename="a.bin"', b"\xff" * 5000)
+
+SAME = [
+    pytest.param(post(b'{"a":1,"b":[true,null]}'), post(b' { "b" : [true,\n null], "a":1}'), id="white space, order"),
+    pytest.param(post(rb'{"a":"\u00e9\/"}'), post('{"a":"é/"}'.encode()), id="escapes"),
+    pytest.param(post(b'{"a":1e2}'), post(b'{"a":100.0}'), id="one float in two ways"),
+    pytest.param(post(b"{}"), post(b"{ }", headers=()), id="no content type"),
+    pytest.param(post(b"{}"), post(b"{}", (*JSON, ("User-Agent", "x"), ("Authorization", "y"))), id="headers"),
+    pytest.param(post(uri=CHAT), post(uri="http://127.0.0.1:8080/v1/chat/completions"), id="host"),
+    pytest.param(post(method="post"), post(method="POST"), id="case of the method"),
+    pytest.param(post(uri=f"{CHAT}?a=1&b=%20x&c"), post(uri=f"{CHAT}?c=&b=+x&a=1"), id="query"),
+    pytest.param(post(b"a=1&b=%C3%A9", FORM), post("b=é&a=1".encode(), FORM), id="form"),
+    pytest.param(upload(FILE, LARGE), upload(FILE, LARGE, boundary="----other"), id="boundary"),
+    pytest.param(post(b"\xff", ()), post(b"\xff", JSON), id="bytes"),
+    pytest.param(post(b"[" * 900 + b"]" * 900), post(b"[" * 900 + b"]" * 900), id="nested too deeply for JSON"),
+    pytest.param(post(rb'{"a":"\ud83d","b":1}'), post(rb'{"b":1, "a":"\ud83d"}'), id="half a character"),
+]
+
+DIFFERENT = [
+    pytest.param(post(b'{"a":1}'), post(b'{"a":2}'), id="value"),
+    pytest.param(post(b'{"a":1}'), post(b'{"a":1.0}'), id="1 and 1.0"),
+    pytest.param(post(b'{"a":1}'), post(b'{"a":true}'), id="1 and true"),
+    pytest.param(post(b'{"a":1}'), post(b'{"a":"1"}'), id="1 and '1'"),
+    pytest.param(post(b'{"a":null}'), post(b"{}"), id="null and absent"),
+    pytest.param(post(b'{"a":[1,2]}'), post(b'{"a":[2,1]}'), id="order of messages"),
+    pytest.param(post(b'{"a":9007199254740993.0}'), post(b'{"a":9007199254740993}'), id="2^53 + 1"),
+    pytest.param(post(b'{"a":18446744073709551616}'), post(b'{"a":18446744073709551617}'), id="65 bits"),
+    pytest.param(post(b'{"a":-9223372036854775809}'), post(b'{"a":-9223372036854775810}'), id="-64 bits"),
+    pytest.param(post(rb'{"a":"\ud83d"}'), post(rb'{"a":"\ud83e"}'), id="half a character"),
+    pytest.param(post(b"[1e999]"), post(b"[1e998]"), id="numbers past all floats"),
+    pytest.param(post(b"[NaN, 1234567890123456789]"), post(b"[null, 1234567890123456789]"), id="NaN and null"),
+    pytest.param(post(method="POST"), post(method="PUT"), id="method"),
+    pytest.param(post(uri=CHAT), post(uri=CHAT + "/"), id="path"),
+    pytest.param(post(uri="https://h//openai/v1"), post(uri="https://h/openai/v1"), id="double slash"),
+    pytest.param(post(uri=f"{CHAT}%2F"), post(uri=f"{CHAT}/"), id="escaped slash"),
+    pytest.param(post(uri=f"{CHAT}?a=1"), post(uri=f"{CHAT}?a=2"), id="query"),
+    pytest.param(post(uri=f"{CHAT}?a=1"), post(uri=CHAT), id="no query"),
+    pytest.param(post(uri=f"{CHAT}?a=bc"), post(uri=f"{CHAT}?ab=c"), id="names and values that run together"),
+    pytest.param(post(uri=f"{CHAT}?a=%FE"), post(uri=f"{CHAT}?a=%FF"), id="query that is no UTF-8"),
+    pytest.param(post(uri=f"{CHAT}?a=b&c=d"), post(uri=f"{CHAT}?a=b%26c%3Dd"), id="escaped query"),
+    pytest.param(post(uri=f"{CHAT}?a=1&a=1"), post(uri=f"{CHAT}?a=1"), id="repeat in the query"),
+    pytest.param(post(b"a=%FE", FORM), post(b"a=%FF", FORM), id="form that is no UTF-8"),
+    pytest.param(post(b"a=1&a=1", FORM), post(b"a=1", FORM), id="repeat in a form"),
+    pytest.param(post(b"a=1", FORM), post(b"a=1", ()), id="form and bytes"),
+    pytest.param(post(b""), post(b"{}"), id="empty"),
+    pytest.param(post(b"\xff"), post(b"\xfe"), id="bytes"),
+    pytest.param(upload(FILE), upload(FILE, FILE), id="a part twice"),
+    pytest.param(upload(FILE, LARGE), upload(LARGE, FILE), id="order of parts"),
+    pytest.param(upload(FILE), upload(("file", FILE[1], b"Text")), id="content of a part"),
+    pytest.param(upload(LARGE), upload(("file", LARGE[1], b"\xff" * 5001)), id="content of a large part"),
+    pytest.param(upload(FILE), upload(("files", *FILE[1:])), id="name of a part"),
+    pytest.param(upload(FILE), upload(("file", FILE[1].replace("a.txt", "b.txt"), b"text")), id="file name"),
+    pytest.param(
+        upload(("file", '; filename="ü.txt"', b"")), upload(("file", '; filename="ö.txt"', b"")), id="file name, UTF-8"
+    ),
+    pytest.param(upload(FILE), upload(("file", FILE[1].replace("plain", "html"), b"text")), id="type of a part"),
+    pytest.param(
+        upload(("file", "\r\nContent-Type: x", b"")), upload(("file", "\r\nContent-Type: y", b"")), id="odd type"
+    ),
+    pytest.param(
+        upload(LARGE),
+        upload(("file", LARGE[1], b"5000, blake2b a06fba9fd4e7b9dbf1ea6eb9a5a3a3b9")),
+        id="a text that looks like a digest",
+    ),
+]
+
+
+@pytest.mark.parametrize(("one", "other"), SAME)
+def test_same(one: Request, other: Request) -> None:
+    assert matching.key(one) == matching.key(other)
+    assert len(matching.key(one)) == 16
+
+
+@pytest.mark.parametrize(("one", "other"), DIFFERENT)
+def test_different(one: Request, other: Request) -> None:
+    assert matching.key(one) != matching.key(other)
+
+
+@given(VALUES, DUMPS, DUMPS)
+def test_json_is_matched_by_value(value: Any, one: Any, other: Any) -> None:
+    assert matching.key(post(one(value))) == matching.key(post(other(value)))
+
+
+@given(VALUES, VALUES)
+def test_different_values_are_different(one: Any, other: Any) -> None:
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (matching.key(post(json.dumps(one).encode())) == matching.key(post(json.dumps(other).encode()))) is same
+
+
+@given(st.lists(st.tuples(st.text("ab&=+% é"), st.text("ab&=+% é")), max_size=3), st.randoms(use_true_random=False))
+def test_a_query_and_a_form_are_matched_in_any_order(pairs: list[tuple[str, str]], random: Any) -> None:
+    other = random.sample(pairs, len(pairs))
+    assert matching.key(post(uri=f"{CHAT}?{urlencode(pairs)}")) == matching.key(post(uri=f"{CHAT}?{urlencode(other)}"))
+    form, form_now = (post(urlencode(one).encode(), FORM) for one in (pairs, other))
+    assert matching.key(form) == matching.key(form_now)
+    assert matching.meaning(form) == ("form", sorted([name, value] for name, value in pairs))
+
+
+@given(st.binary(max_size=40), st.binary(max_size=40), st.sampled_from([(), JSON, FORM, upload().headers]))
+def test_odd_bodies_never_raise_and_equal_bytes_are_equal(one: bytes, other: bytes, headers: Headers) -> None:
+    assert matching.key(post(one, headers)) == matching.key(post(one, headers))
+    if headers == upload().headers:  # nothing of it is well formed
+        assert (matching.key(post(one, headers)) == matching.key(post(other, headers))) is (one == other)
+
+
+BODY = {"user": "u1", "messages": [{"id": "a", "content": "x"}, {"id": "b"}], "m": {"a/b": 1, "c~d": 2}}
+
+
+@pytest.mark.parametrize(
+    ("ignore", "changed"),
+    [
+        (["/user"], BODY | {"user": "u2"}),
+        (["/user"], {name: value for name, value in BODY.items() if name != "user"}),
+        (["/messages/*/id"], BODY | {"messages": [{"id": "q", "content": "x"}, {}]}),
+        (["/messages/0/content"], BODY | {"messages": [{"id": "a", "content": "y"}, {"id": "b"}]}),
+        (["/m/a~1b", "/m/c~0d"], BODY | {"m": {"a/b": 3}}),
+        (["/m/*"], BODY | {"m": {}}),
+        (["/messages/1"], BODY | {"messages": [{"id": "a", "content": "x"}, {"id": "other"}]}),
+    ],
+)
+def test_ignore(ignore: list[str], changed: dict[str, Any]) -> None:
+    pointers = [parse_pointer(text) for text in ignore]
+    recorded, now = (post(json.dumps(value).encode()) for value in (BODY, changed))
+    assert matching.key(recorded, pointers) == matching.key(now, pointers)
+    assert matching.key(recorded) != matching.key(now)
+
+
+def test_ignoring_one_thing_ignores_nothing_else() -> None:
+    pointer = [parse_pointer("/user")]
+    other = BODY | {"user": "u2", "messages": []}
+    recorded, now = (post(json.dumps(value).encode()) for value in (BODY, other))
+    assert matching.key(recorded, pointer) != matching.key(now, pointer)
+
+
+def test_ignore_reaches_forms_and_parts_and_leaves_bytes_alone() -> None:
+    pointer = [parse_pointer("/0/content")]
+    assert matching.key(upload(FILE), pointer) == matching.key(upload(("file", FILE[1], b"else")), pointer)
+    assert matching.key(post(b"\xff"), pointer) == matching.key(post(b"\xff"))
+
+
+def test_secrets_are_not_part_of_the_key() -> None:
+    def request(key: str) -> Request:
+        uri = f"https://x.openai.azure.com/openai/v1/responses?api-key={key}&api-version=1"
+        tools = [{"type": "mcp", "authorization": f"mcp-{key}", "headers": {"X-Token": key}}]
+        return post(json.dumps({"input": f"my key is {key}", "tools": tools}).encode(), uri=uri)
+
+    rules = Redactor()
+    keys = [f"sk-proj-{'A1b2' * 10}", f"sk-{'Zz9_' * 30}"]
+    assert len({matching.key(rules.request(request(key))) for key in keys}) == 1
+    assert len({matching.key(request(key)) for key in keys}) == 2
+
+
+def test_a_compressed_request_is_matched_by_what_it_says() -> None:
+    packed = post(gzip.compress(b'{"a": 1}'), (*JSON, ("Content-Encoding", "gzip")))
+    assert matching.key(Redactor().request(packed)) == matching.key(post(b'{"a":1}'))
