@@ -524,7 +524,8 @@ def test_a_recording_that_was_not_played(project: Project) -> None:
     assert ran.summary == "openai-replay: 1 played, 0 recorded, 0 missed, 2 unplayed (test_one.py::test_one)"
     strict = project.run("--openai-replay-strict")
     assert strict.outcomes == {"test_one": "error"}
-    assert strict.out.count("POST /v1/chat/completions\n") == 2
+    [said] = re.findall(r"^not played of .*:\n((?:  #.*\n)+)", strict.out, re.M)
+    assert said == "  #2 POST /v1/chat/completions\n  #3 POST /v1/chat/completions\n"
     # Of a test that failed nobody expects that it played everything.
     project.write("test_one.py", ONE + "    assert False\n")
     assert project.run("--openai-replay-strict").outcomes == {"test_one": "failed"}
