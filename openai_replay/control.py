@@ -129,6 +129,6 @@ def _open(sessions: Sessions, body: bytes) -> Session:
     if asked.pace is not None:
         changes["pace"] = pacing.parse_pace(asked.pace)
     if asked.ignore is not None:
-        changes["ignore"] = tuple(jsontext.parse_pointer(text) for text in asked.ignore)
+        changes["matcher"] = replace(rules.matcher, ignore=tuple(jsontext.parse_pointer(text) for text in asked.ignore))
     rules = replace(rules, **changes)
     return sessions.open((sessions.file(asked.cassette, rules.mode),), rules)

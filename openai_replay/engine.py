@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 from weakref import WeakSet
 
-from openai_replay import explaining, matching, pacing, sse, transcript
+from openai_replay import explaining, pacing, sse, transcript
 from openai_replay.cassette import Cassette, Recording
 from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
 from openai_replay.headers import kept
@@ -68,7 +68,7 @@ class Engine:
         """
         now_ms = _clock()
         clean = await _aside(len(request.body), self.rules.redactor.request, request)
-        key = await _aside(len(clean.body), matching.key, clean, self.rules.ignore)
+        key = await _aside(len(clean.body), self.rules.matcher.key, clean)
         mode = self.rules.mode
         plays = Do.PLAY in DECISIONS[mode]
         found = self.cassette.take(key, self.rules.when_used_up(self.cassette.was_on_disk)) if plays else None
@@ -117,7 +117,7 @@ class Engine:
         candidates = [one.interaction.request for one in self.cassette.recordings]
         advice = rules.advice or explaining.at_the_command_line(path if tape == path else "<cassette>")
         see = rules.redactor.request
-        return Miss(*explaining.explain(clean, candidates, tape, rules.mode, advice, rules.ignore, see))
+        return Miss(*explaining.explain(clean, candidates, tape, rules.mode, advice, rules.matcher, see))
 
     # -------------------------------------------------------------------------------------- record
 

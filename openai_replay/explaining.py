@@ -10,8 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
-from openai_replay import jsontext, matching
-from openai_replay.jsontext import Pointer
+from openai_replay.matching import Matcher, Meaning
 from openai_replay.model import Request
 
 #: More differences than this are counted, not shown.
@@ -73,8 +72,7 @@ class Nearest(NamedTuple):
     differences: list[Difference]
 
 
-#: What a request says: its query, and the kind and value of its body.
-_Meaning = tuple[list[list[str]], str, Any]
+_PLAIN = Matcher()
 #: Place, recorded value, value now, pointer.
 _Apart = tuple[str, Any, Any, str]
 
@@ -86,11 +84,11 @@ def _as_it_is(request: Request) -> Request:
 def nearest(
     request: Request,
     candidates: Sequence[Request],
-    ignore: Sequence[Pointer] = (),
+    matcher: Matcher = _PLAIN,
     clean: Callable[[Request], Request] = _as_it_is,
 ) -> Nearest | None:
     """The candidate with the least different among those of the same method and path; None if there is none of
-    them. What the pointers in `ignore` name is no difference. `clean` takes the secrets out of a candidate.
+    them. What `matcher` leaves out is no difference. `clean` takes the secrets out of a candidate.
     """
     best: tuple[int, int, list[_Apart]] | None = None
     same = (
@@ -98,10 +96,10 @@ def nearest(
         for number, candidate in enumerate(candidates, 1)
         if candidate.path == request.path and candidate.method.upper() == request.method.upper()
     )
-    now = _meaning(request, ignore)
+    now = matcher.meaning(request)
     for number, candidate in islice(same, _COMPARED):
         try:
-            found = list(_differences(_meaning(clean(candidate), ignore), now))
+            found = list(_differences(matcher.meaning(clean(candidate)), now))
             weight = sum(max(_leaves(was), _leaves(is_now)) for _, was, is_now, _ in found)
         except RecursionError:
             found, weight = [("body", _Word("nested"), _Word("nested too deeply to be compared"), "")], sys.maxsize
@@ -118,24 +116,14 @@ def _leaves(value: Any) -> int:
     return sum(map(_leaves, inner)) or 1
 
 
-def _meaning(request: Request, ignore: Sequence[Pointer]) -> _Meaning:
-    kind, value = matching.meaning(request)
-    if kind == "bytes":
-        value = request.body
-    else:
-        for pointer in ignore:
-            jsontext.drop(value, pointer)
-    return matching.pairs(request.query), kind, value
-
-
-def _differences(recorded: _Meaning, now: _Meaning) -> Iterator[_Apart]:
+def _differences(recorded: Meaning, now: Meaning) -> Iterator[_Apart]:
     """Where two requests of the same method and path differ: query first, then the body."""
-    if recorded[0] != now[0]:
-        yield "query", _query(recorded[0]), _query(now[0]), ""
-    if recorded[1] != now[1]:
-        yield "body", _Word(f"is {recorded[1]}"), _Word(f"is {now[1]}"), ""
+    if recorded.query != now.query:
+        yield "query", _query(recorded.query), _query(now.query), ""
+    if recorded.kind != now.kind:
+        yield "body", _Word(f"is {recorded.kind}"), _Word(f"is {now.kind}"), ""
     else:
-        yield from _walk(recorded[2], now[2], "", "")
+        yield from _walk(recorded.body, now.body, "", "")
 
 
 def _query(pairs: list[list[str]]) -> str:
@@ -178,18 +166,18 @@ def explain(
     tape: str,
     mode: str,
     advice: Advice,
-    ignore: Sequence[Pointer] = (),
+    matcher: Matcher = _PLAIN,
     clean: Callable[[Request], Request] = _as_it_is,
 ) -> tuple[str, str]:
     """Message and hint for a request that no recording on `tape` matches.
 
-    `advice` says how one helps oneself there, `ignore` what matching leaves out, `clean` takes the secrets out of a
+    `advice` says how one helps oneself there, `matcher` decides what is compared, `clean` takes the secrets out of a
     recording of other hands.
     """
     target = request.path + (f"?{request.query}" if request.query else "")
     message = [f"No recording matches {request.method} {target} in {tape} (mode {mode})."]
     hint = [f"Record it:  {advice.record}"]
-    closest = nearest(request, candidates, ignore, clean)
+    closest = nearest(request, candidates, matcher, clean)
     if closest is None:
         message.append(_what_there_is(candidates))
     elif not closest.differences:

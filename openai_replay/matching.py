@@ -8,8 +8,8 @@ bytes. Not in the key: the host, and headers.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from openai_replay import jsontext, multipart
@@ -20,29 +20,52 @@ from openai_replay.model import Request, header, media_type
 _SHOWN_PART = 4096
 
 
-def key(request: Request, ignore: Sequence[Pointer] = ()) -> bytes:
-    """The key of `request`: 16 bytes, equal for requests that mean the same but for what the pointers in `ignore`
-    name.
+class Meaning(NamedTuple):
+    """What a request says, as far as it is compared: `query` are sorted pairs, `kind` and `body` what `meaning` gives,
+    a body of kind `bytes` as its bytes.
     """
-    digest = hashlib.blake2b(digest_size=16)
-    head = [request.method.upper(), request.path, *(part for pair in pairs(request.query) for part in pair)]
-    for part in (*(_bytes(text) for text in head), *_canonical_body(request, ignore)):
-        # With its length, so that no two sequences of parts run together the same way.
-        digest.update(b"%d:" % len(part))
-        digest.update(part)
-    return digest.digest()
+
+    method: str
+    path: str
+    query: list[list[str]]
+    kind: str
+    body: Any
 
 
-def _canonical_body(request: Request, ignore: Sequence[Pointer]) -> tuple[bytes, bytes | memoryview]:
-    kind, value = meaning(request)
-    if kind != "bytes":
-        for pointer in ignore:
-            jsontext.drop(value, pointer)
+@dataclass(frozen=True, slots=True)
+class Matcher:
+    """What decides whether two requests are the same. `ignore`: what is left out of their bodies."""
+
+    ignore: tuple[Pointer, ...] = ()
+
+    def meaning(self, request: Request) -> Meaning:
+        """What of `request` is compared; `explaining` shows where two of them differ."""
+        kind, body = meaning(request)
+        if kind == "bytes":
+            body = request.body
+        for pointer in self.ignore:
+            jsontext.drop(body, pointer)
+        return Meaning(request.method.upper(), request.path, pairs(request.query), kind, body)
+
+    def key(self, request: Request) -> bytes:
+        """The key of `request`: 16 bytes, equal for requests that mean the same."""
+        said = self.meaning(request)
+        digest = hashlib.blake2b(digest_size=16)
+        head = [said.method, said.path, *(part for pair in said.query for part in pair)]
+        for part in (*(_bytes(text) for text in head), *_canonical(said, request.body)):
+            # With its length, so that no two sequences of parts run together the same way.
+            digest.update(b"%d:" % len(part))
+            digest.update(part)
+        return digest.digest()
+
+
+def _canonical(said: Meaning, body: bytes) -> tuple[bytes, bytes]:
+    if said.kind != "bytes":
         try:
-            return kind.encode(), jsontext.canonical(value)
-        except ValueError:
+            return said.kind.encode(), jsontext.canonical(said.body)
+        except ValueError:  # nested too deeply
             pass
-    return b"bytes", request.body
+    return b"bytes", body
 
 
 def pairs(query: str) -> list[list[str]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from openai_replay import explaining, matching, pacing
-from openai_replay.jsontext import Pointer
+from openai_replay import explaining, pacing
+from openai_replay.matching import Matcher
 from openai_replay.model import Head, Headers, Mode, OnExhausted, Request
 from openai_replay.redaction import Redactor
 
@@ -37,7 +37,7 @@ class Rules:
 
     mode: Mode = Mode.NONE
     redactor: Redactor = field(default_factory=Redactor)
-    ignore: tuple[Pointer, ...] = ()
+    matcher: Matcher = field(default_factory=Matcher)
     pace: pacing.Pace = pacing.INSTANT
     on_exhausted: OnExhausted = OnExhausted.REPEAT
     all_headers: bool = False
@@ -47,7 +47,7 @@ class Rules:
 
     def key(self, request: Request) -> bytes:
         """The key of `request`, secrets and ignored parts left out."""
-        return matching.key(self.redactor.request(request), self.ignore)
+        return self.matcher.key(self.redactor.request(request))
 
     def when_used_up(self, was_on_disk: bool) -> OnExhausted:
         """What an identical request gets when its recordings are used up.

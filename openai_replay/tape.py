@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 from openai_replay import explaining, jsontext, pacing, redaction, server
 from openai_replay.errors import UsageError
 from openai_replay.journal import Exchange, Outcome
+from openai_replay.matching import Matcher
 from openai_replay.model import Mode, OnExhausted
 from openai_replay.rules import Rules
 from openai_replay.sessions import Session, Sessions
@@ -275,7 +276,7 @@ def rules(
     return Rules(
         mode=Mode(mode),
         redactor=redaction.redactor(redact_headers, redact_patterns, redact_pointers),
-        ignore=tuple(jsontext.parse_pointer(text) for text in ignore),
+        matcher=Matcher(ignore=tuple(jsontext.parse_pointer(text) for text in ignore)),
         pace=pacing.parse_pace(pace),
         on_exhausted=OnExhausted(on_exhausted),
         retry_after_s=retry_after,

@@ -43,7 +43,9 @@ def cli_page() -> str:
         "Exit codes: 0 fine; 1 misses, lost recordings, findings, or unplayed under `--strict`; 2 usage; 3 could not",
         "start; else that of COMMAND.",
     ]
-    for name, command in {"": main, **main.commands}.items():
+    commands = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
+    for name, command in {"": main, **commands}.items():
+        assert command is not None
         title = f"openai-replay {name}".strip()
         with click.Context(
             command, info_name=title, terminal_width=110, max_content_width=110, help_option_names=["-h", "--help"]

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from openai_replay import explaining, matching
+from openai_replay import explaining
 from openai_replay.explaining import at_the_command_line, explain
 from openai_replay.jsontext import parse_pointer
+from openai_replay.matching import Matcher
 from openai_replay.model import Request
 from openai_replay.redaction import Redactor
 
@@ -31,8 +32,8 @@ def hi(content: str) -> Any:
 
 
 def told(now: Request, recorded: list[Request], *ignore: str) -> str:
-    pointers = [parse_pointer(text) for text in ignore]
-    return "\n".join(explain(now, recorded, "tape.yaml", "none", at_the_command_line("tape.yaml"), pointers))
+    pointers = tuple(parse_pointer(text) for text in ignore)
+    return "\n".join(explain(now, recorded, "tape.yaml", "none", at_the_command_line("tape.yaml"), Matcher(pointers)))
 
 
 NO = "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
@@ -209,7 +210,7 @@ def test_there_is_a_difference_exactly_where_the_keys_differ(was: Any, is_now: A
     recorded, now = ask(was), ask(is_now)
     nearest = explaining.nearest(now, [recorded])
     assert nearest is not None
-    assert bool(nearest.differences) is (matching.key(recorded) != matching.key(now))
+    assert bool(nearest.differences) is (Matcher().key(recorded) != Matcher().key(now))
     assert all(len(one.recorded) < 90 and len(one.now) < 90 for one in nearest.differences)
 
 

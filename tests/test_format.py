@@ -21,8 +21,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from openai_replay import format, headers, jsontext, layout, matching
+from openai_replay import format, headers, jsontext, layout
 from openai_replay.errors import CassetteError
+from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
 
 TAPE = Path("tape.yaml")
@@ -308,7 +309,7 @@ def test_rule_2_any_interaction_comes_back(loader: type, recorded: list[Interact
 
 def same_request(before: Request, after: Request) -> None:
     """Rule 3: a body is the same bytes, or the same JSON."""
-    assert matching.key(before) == matching.key(Request(before.method, before.uri, before.headers, after.body))
+    assert Matcher().key(before) == Matcher().key(Request(before.method, before.uri, before.headers, after.body))
     if after.body != before.body:
         assert json.loads(after.body) == json.loads(before.body)
         assert after.body == jsontext.pretty(before.body) + b"\n"
@@ -1000,7 +1001,7 @@ def test_a_damaged_file_loads_or_gives_one_clear_error(text: str, mutations: Any
             assert len(document.text.splitlines()) <= 2
             return
         for one in document.interactions:
-            matching.key(one.request)
+            Matcher().key(one.request)
             assert sum(len(frame.data) for frame in one.response.frames) == len(one.response.body)
         again = layout.cut_anew(text, document.edited)
         if document.edited and "&" not in text:

@@ -1,0 +1,1 @@
+"""The commands of `openai-replay`, a module for those that belong together. `cli` loads one when it is asked for."""

@@ -1,0 +1,191 @@
+"""`record` and `play`: the proxy itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openai_replay.commands.options import Command, option, together
+from openai_replay.errors import StartError, UsageError
+from openai_replay.model import Mode, OnExhausted
+
+if TYPE_CHECKING:
+    from openai_replay.rules import Rules
+
+serving_options = together(
+    option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    option(
+        "--port",
+        type=click.IntRange(0, 65535),
+        help="Port to listen on; 0 is any free one.  [default: 8765, with COMMAND 0]",
+    ),
+    option(
+        "--ready-file",
+        type=click.Path(path_type=Path),
+        help="Write the base URL to this file once requests are answered.",
+    ),
+    option(
+        "--ignore",
+        multiple=True,
+        metavar="POINTER",
+        help="JSON pointer to leave out of matching; * is any key or index.",
+    ),
+    option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
+    option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),
+    option(
+        "--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events."
+    ),
+    option("--cors", is_flag=True, help="Let pages in a browser ask: those of this machine."),
+    option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin ask, too; implies --cors."),
+    option("--quiet", "-q", is_flag=True, help="Only say what went wrong."),
+)
+
+
+@click.command(cls=Command)
+@click.argument("cassette", type=click.Path())
+@option(
+    "--upstream",
+    default="https://api.openai.com/v1",
+    show_default=True,
+    metavar="URL",
+    help="The API: its origin is where requests go, its path is what clients are told.",
+)
+@option(
+    "--mode",
+    type=click.Choice(["new_episodes", "once", "all", "off"]),
+    default="new_episodes",
+    show_default=True,
+    help="new_episodes: play what is there, record the rest. once: record only if the cassette is new. "
+    "all: record everything anew, in the place of what was there. off: only forward.",
+)
+@option(
+    "--headers",
+    type=click.Choice(["default", "all"]),
+    default="default",
+    show_default=True,
+    help="all: keep the noise as well (user-agent, x-stainless-*, cf-*, ...).",
+)
+@option(
+    "--idle-limit",
+    default="10m",
+    show_default=True,
+    metavar="DURATION",
+    help="An upstream that is silent for so long counts as gone.",
+)
+@option(
+    "--drain-limit",
+    default="5m",
+    show_default=True,
+    metavar="DURATION",
+    help="How long an answer is read on for the tape when its client has left.",
+)
+@serving_options
+@click.pass_context
+def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
+    """Forward requests to the API, stream its answers through, and keep them in CASSETTE.
+
+    Where CASSETTE is a folder (or ends in a slash), every base URL http://HOST:PORT/@NAME/v1 records to NAME.yaml in
+    it.
+
+    With `-- COMMAND` the command runs with OPENAI_BASE_URL set, and its exit code is ours.
+    """
+    path = Path(cassette)
+    if cassette.endswith("/"):
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"{path}: cannot be made: {error.strerror}", "Give the folder another place.") from None
+    _serve(ctx, (path,), options)
+
+
+@click.command(cls=Command)
+@click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
+@option(
+    "--pace",
+    default="instant",
+    show_default=True,
+    help="instant, original, a speed (2x, 0.5x), each with ,max-gap=200ms if wanted.",
+)
+@option(
+    "--on-exhausted",
+    type=click.Choice([str(one) for one in OnExhausted]),
+    default="repeat",
+    show_default=True,
+    help="What an identical request gets when all its recordings are played.",
+)
+@option("--strict", is_flag=True, help="Exit 1 if a recording was not played, too.")
+@option(
+    "--retry-after",
+    default="keep",
+    show_default=True,
+    metavar="keep|SECONDS",
+    help="What a recorded retry-after says: SDKs sleep for real on it.",
+)
+@serving_options
+@click.pass_context
+def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> None:
+    """Answer requests from cassettes, files or folders of them, without a network. Exit 1 if one was missed.
+
+    Of a folder, http://HOST:PORT/@NAME/v1 plays NAME.yaml alone, as a session with a place of its own on the tape.
+
+    With `-- COMMAND` the command runs with OPENAI_BASE_URL set, and its exit code is ours.
+    """
+    _serve(ctx, cassettes, {**options, "mode": Mode.NONE})
+
+
+def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, Any]) -> None:
+    from openai_replay import server
+    from openai_replay.pacing import parse_duration
+
+    command = ctx.obj or ()
+    port = options["port"]
+    folder = cassettes[0] if len(cassettes) == 1 and cassettes[0].is_dir() else None
+    if folder is not None and options["mode"] != Mode.NONE:
+        cassettes = ()  # there is no one tape to record to: every session has its own
+    serving = server.Serving(
+        rules=_rules(options),
+        cassettes=cassettes,
+        folder=folder,
+        origins=options["cors_origin"] if options["cors"] or options["cors_origin"] else None,
+        upstream=options.get("upstream"),
+        host=options["host"],
+        port=port if port is not None else 0 if command else 8765,
+        ready_file=options["ready_file"],
+        strict=options.get("strict", False),
+        quiet=options["quiet"],
+        idle_limit_s=parse_duration(options.get("idle_limit", "10m")) / 1000,
+    )
+    ctx.exit(server.run(serving, command))
+
+
+def _rules(options: dict[str, Any]) -> Rules:
+    from openai_replay import jsontext, pacing, redaction
+    from openai_replay.matching import Matcher
+    from openai_replay.rules import Rules
+
+    return Rules(
+        mode=Mode(options["mode"]),
+        redactor=redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"]),
+        matcher=Matcher(ignore=tuple(jsontext.parse_pointer(text) for text in options["ignore"])),
+        pace=pacing.parse_pace(options.get("pace", "instant")),
+        on_exhausted=OnExhausted(options.get("on_exhausted", "repeat")),
+        all_headers=options.get("headers") == "all",
+        retry_after_s=_seconds(options.get("retry_after", "keep")),
+        drain_limit_s=pacing.parse_duration(options.get("drain_limit", "5m")) / 1000,
+    )
+
+
+def _seconds(text: str) -> float | None:
+    if text == "keep":
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < 1e6:
+        raise UsageError(
+            f"--retry-after {text!r} is neither `keep` nor a number of seconds", "Write for example --retry-after 0"
+        )
+    return seconds
