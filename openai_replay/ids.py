@@ -20,8 +20,8 @@ _GIVEN = re.compile(rb'"(?:[A-Za-z_]*_)?id"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_-]{
 _PREFIXED = re.compile(r"([A-Za-z]+(?:[_-][A-Za-z]+)*?)[_-]([A-Za-z0-9][A-Za-z0-9_-]*)")
 #: What OpenAI's ids begin with; whatever follows makes one. Others have to look like chance.
 _KNOWN = frozenset(
-    "asst batch call chatcmpl cmpl conv eval evalrun fc file ftjob item modr msg rs resp run step thread tool toolu "
-    "upload vs vsfb ws".split()
+    ("asst", "batch", "call", "chatcmpl", "cmpl", "conv", "eval", "evalrun", "fc", "file", "ftjob", "item", "modr")
+    + ("msg", "rs", "resp", "run", "step", "thread", "tool", "toolu", "upload", "vs", "vsfb", "ws")
 )
 #: Letters and digits mixed. So `gpt-4o-mini-2024-07-18` and other names of models are no ids.
 _CHANCE = re.compile(r"(?=[A-Za-z_-]*[0-9])(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{8,}")
@@ -31,7 +31,7 @@ _WORD = re.compile(r"\\(?:u[0-9a-fA-F]{4}|.)|%[0-9A-Fa-f]{2}|([A-Za-z0-9_-]+)", 
 
 
 def kind(word: str) -> str:
-    """What sort of id `word` is, `call` or `thread` or (where there is no prefix) `uuid` or `id`; empty if it is none."""
+    """What sort of id `word` is: `call`, `thread`, or, where it has no prefix, `uuid` or `id`; empty if it is none."""
     if _UUID.fullmatch(word):
         return "uuid"
     if match := _PREFIXED.fullmatch(word):
@@ -93,10 +93,10 @@ def aligned(
     waiting: dict[Hashable, deque[int]] = defaultdict(deque)
     kin: dict[Hashable, list[int]] = defaultdict(list)
     known: set[str] = set()  # ids that recorded answers gave
-    for index, one in enumerate(recorded):
-        waiting[key(one.request)].append(index)
+    for place, one in enumerate(recorded):
+        waiting[key(one.request)].append(place)
         if spoken := _spoken(one.request, known):
-            kin[one.request.method, one.request.path, spoken].append(index)
+            kin[one.request.method, one.request.path, spoken].append(place)
         known.update(given(one.response))
     taken: set[int] = set()
     mapping: dict[str, str] = {}  # ids given anew to those they replace
@@ -106,7 +106,7 @@ def aligned(
         candidates = waiting.get(key(request), deque())
         while candidates and candidates[0] in taken:
             candidates.popleft()
-        index = candidates[0] if candidates else None
+        index: int | None = candidates[0] if candidates else None
         if index is None and (spoken := _spoken(request, known)):
             index = next((i for i in kin[request.method, request.path, spoken] if i not in taken), None)
         found.append(index)

@@ -50,7 +50,9 @@ def ask(value: Any, uri: str = CHAT, method: str = "POST") -> Request:
 
 
 def test_ids_come_in_order_and_once() -> None:
-    event = b'event: x\r\ndata: {"item_id":"msg_1", "id" :\n"resp_2", "name": "call_me", "text": "\\"id\\": \\"no_1\\""}'
+    event = (
+        b'event: x\r\ndata: {"item_id":"msg_1", "id" :\n"resp_2", "name": "call_me", "text": "\\"id\\": \\"no_1\\""}'
+    )
     model = b'{"id": "gpt-4o", "object": "model"}{"id":"msg_1"}'
     assert ids.given(event + model) == ["msg_1", "resp_2"]
     assert ids.given(answer({"id": "call_1"})) == ["call_1"]
