@@ -1,0 +1,54 @@
+"""Two texts compared word by word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_replay import worddiff
+from openai_replay.worddiff import Piece
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "shown"),
+    [
+        ("Say hello", "Say hi", "Say [-hello-]{+hi+}"),
+        ("hello there", "there", "[-hello -]there"),
+        ("there", "there now", "there{+ now+}"),
+        ("same", "same", "same"),
+        ("", "new", "{+new+}"),
+        ("", "", ""),
+        ("one two three", "four five six", "[-one two three-]{+four five six+}"),
+        ("Hello, world", "Hello; world", "Hello[-,-]{+;+} world"),
+        ("naïve façade", "naïve facade", "naïve [-façade-]{+facade+}"),
+    ],
+)
+def test_what_is_shown(old: str, new: str, shown: str) -> None:
+    assert worddiff.inline(old, new) == shown
+
+
+def test_only_what_stands_around_a_change_is_shown() -> None:
+    old = "a " * 100 + "X " + "b " * 100 + "Y " + "c " * 100
+    new = old.replace("X", "x").replace("Y", "y")
+    assert worddiff.inline(old, new, context=6) == "…a a a [-X-]{+x+} b b b…b b b [-Y-]{+y+} c c c…"
+
+
+def test_texts_of_any_length_are_compared() -> None:
+    old, new = "x " * 5000, "y " * 5000
+    assert worddiff.pieces("same " + old + "end", "same " + new + "end") == [
+        Piece("same ", "same "),
+        Piece(old[:-1], new[:-1]),
+        Piece(" end", " end"),
+    ]
+
+
+WORDS = st.lists(st.sampled_from(["a", "b", " ", "  ", "\n", "é", ",", "cc"])).map("".join)
+
+
+@given(WORDS, WORDS)
+def test_the_pieces_are_both_texts(old: str, new: str) -> None:
+    found = worddiff.pieces(old, new)
+    assert "".join(piece.old for piece in found) == old
+    assert "".join(piece.new for piece in found) == new
+    assert all(piece.same for piece in found) == (old == new)
