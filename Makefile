@@ -28,6 +28,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 	$(BIN)/python -m tests.record_examples
 
 PURE := errors sse jsontext multipart ids matching redaction pacing transcript explaining format worddiff
+PURE += editing
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

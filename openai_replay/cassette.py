@@ -7,15 +7,12 @@ import re
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
-from openai_replay import format, layout, schema, storage
+from openai_replay import editing, format, layout, schema, storage
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction, OnExhausted, Request
 
-#: The number in the comment above an item.
-_NUMBER = re.compile(r"\A(\s*# )\d+(?=  )")
 SUFFIXES = (".yaml", ".yml")
 
 
@@ -182,8 +179,7 @@ class Cassette:
     def _with_recorded_in_place(self, text: str) -> str:
         document = format.load(text, self.path)
         keys = [self._key(interaction.request) for interaction in document.interactions]
-        starts = [*format.item_starts(text, self.path), document.tail]
-        texts = [text[start:end] for start, end in pairwise(starts)]
+        head, texts, tail = editing.parts(text, self.path, document)
         known = len(self.recordings)
         if len(keys) != known + self.added:
             return text
@@ -199,8 +195,7 @@ class Cassette:
         for key in keys[known:]:
             if anew[key]:  # more than there were before
                 items.append(anew[key].popleft())
-        numbered = (_NUMBER.sub(rf"\g<1>{number}", item, count=1) for number, item in enumerate(items, 1))
-        new = text[: starts[0]] + "".join(numbered) + text[starts[-1] :]
+        new = editing.joined(head, items, tail)
         format.load(new, self.path)  # before the file is touched
         return new
 

@@ -15,6 +15,7 @@ FLOORS = [
     ("sse", "jsontext", "multipart", "headers", "ids", "worddiff"),  # pure functions on texts
     ("matching", "masking", "pacing", "transcript", "schema"),
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
+    ("editing",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
     ("engine",),  # one exchange
     ("sessions", "settings"),
