@@ -205,7 +205,8 @@ class Engine:
             why = f"the upstream is an openai-replay, and answered {code}"
             self.journal.add(Exchange(Outcome.FAILED, clean.method, clean.path, response.head.status, error=why))
             return
-        stored = Request(clean.method, clean.uri, kept(clean.headers, self.rules.all_headers), clean.body)
+        headers = kept(clean.headers, self.rules.all_headers, self.rules.matcher.headers)
+        stored = Request(clean.method, clean.uri, headers, clean.body)
         try:
             async with self._writing:
                 clean_response, number = await asyncio.to_thread(self._append, stored, response)

@@ -91,10 +91,9 @@ def nearest(
     them. What `matcher` leaves out is no difference. `clean` takes the secrets out of a candidate.
     """
     best: tuple[int, int, list[_Apart]] | None = None
+    target = matcher.target(request)
     same = (
-        (number, candidate)
-        for number, candidate in enumerate(candidates, 1)
-        if candidate.path == request.path and candidate.method.upper() == request.method.upper()
+        (number, candidate) for number, candidate in enumerate(candidates, 1) if matcher.target(candidate) == target
     )
     now = matcher.meaning(request)
     for number, candidate in islice(same, _COMPARED):
@@ -117,9 +116,11 @@ def _leaves(value: Any) -> int:
 
 
 def _differences(recorded: Meaning, now: Meaning) -> Iterator[_Apart]:
-    """Where two requests of the same method and path differ: query first, then the body."""
+    """Where two requests of the same method and path differ: query first, then headers and the body."""
     if recorded.query != now.query:
         yield "query", _query(recorded.query), _query(now.query), ""
+    if recorded.headers != now.headers:
+        yield "headers", _headers(recorded.headers), _headers(now.headers), ""
     if recorded.kind != now.kind:
         yield "body", _Word(f"is {recorded.kind}"), _Word(f"is {now.kind}"), ""
     else:
@@ -128,6 +129,10 @@ def _differences(recorded: Meaning, now: Meaning) -> Iterator[_Apart]:
 
 def _query(pairs: list[list[str]]) -> str:
     return "&".join(f"{name}={value}" for name, value in pairs)
+
+
+def _headers(pairs: list[list[str]]) -> str:
+    return ", ".join(f"{name}: {value}" for name, value in pairs)
 
 
 def _walk(recorded: Any, now: Any, place: str, pointer: str) -> Iterator[_Apart]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Container
 
 from openai_replay.model import Headers, header
 
@@ -33,9 +34,9 @@ NOISE = re.compile(
 _MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
-def kept(headers: Headers, everything: bool = False) -> Headers:
+def kept(headers: Headers, everything: bool = False, wanted: Container[str] = ()) -> Headers:
     """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too) and, unless
-    `everything`, noise.
+    `everything`, noise; but what is `wanted` (lower case) is none.
     """
     named = {
         token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
@@ -43,7 +44,8 @@ def kept(headers: Headers, everything: bool = False) -> Headers:
     return tuple(
         (name, value)
         for name, value in headers
-        if name.lower() not in HOP_BY_HOP | named and (everything or not NOISE.fullmatch(name))
+        if name.lower() not in HOP_BY_HOP | named
+        and (everything or name.lower() in wanted or not NOISE.fullmatch(name))
     )
 
 

@@ -19,9 +19,9 @@ _GIVEN = re.compile(rb'"(?:[A-Za-z_]*_)?id"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_-]{
 #: A word and what tells it from others of its kind: `call_abc`, `chatcmpl-123`, `thread_run_7`.
 _PREFIXED = re.compile(r"([A-Za-z]+(?:[_-][A-Za-z]+)*?)[_-]([A-Za-z0-9][A-Za-z0-9_-]*)")
 #: What OpenAI's ids begin with; whatever follows makes one. Others have to look like chance.
-_KNOWN = frozenset(
-    ("asst", "batch", "call", "chatcmpl", "cmpl", "conv", "eval", "evalrun", "fc", "file", "ftjob", "item", "modr")
-    + ("msg", "rs", "resp", "run", "step", "thread", "tool", "toolu", "upload", "vs", "vsfb", "ws")
+_KNOWN = re.compile(
+    "asst|batch|call|chatcmpl|cmpl|conv|eval|evalrun|fc|file|ftjob|item|modr|msg|rs|resp|run|step|thread|tool|toolu|"
+    "upload|vs|vsfb|ws"
 )
 #: Letters and digits mixed. So `gpt-4o-mini-2024-07-18` and other names of models are no ids.
 _CHANCE = re.compile(r"(?=[A-Za-z_-]*[0-9])(?=[0-9_-]*[A-Za-z])[A-Za-z0-9_-]{8,}")
@@ -36,7 +36,7 @@ def kind(word: str) -> str:
         return "uuid"
     if match := _PREFIXED.fullmatch(word):
         prefix, rest = match.groups()
-        if prefix in _KNOWN or ("-" not in rest and _CHANCE.fullmatch(rest)):
+        if _KNOWN.fullmatch(prefix) or ("-" not in rest and _CHANCE.fullmatch(rest)):
             return prefix
         return ""
     return "id" if "-" not in word and _CHANCE.fullmatch(word) else ""

@@ -1,28 +1,38 @@
 """A request becomes a key: equal keys are the same request.
 
 In the key: method, path, query in any order, and the body by what it means: JSON by value (numbers exactly: `1` is
-not `1.0`), a form by its sorted pairs, multipart by its parts without the random boundary, anything else by its
-bytes. Not in the key: the host, and headers.
+not `1.0`), a form by its fields, multipart by its parts without the random boundary, anything else by its bytes. The
+order of fields is not, that of fields of one name is. Not in the key: the host, and headers that are not named.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from openai_replay import jsontext, multipart
+from openai_replay.errors import UsageError
+from openai_replay.headers import HOP_BY_HOP
 from openai_replay.jsontext import Pointer
 from openai_replay.model import Request, header, media_type
 
+#: What of a request can be compared.
+ON = ("method", "path", "query", "body")
 #: Text of a multipart part up to this many bytes is shown as it is, anything longer by its digest.
 _SHOWN_PART = 4096
+#: A header's name (RFC 9110 5.1).
+_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 class Meaning(NamedTuple):
-    """What a request says, as far as it is compared: `query` are sorted pairs, `kind` and `body` what `meaning` gives,
-    a body of kind `bytes` as its bytes.
+    """What a request says, as far as it is compared; what is not is empty.
+
+    `query` and `headers` are sorted pairs, `kind` and `body` what `meaning` gives, a body of kind `bytes` as its
+    bytes.
     """
 
     method: str
@@ -30,28 +40,50 @@ class Meaning(NamedTuple):
     query: list[list[str]]
     kind: str
     body: Any
+    headers: list[list[str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """What decides whether two requests are the same. `ignore`: what is left out of their bodies."""
+    """What decides whether two requests are the same.
+
+    `ignore`: what is left out of their bodies. `on`: what of `ON` is compared, `headers` (lower case): those that are
+    compared, too.
+    """
 
     ignore: tuple[Pointer, ...] = ()
+    on: tuple[str, ...] = ON
+    headers: tuple[str, ...] = ()
+
+    def target(self, request: Request) -> tuple[str, str]:
+        """Method and path of `request` as they are compared; cheap."""
+        method = request.method.upper() if "method" in self.on else ""
+        return method, request.path if "path" in self.on else ""
 
     def meaning(self, request: Request) -> Meaning:
         """What of `request` is compared; `explaining` shows where two of them differ."""
-        kind, body = meaning(request)
-        if kind == "bytes":
-            body = request.body
-        for pointer in self.ignore:
-            jsontext.drop(body, pointer)
-        return Meaning(request.method.upper(), request.path, pairs(request.query), kind, body)
+        kind, body = "", None
+        if "body" in self.on:
+            kind, body = meaning(request)
+            for pointer in self.ignore:
+                jsontext.drop(body, pointer)
+            if kind == "bytes":
+                body = request.body
+        query = pairs(request.query) if "query" in self.on else []
+        return Meaning(*self.target(request), query, kind, body, self._headers(request) if self.headers else [])
+
+    def _headers(self, request: Request) -> list[list[str]]:
+        """Those that are compared, sorted by name; values of one name in their order."""
+        found = [[name.lower(), value] for name, value in request.headers if name.lower() in self.headers]
+        return sorted(found, key=lambda pair: pair[0])
 
     def key(self, request: Request) -> bytes:
         """The key of `request`: 16 bytes, equal for requests that mean the same."""
         said = self.meaning(request)
         digest = hashlib.blake2b(digest_size=16)
         head = [said.method, said.path, *(part for pair in said.query for part in pair)]
+        if said.headers:
+            head += ["", *(part for pair in said.headers for part in pair), ""]
         for part in (*(_bytes(text) for text in head), *_canonical(said, request.body)):
             # With its length, so that no two sequences of parts run together the same way.
             digest.update(b"%d:" % len(part))
@@ -59,13 +91,37 @@ class Matcher:
         return digest.digest()
 
 
+def parse_on(texts: str | Iterable[str]) -> tuple[str, ...]:
+    """What of `ON` is named, in its order; a text may name several with commas between. Raises UsageError."""
+    named = {name.strip() for text in ([texts] if isinstance(texts, str) else texts) for name in text.split(",")}
+    for name in named:
+        if name not in ON:
+            raise UsageError(f"there is no {name!r} to match on", f"Name some of {', '.join(ON)}.")
+    if not named:
+        raise UsageError("nothing is left to match on", f"Name some of {', '.join(ON)}.")
+    return tuple(name for name in ON if name in named)
+
+
+def parse_headers(names: Iterable[str]) -> tuple[str, ...]:
+    """The names of headers, in lower case and sorted. Raises UsageError for what is none, or is not on the tape."""
+    found = sorted({name.strip().lower() for name in names})
+    for name in found:
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} is not the name of a header", "Write for example x-tenant.")
+        if name in HOP_BY_HOP:
+            raise UsageError(
+                f"the header {name!r} belongs to one connection: it is not on the tape", "Name one that the API reads."
+            )
+    return tuple(found)
+
+
 def _canonical(said: Meaning, body: bytes) -> tuple[bytes, bytes]:
-    if said.kind != "bytes":
-        try:
-            return said.kind.encode(), jsontext.canonical(said.body)
-        except ValueError:  # nested too deeply
-            pass
-    return b"bytes", body
+    if said.kind == "bytes":
+        return b"bytes", said.body
+    try:
+        return said.kind.encode(), jsontext.canonical(said.body)
+    except ValueError:  # nested too deeply
+        return b"bytes", body
 
 
 def pairs(query: str) -> list[list[str]]:
@@ -75,17 +131,17 @@ def pairs(query: str) -> list[list[str]]:
 
 
 def meaning(request: Request) -> tuple[str, Any]:
-    """What the body says, as (kind, value): `json`, `form` (list of pairs) and `multipart` (list of parts), else
-    `bytes` and None.
+    """What the body says, as (kind, value): `json`, `form` (name to value) and `multipart` (name to part), else
+    `bytes` and None. Where a name repeats, there is a list.
     """
     body = request.body
     media = media_type(request.headers)
     if media == "multipart/form-data":
         found = multipart.parts(body, multipart.boundary(header(request.headers, "content-type")))
         if found is not None:
-            return "multipart", [_part_value(part) for part in found]
+            return "multipart", _by_name((part.name, _part_value(part)) for part in found)
     elif media == "application/x-www-form-urlencoded":
-        return "form", pairs(body.decode("utf-8", "surrogateescape"))
+        return "form", _by_name((name, value) for name, value in pairs(body.decode("utf-8", "surrogateescape")))
     elif body:
         try:
             return "json", jsontext.exact(body)
@@ -94,8 +150,21 @@ def meaning(request: Request) -> tuple[str, Any]:
     return "bytes", None
 
 
+def _by_name(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """Fields by their names: a pointer can name them. Those of one name are a list in their order."""
+    named: dict[str, Any] = {}
+    for name, value in fields:
+        if name not in named:
+            named[name] = value
+        elif isinstance(named[name], list):
+            named[name].append(value)
+        else:
+            named[name] = [named[name], value]
+    return named
+
+
 def _part_value(part: multipart.Part) -> dict[str, str]:
-    said = {"name": part.name, "filename": part.filename, "content_type": part.content_type}
+    said = {"filename": part.filename, "content_type": part.content_type}
     if len(part.content) <= _SHOWN_PART:
         try:
             return said | {"content": bytes(part.content).decode()}

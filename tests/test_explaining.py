@@ -120,23 +120,23 @@ RECORD = "\nRecord it:  openai-replay record tape.yaml -- <your command>"
         pytest.param(
             post(b"a=1&b=2", FORM),
             [post(b"b=3&a=1", FORM)],
-            f"Closest is #1; it differs at\n  [1][1]: recorded '3'  now '2'{RECORD}\nIgnore it:  --ignore /1/1",
+            f"Closest is #1; it differs at\n  b: recorded '3'  now '2'{RECORD}\nIgnore it:  --ignore /b",
             id="form",
         ),
         pytest.param(
             upload(FILE, ("model", "", b"whisper-1")),
             [upload(FILE, ("model", "", b"gpt-4o-transcribe"))],
-            "Closest is #1; it differs at\n  [1].content: recorded 'gpt-4o-transcribe'  now 'whisper-1'"
-            f"{RECORD}\nIgnore it:  --ignore /1/content",
+            "Closest is #1; it differs at\n  model.content: recorded 'gpt-4o-transcribe'  now 'whisper-1'"
+            f"{RECORD}\nIgnore it:  --ignore /model/content",
             id="multipart",
         ),
         pytest.param(
             upload(LARGE),
             [upload(("file", LARGE[1], b"\xff" * 5001))],
             "Closest is #1; it differs at\n"
-            "  [0].bytes: recorded '5001, blake2b 9d27c38b5f84a406f4a21ab9b3ee895a'"
+            "  file.bytes: recorded '5001, blake2b 9d27c38b5f84a406f4a21ab9b3ee895a'"
             "  now '5000, blake2b 92e316b2a288e2341a2dff60d7cbcdb9'"
-            f"{RECORD}\nIgnore it:  --ignore /0/bytes",
+            f"{RECORD}\nIgnore it:  --ignore /file/bytes",
             id="a large file",
         ),
         pytest.param(
@@ -203,6 +203,17 @@ def test_a_recording_of_other_hands_is_shown_without_its_secrets() -> None:
     recorded = ask({"key": "sk-" + "aB3dE6gH" * 6, "a": 1})
     nearest = explaining.nearest(ask({"key": "REDACTED", "a": 2}), [recorded], clean=Redactor().request)
     assert nearest == (1, [("a", "1", "2", "/a")])
+
+
+def test_a_header_that_is_matched_is_a_difference() -> None:
+    one, other = (Request("POST", CHAT, (*JSON, ("X-Tenant", name)), b"{}") for name in ("a", "b"))
+    nearest = explaining.nearest(one, [other], Matcher(headers=("x-tenant",)))
+    assert nearest == (1, [("headers", "'x-tenant: b'", "'x-tenant: a'", "")])
+
+
+def test_another_path_is_near_where_paths_are_not_matched() -> None:
+    nearest = explaining.nearest(ask({"a": 1}), [ask({"a": 2}, CHAT + "/else")], Matcher(on=("body",)))
+    assert nearest == (1, [("a", "2", "1", "/a")])
 
 
 @given(VALUES, VALUES)

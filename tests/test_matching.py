@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from openai_replay import matching
+from openai_replay.errors import UsageError
 from openai_replay.jsontext import parse_pointer
-from openai_replay.matching import Matcher
+from openai_replay.matching import ON, Matcher, parse_headers, parse_on
 from openai_replay.model import Headers, Request
 from openai_replay.redaction import Redactor
 
@@ -135,7 +137,12 @@ def test_a_query_and_a_form_are_matched_in_any_order(pairs: list[tuple[str, str]
     assert Matcher().key(asked) == Matcher().key(now)
     form, form_now = (post(urlencode(one).encode(), FORM) for one in (pairs, other))
     assert Matcher().key(form) == Matcher().key(form_now)
-    assert matching.meaning(form) == ("form", sorted([name, value] for name, value in pairs))
+    kind, said = matching.meaning(form)
+    assert (kind, set(said)) == ("form", {name for name, _ in pairs})
+    assert all(
+        (said[name] if isinstance(said[name], list) else [said[name]]) == sorted(v for n, v in pairs if n == name)
+        for name in said
+    )
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.sampled_from([(), JSON, FORM, upload().headers]))
@@ -174,10 +181,100 @@ def test_ignoring_one_thing_ignores_nothing_else() -> None:
     assert Matcher(pointer).key(recorded) != Matcher(pointer).key(now)
 
 
-def test_ignore_reaches_forms_and_parts_and_leaves_bytes_alone() -> None:
-    pointer = (parse_pointer("/0/content"),)
-    assert Matcher(pointer).key(upload(FILE)) == Matcher(pointer).key(upload(("file", FILE[1], b"else")))
+PURPOSE = ("purpose", "", b"batch")
+
+
+@pytest.mark.parametrize(
+    ("pointer", "one", "other"),
+    [
+        ("/file/content", upload(FILE, PURPOSE), upload(("file", FILE[1], b"else"), PURPOSE)),
+        (
+            "/file/filename",
+            upload(FILE, PURPOSE),
+            upload(("file", FILE[1].replace("a.txt", "b.txt"), b"text"), PURPOSE),
+        ),
+        ("/file", upload(FILE, PURPOSE), upload(PURPOSE)),
+        ("/purpose/content", upload(FILE, PURPOSE), upload(FILE, ("purpose", "", b"user_data"))),
+        ("/*/content", upload(FILE, PURPOSE), upload(("file", FILE[1], b""), ("purpose", "", b""))),
+        ("/file/1/bytes", upload(FILE, LARGE), upload(FILE, ("file", LARGE[1], b"\xfe"))),
+        ("/file/*/filename", upload(FILE, LARGE), upload(("file", FILE[1].replace("a.", "b."), b"text"), LARGE)),
+        ("/user", post(b"a=1&user=x", FORM), post(b"user=y&a=1", FORM)),
+        ("/tag/0", post(b"tag=a&tag=z", FORM), post(b"tag=b&tag=z", FORM)),
+    ],
+)
+def test_ignore_reaches_forms_and_parts_by_name(pointer: str, one: Request, other: Request) -> None:
+    matcher = Matcher((parse_pointer(pointer),))
+    assert matcher.key(one) == matcher.key(other)
+    assert Matcher().key(one) != Matcher().key(other)
+
+
+def test_ignore_leaves_bytes_alone() -> None:
+    pointer = (parse_pointer("/0"),)
     assert Matcher(pointer).key(post(b"\xff")) == Matcher().key(post(b"\xff"))
+
+
+TARGET = post(b'{"a": 1}', (*JSON, ("X-Tenant", "one")), f"{CHAT}?v=1")
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        ("method", replace(TARGET, method="PUT")),
+        ("path", replace(TARGET, uri="https://h/v1/else?v=1")),
+        ("query", replace(TARGET, uri=f"{CHAT}?v=2")),
+        ("body", replace(TARGET, body=b'{"a": 2}')),
+    ],
+)
+def test_what_is_not_matched_on_makes_no_difference(part: str, other: Request) -> None:
+    without = Matcher(on=parse_on(one for one in ON if one != part))
+    assert without.key(TARGET) == without.key(other)
+    assert without.meaning(TARGET) == without.meaning(other)
+    assert Matcher(on=(part,)).key(TARGET) != Matcher(on=(part,)).key(other)
+    assert Matcher().target(TARGET) == ("POST", "/v1/chat/completions")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ((("X-Tenant", "a"),), (("x-tenant", "a"), ("x-other", "b")), True),
+        ((("x-tenant", "a"),), (("x-tenant", "b"),), False),
+        ((("x-tenant", "a"),), (), False),
+        ((("x-tenant", "a"), ("x-tenant", "b")), (("x-tenant", "b"), ("x-tenant", "a")), False),
+        ((("x-tenant", "a"), ("x-user", "b")), (("x-user", "b"), ("x-tenant", "a")), True),
+        ((("x-tenant", "x-user"),), (("x-user", "x-tenant"),), False),
+        ((), (("x-other", ""),), True),
+    ],
+)
+def test_headers_are_matched_where_they_are_named(one: Headers, other: Headers, same: bool) -> None:
+    matcher = Matcher(headers=parse_headers(["X-Tenant", "x-user"]))
+    assert (matcher.key(post(headers=one)) == matcher.key(post(headers=other))) is same
+    assert Matcher().key(post(headers=one)) == Matcher().key(post(headers=other))
+
+
+def test_a_header_is_no_query() -> None:
+    matcher = Matcher(headers=("a",))
+    assert matcher.key(post(headers=(("a", "b"),))) != matcher.key(post(uri=f"{CHAT}?a=b"))
+
+
+@pytest.mark.parametrize("texts", ["body,query", ["query", "body"], ["body", " query,body "]])
+def test_what_to_match_on_is_named_in_any_order(texts: str | list[str]) -> None:
+    assert parse_on(texts) == ("query", "body")
+
+
+@pytest.mark.parametrize(
+    ("parse", "texts", "says"),
+    [
+        (parse_on, "body,uri", "there is no 'uri' to match on"),
+        (parse_on, "", "there is no '' to match on"),
+        (parse_on, [], "nothing is left"),
+        (parse_headers, ["x tenant"], "'x tenant' is not the name"),
+        (parse_headers, ["x", "Host"], "'host' belongs to one connection"),
+    ],
+)
+def test_bad_settings_are_named(parse: Any, texts: Any, says: str) -> None:
+    with pytest.raises(UsageError, match=says) as error:
+        parse(texts)
+    assert error.value.hint
 
 
 def test_secrets_are_not_part_of_the_key() -> None:

@@ -250,8 +250,8 @@ def test_multipart_fields_and_files(key: str) -> None:
     made = [(name, rest, content.encode("latin-1") % key.encode()) for name, rest, content in parts]
     kind, found = matching.meaning(PLAIN.request(upload(*made)))
     assert kind == "multipart"
-    assert [part.get("content") for part in found] == ["my key is REDACTED", None, "REDACTED"]
-    assert found[1]["filename"] == "REDACTED.txt"
+    assert [found[name].get("content") for name in ("prompt", "file", "k")] == ["my key is REDACTED", None, "REDACTED"]
+    assert found["file"]["filename"] == "REDACTED.txt"
     assert key.encode() not in PLAIN.request(upload(*made)).body
 
 
@@ -517,12 +517,8 @@ def test_patterns_leave_the_frame_of_an_upload_alone() -> None:
         for word, boundary in [("abc", "----b1"), ("abcdef", "----b22")]
     )
     assert Matcher().key(one) == Matcher().key(other)
-    (part,) = matching.meaning(one)[1]
-    assert part == {
-        "name": "REDACTED",
-        "filename": "REDACTED.REDACTED",
-        "content_type": "",
-        "content": "REDACTED REDACTED",
+    assert matching.meaning(one)[1] == {
+        "REDACTED": {"filename": "REDACTED.REDACTED", "content_type": "", "content": "REDACTED REDACTED"}
     }
 
 
