@@ -17,7 +17,7 @@ import socket
 import struct
 import sys
 import termios
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Hashable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -52,6 +52,7 @@ class Verbatim(web.StreamResponse):
         super().__init__()
         self._request = request
         self._origin = origin  # of the page that asks, where it may
+        self._modern = request.version >= HttpVersion11
         self._chunked_body = False
         self.alive = False
         self.started = False
@@ -68,42 +69,70 @@ class Verbatim(web.StreamResponse):
     async def write_eof(self, data: bytes = b"") -> None:
         """Nothing is left to do when aiohttp asks."""
 
-    async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
+    async def send(
+        self,
+        *,
+        head: Head | None = None,
+        frames: Sequence[bytes] = (),
+        end: End | None = None,
+        encoded: dict[Hashable, bytes] | None = None,
+    ) -> None:
         """Write what is due now, in one write unless it is very much. Raises ConnectionError when the client has left.
 
         See `engine.Client`.
         """
-        out: list[bytes] = []
         if head is not None:
-            out.append(self._head(cors.permitted(head, self._origin) if self._origin else head))
-        size = 0
-        for frame in frames if not self._empty else ():
-            if frame:  # an empty chunk would be the end
-                out += (b"%x\r\n" % len(frame), frame, b"\r\n") if self._chunked_body else (frame,)
-                size += len(frame)
-            if size >= _WRITTEN_AT_ONCE:
-                await self._write(out)
-                out, size = [], 0
-        if end is End.COMPLETE and self._chunked_body:
-            out.append(b"0\r\n\r\n")
-        if out:
-            await self._write(out)
+            self._frame(head)
+        # All that the bytes depend on beside what is sent.
+        how = self._chunked_body, self._empty, self.alive, self._modern, self._origin
+        if encoded is not None and (known := encoded.get(how)) is not None:
+            await self._write(known)
+        else:
+            await self._encode(head, frames, end, how, {} if encoded is None else encoded)
         if end is not None and end is not End.COMPLETE:
             self.alive = False
             if end is End.RESET:
                 await _break(self._request.transport)
 
-    async def _write(self, pieces: list[bytes]) -> None:
+    async def _encode(
+        self,
+        head: Head | None,
+        frames: Sequence[bytes],
+        end: End | None,
+        how: Hashable,
+        encoded: dict[Hashable, bytes],
+    ) -> None:
+        out: list[bytes] = []
+        if head is not None:
+            out.append(self._head(cors.permitted(head, self._origin) if self._origin else head))
+        size, written = 0, False
+        for frame in frames if not self._empty else ():
+            if frame:  # an empty chunk would be the end
+                out += (b"%x\r\n" % len(frame), frame, b"\r\n") if self._chunked_body else (frame,)
+                size += len(frame)
+            if size >= _WRITTEN_AT_ONCE:
+                await self._write(b"".join(out))
+                out, size, written = [], 0, True
+        if end is End.COMPLETE and self._chunked_body:
+            out.append(b"0\r\n\r\n")
+        last = b"".join(out)
+        if not written:
+            encoded[how] = last
+        if last:
+            await self._write(last)
+
+    async def _write(self, data: bytes) -> None:
         self.started = True
-        await self._request.writer.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        await self._request.writer.write(data)
+
+    def _frame(self, head: Head) -> None:
+        """Decide how the body is framed, and whether the connection lives on."""
+        request = self._request
+        self._empty = empty = request.method == "HEAD" or head.status in (204, 304) or head.status < 200
+        self._chunked_body = head.length is None and self._modern and not empty
+        self.alive = request.keep_alive and (head.length is not None or self._chunked_body or empty)
 
     def _head(self, head: Head) -> bytes:
-        request = self._request
-        modern = request.version >= HttpVersion11
-        self._empty = empty = request.method == "HEAD" or head.status in (204, 304) or head.status < 200
-        self._chunked_body = head.length is None and modern and not empty
-        framed = head.length is not None or self._chunked_body or empty
-        self.alive = request.keep_alive and framed
         lines = [f"HTTP/1.1 {head.status} {head.reason}", *(f"{name}: {value}" for name, value in head.headers)]
         if head.length is not None and head.status != 204:
             lines.append(f"Content-Length: {head.length}")
@@ -111,7 +140,7 @@ class Verbatim(web.StreamResponse):
             lines.append("Transfer-Encoding: chunked")
         if not self.alive:
             lines.append("Connection: close")
-        elif not modern:
+        elif not self._modern:
             lines.append("Connection: keep-alive")
         # A cassette is a file that anybody may have edited: a line break in a value must not become one on the wire.
         text = "".join(line.replace("\r", " ").replace("\n", " ") + "\r\n" for line in lines) + "\r\n"

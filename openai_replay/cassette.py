@@ -8,6 +8,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from openai_replay import editing, format, layout, schema, storage
 from openai_replay.errors import CassetteError
@@ -18,13 +19,17 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(slots=True)
 class Recording:
-    """An interaction on the tape: `number` counts over all its files, from 1."""
+    """An interaction on the tape: `number` counts over all its files, from 1.
+
+    `ready` is what whoever plays it has made of it, kept for the next time.
+    """
 
     number: int
     path: Path
     interaction: Interaction
     key: bytes
     played: int = 0
+    ready: Any = None
 
 
 class Cassette:

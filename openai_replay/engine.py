@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 from openai_replay import explaining, pacing, sse, transcript
+from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette, Recording
 from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
 from openai_replay.headers import kept
@@ -32,15 +33,38 @@ T = TypeVar("T")
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
 #: seconds, as it does.
 _LAST_EVENT_WAITS_S = 0.2
-#: Bodies past this many bytes are redacted in a thread: a second of regular expressions would stop every other stream.
-_LARGE = 1 << 18
 
 
 class Client(Protocol):
     """Whoever asked. `send` writes what is due at one instant; it raises ConnectionError once the client has left."""
 
-    async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
-        """Write the head, each of `frames` as a chunk of its own, and the end."""
+    async def send(
+        self,
+        *,
+        head: Head | None = None,
+        frames: Sequence[bytes] = (),
+        end: End | None = None,
+        encoded: dict[Hashable, bytes] | None = None,
+    ) -> None:
+        """Write the head, each of `frames` as a chunk of its own, and the end.
+
+        `encoded`: what the same call may have made of the three before, by how; here it is kept for the next one.
+        """
+
+
+class _Ready(NamedTuple):
+    """A recording made ready to be played: what is due when, and what it says."""
+
+    schedule: list[_Due]
+    said: str
+
+
+class _Due(NamedTuple):
+    at_ms: float
+    head: Head | None
+    frames: tuple[bytes, ...]
+    end: End | None
+    encoded: dict[Hashable, bytes]
 
 
 class Engine:
@@ -55,6 +79,7 @@ class Engine:
         self.journal = journal
         self.origin = upstream.origin if upstream else "http://tape"  # a player has none, and `//path` needs one
         self._upstream = upstream
+        self._asking = Asking(rules)
         self._writing = asyncio.Lock()
         self._unsynced = False
         self._syncing: asyncio.Task[None] | None = None
@@ -67,16 +92,22 @@ class Engine:
         Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
         """
         now_ms = _clock()
-        clean = await _aside(len(request.body), self.rules.redactor.request, request)
-        key = await _aside(len(clean.body), self.rules.matcher.key, clean)
+        asked = self._asking.known(request)
+        if asked is None:
+            asked = await _aside(len(request.body), self._asking.read, request)
         mode = self.rules.mode
         plays = Do.PLAY in DECISIONS[mode]
-        found = self.cassette.take(key, self.rules.when_used_up(self.cassette.was_on_disk)) if plays else None
+        found = self.cassette.take(asked.key, self.rules.when_used_up(self.cassette.was_on_disk)) if plays else None
         try:
-            match DECISIONS[mode][0 if found else 1 if self.cassette.was_on_disk else 2]:
-                case Do.PLAY:
-                    assert found is not None
-                    await self._play(clean, found, client, now_ms)
+            do = DECISIONS[mode][0 if found else 1 if self.cassette.was_on_disk else 2]
+            if do is Do.PLAY:
+                assert found is not None
+                await self._play(asked, found, client, now_ms)
+                return
+            clean = asked.clean
+            if clean is None:
+                clean = await _aside(len(request.body), self.rules.redactor.request, request)
+            match do:
                 case Do.RECORD:
                     await self._record(request, clean, client, now_ms)
                 case Do.FORWARD:
@@ -86,31 +117,41 @@ class Engine:
         except ReplayError as error:
             outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
             said = self.rules.redactor.text(error.text)
-            self.journal.add(Exchange(outcome, clean.method, clean.path, error.status, ms=int(now_ms()), error=said))
+            self.journal.add(Exchange(outcome, asked.method, asked.path, error.status, ms=int(now_ms()), error=said))
             raise
 
     # -------------------------------------------------------------------------------------- play
 
-    async def _play(self, clean: Request, found: Recording, client: Client, now_ms: Callable[[], float]) -> None:
+    async def _play(self, asked: Asked, found: Recording, client: Client, now_ms: Callable[[], float]) -> None:
         response = found.interaction.response
+        ready: _Ready = found.ready or self._made_ready(found)
         noted, left = False, len(response.frames)
         try:
-            for beat in pacing.schedule(response, self.rules.pace):
-                if (wait_ms := beat.at_ms - now_ms()) > 0:  # until the absolute time: errors do not add up
+            for due in ready.schedule:
+                if (wait_ms := due.at_ms - now_ms()) > 0:  # until the absolute time: errors do not add up
                     await asyncio.sleep(wait_ms / 1000)
-                left -= len(beat.frames)
+                left -= len(due.frames)
                 # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
                 if not (left or noted):
                     noted = True
-                    self._done(Outcome.PLAYED, clean, response, int(now_ms()), found.number)
-                await client.send(
-                    head=self.rules.played(response.head) if beat.head else None,
-                    frames=beat.frames,
-                    end=response.end if beat.end else None,
-                )
+                    self._played(asked, found, ready.said, now_ms)
+                await client.send(head=due.head, frames=due.frames, end=due.end, encoded=due.encoded)
         finally:
             if not noted:  # it counts as played for a client that left in the middle, too
-                self._done(Outcome.PLAYED, clean, response, int(now_ms()), found.number)
+                self._played(asked, found, ready.said, now_ms)
+
+    def _made_ready(self, found: Recording) -> _Ready:
+        response = found.interaction.response
+        head = self.rules.played(response.head)
+        schedule = [
+            _Due(beat.at_ms, head if beat.head else None, beat.frames, response.end if beat.end else None, {})
+            for beat in pacing.schedule(response, self.rules.pace)
+        ]
+        found.ready = ready = _Ready(schedule, transcript.said(response))
+        return ready
+
+    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Callable[[], float]) -> None:
+        self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number)
 
     def _miss(self, clean: Request) -> Miss:
         rules, tape, path = self.rules, self.cassette.name, str(self.cassette.path)
@@ -142,7 +183,7 @@ class Engine:
         response = _whole(arriving)
         if response is not None:
             shown = await _aside(len(response.body), self.rules.redactor.response, response)
-            self._done(Outcome.FORWARDED, clean, shown, response.end_ms)
+            self._done(Outcome.FORWARDED, clean, shown, response.end_ms, transcript.said(shown))
         elif arriving.head is not None:  # the client left
             self.journal.add(
                 Exchange(Outcome.FORWARDED, clean.method, clean.path, arriving.head.status, end=End.TRUNCATED)
@@ -213,7 +254,8 @@ class Engine:
         except (ReplayError, OSError) as error:
             self._lost(clean, response.head.status, str(error))
             return
-        self._done(Outcome.RECORDED, clean, clean_response, response.end_ms, number)
+        said = transcript.said(clean_response)
+        self._done(Outcome.RECORDED, clean, clean_response, response.end_ms, said, number)
         self._unsynced = True
         if self._syncing is None or self._syncing.done():
             self._syncing = self._spawn(self._sync(clean))
@@ -262,18 +304,24 @@ class Engine:
         self.journal.add(Exchange(Outcome.LOST, clean.method, clean.path, status, error=f"NOT RECORDED: {why}"))
 
     def _done(
-        self, outcome: Outcome, clean: Request, response: Response, ms: int, recording: int | None = None
+        self,
+        outcome: Outcome,
+        asked: Asked | Request,
+        response: Response,
+        ms: int,
+        said: str,
+        recording: int | None = None,
     ) -> None:
         self.journal.add(
             Exchange(
                 outcome,
-                clean.method,
-                clean.path,
+                asked.method,
+                asked.path,
                 response.head.status,
                 len(response.frames),
                 ms,
                 response.end,
-                transcript.said(response),
+                said,
                 recording,
             )
         )
@@ -303,8 +351,8 @@ async def _within(seconds: float, work: Awaitable[None]) -> bool:
 
 
 async def _aside(size: int, function: Callable[..., T], *args: object) -> T:
-    """Call `function` here, or in a thread where the `size` of what it works on would stop the others."""
-    if size <= _LARGE:
+    """Call `function` here, or in a thread: a second of regular expressions would stop every other stream."""
+    if size <= LARGE:
         return function(*args)
     return await asyncio.to_thread(function, *args)
 

@@ -17,6 +17,7 @@ FLOORS = [
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
     ("editing",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
+    ("asked",),
     ("engine",),  # one exchange
     ("sessions", "settings"),
     ("control", "cors", "report", "turns"),  # surfaces

@@ -1,0 +1,71 @@
+"""What a request is to the tape: its key, and how it may be called where others read it.
+
+The same bytes are often asked again, and to take secrets out of them and make their key is most of what playing costs:
+what has been read once is remembered, within bounds.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from openai_replay.model import Headers, Request
+from openai_replay.rules import Rules
+
+#: Bytes of a body past which it is read in a thread, and not remembered.
+LARGE = 1 << 18
+#: Bytes that what is remembered may take in all, and what each takes beside its body.
+_REMEMBERED = 1 << 25
+_BESIDE = 1 << 10
+#: Headers that decide how a body is read.
+_DECIDING = frozenset({"content-type", "content-encoding"})
+
+
+#: Method, URI, the headers that decide, and the body.
+_Same = tuple[str, str, Headers, bytes]
+
+
+class Asked(NamedTuple):
+    """The key of a request, its method and path without secrets, and the whole of it without secrets where that has
+    just been made.
+    """
+
+    key: bytes
+    method: str
+    path: str
+    clean: Request | None = None
+
+
+class Asking:
+    """Reads requests by `rules`."""
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._deciding = _DECIDING
+        self._known: OrderedDict[_Same, Asked] = OrderedDict()
+        self._size = 0  # of the bodies, in bytes
+
+    def known(self, request: Request) -> Asked | None:
+        """What was read of the same bytes before, if it is remembered."""
+        return self._known.get(self._same(request))
+
+    def read(self, request: Request) -> Asked:
+        """Read `request`, and remember what it is."""
+        clean = self._rules.redactor.request(request)
+        asked = Asked(self._rules.matcher.key(clean), clean.method, clean.path)
+        if len(request.body) <= LARGE:
+            self._remember(request, asked)
+        return asked._replace(clean=clean)
+
+    def _remember(self, request: Request, asked: Asked) -> None:
+        same = self._same(request)
+        if self._known.setdefault(same, asked) is asked:
+            self._size += len(request.body) + _BESIDE
+        while self._size > _REMEMBERED:
+            (*_, body), _ = self._known.popitem(last=False)
+            self._size -= len(body) + _BESIDE
+
+    def _same(self, request: Request) -> _Same:
+        """All of `request` that its key is made of, as it came."""
+        deciding = [pair for pair in request.headers if pair[0].lower() in self._deciding]
+        return request.method, request.uri, tuple(deciding), request.body
