@@ -41,7 +41,7 @@ class Asking:
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
-        self._deciding = _DECIDING
+        self._deciding = _DECIDING | set(rules.matcher.headers)
         self._known: OrderedDict[_Same, Asked] = OrderedDict()
         self._size = 0  # of the bodies, in bytes
 

@@ -1,0 +1,71 @@
+"""What is asked again is not read again, and never taken for something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from openai_replay import asked
+from openai_replay.asked import LARGE, Asking
+from openai_replay.matching import Matcher
+from openai_replay.model import Headers, Request, header
+from openai_replay.redaction import Redactor
+from openai_replay.rules import Rules
+from tests.proxy import CHAT, interactions, recording
+from tests.upstream import Upstream, plain
+
+JSON: Headers = (("Content-Type", "application/json"), ("Authorization", "Bearer sk-test"), ("X-User", "1"))
+ASKED = Request("POST", "http://tape/v1/chat/completions", JSON, b'{"a":1}')
+RULES = Rules(matcher=Matcher(headers=("x-user",)))
+
+
+def headers(**changed: str) -> Headers:
+    return tuple((name, changed.get(name.lower().replace("-", "_"), value)) for name, value in JSON)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        Request("PUT", ASKED.uri, JSON, ASKED.body),
+        Request("POST", ASKED.uri + "?a", JSON, ASKED.body),
+        Request("POST", ASKED.uri, headers(content_type="text/plain"), ASKED.body),
+        Request("POST", ASKED.uri, headers(x_user="2"), ASKED.body),
+        Request("POST", ASKED.uri, (*JSON, ("Content-Encoding", "gzip")), ASKED.body),
+        Request("POST", ASKED.uri, JSON, b'{"a": 1}'),
+    ],
+)
+def test_what_differs_in_anything_that_decides_is_read_for_itself(other: Request) -> None:
+    asking = Asking(RULES)
+    asking.read(ASKED)
+    assert asking.known(ASKED) is not None
+    assert asking.known(other) is None
+
+
+def test_what_is_known_is_what_was_read_but_for_its_headers_and_its_body() -> None:
+    asking = Asking(RULES)
+    read = asking.read(ASKED)
+    assert read.clean == Redactor().request(ASKED)
+    again = Request("POST", ASKED.uri, headers(authorization="Bearer sk-other"), ASKED.body)
+    assert asking.known(again) == read._replace(clean=None)
+
+
+def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asked, "_REMEMBERED", 10 * (1000 + asked._BESIDE))
+    asking = Asking(RULES)
+    many = [Request("POST", ASKED.uri, JSON, b"%1000d" % number) for number in range(100)]
+    for one in [*many, *many[-5:]]:  # what is read twice is counted once
+        asking.read(one)
+    assert [one for one in many if asking.known(one)] == many[-10:]
+    long = Request("POST", ASKED.uri, JSON, b"1" * (LARGE + 1))
+    asking.read(long)
+    assert asking.known(long) is None
+    assert asking.known(many[-1]) is not None
+
+
+async def test_a_request_that_is_known_is_recorded_with_the_headers_it_came_with(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.yaml"
+    async with Upstream(lambda request: plain(b"{}")) as upstream, recording(upstream.url, tape) as proxy:
+        for value in ("1", "2"):
+            await proxy.ask("POST", CHAT, b'{"a":1}', [("X-Trace", value)])
+    assert [header(one.request.headers, "x-trace") for one in interactions(tape)] == ["1", "2"]
