@@ -27,7 +27,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 	$(BIN)/python -m tests.record_cassettes
 	$(BIN)/python -m tests.record_examples
 
-PURE := errors sse jsontext multipart ids matching redaction pacing transcript explaining format worddiff
+PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff
 PURE += editing
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested

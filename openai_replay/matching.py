@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from openai_replay import jsontext, multipart
+from openai_replay import jsontext, multipart, normalizing
 from openai_replay.errors import UsageError
 from openai_replay.headers import HOP_BY_HOP
 from openai_replay.jsontext import Pointer
 from openai_replay.model import Request, header, media_type
+from openai_replay.normalizing import Normalizer
 
 #: What of a request can be compared.
 ON = ("method", "path", "query", "body")
@@ -48,29 +49,34 @@ class Matcher:
     """What decides whether two requests are the same.
 
     `ignore`: what is left out of their bodies. `on`: what of `ON` is compared, `headers` (lower case): those that are
-    compared, too.
+    compared, too. `normalize`: what is made the same before.
     """
 
     ignore: tuple[Pointer, ...] = ()
     on: tuple[str, ...] = ON
     headers: tuple[str, ...] = ()
+    normalize: tuple[Normalizer, ...] = ()
 
     def target(self, request: Request) -> tuple[str, str]:
         """Method and path of `request` as they are compared; cheap."""
         method = request.method.upper() if "method" in self.on else ""
-        return method, request.path if "path" in self.on else ""
+        path = request.path if "path" in self.on else ""
+        return method, normalizing.normalized(self.normalize, path, "", None)[0] if self.normalize and path else path
 
     def meaning(self, request: Request) -> Meaning:
         """What of `request` is compared; `explaining` shows where two of them differ."""
         kind, body = "", None
         if "body" in self.on:
-            kind, body = meaning(request)
+            kind, body = meaning(request, whole=bool(self.normalize))
             for pointer in self.ignore:
                 jsontext.drop(body, pointer)
             if kind == "bytes":
                 body = request.body
+        method = request.method.upper() if "method" in self.on else ""
+        path = request.path if "path" in self.on else ""
         query = pairs(request.query) if "query" in self.on else []
-        return Meaning(*self.target(request), query, kind, body, self._headers(request) if self.headers else [])
+        said = Meaning(method, path, query, kind, body, self._headers(request) if self.headers else [])
+        return _normalized(self.normalize, said) if self.normalize else said
 
     def _headers(self, request: Request) -> list[list[str]]:
         """Those that are compared, sorted by name; values of one name in their order."""
@@ -89,6 +95,28 @@ class Matcher:
             digest.update(b"%d:" % len(part))
             digest.update(part)
         return digest.digest()
+
+
+def _normalized(steps: tuple[Normalizer, ...], said: Meaning) -> Meaning:
+    body = said.body
+    if said.kind == "bytes":
+        try:
+            body = body.decode()
+        except UnicodeDecodeError:
+            body = None
+    try:
+        path, now, query, headers = normalizing.normalized(steps, said.path, said.kind, body, said.query, said.headers)
+    except RecursionError:  # it is compared by its bytes
+        return said
+    if said.kind == "bytes":
+        now = said.body if body is None else now.encode()
+    elif said.kind == "multipart":
+        now = {name: _each(_shortened, parts) for name, parts in now.items()}
+    return Meaning(said.method, path, sorted(query), said.kind, now, headers)
+
+
+def _each(change: Callable[[Any], Any], one_or_more: Any) -> Any:
+    return [change(one) for one in one_or_more] if isinstance(one_or_more, list) else change(one_or_more)
 
 
 def parse_on(texts: str | Iterable[str]) -> tuple[str, ...]:
@@ -130,16 +158,16 @@ def pairs(query: str) -> list[list[str]]:
     return sorted([name, value] for name, value in found)
 
 
-def meaning(request: Request) -> tuple[str, Any]:
+def meaning(request: Request, whole: bool = False) -> tuple[str, Any]:
     """What the body says, as (kind, value): `json`, `form` (name to value) and `multipart` (name to part), else
-    `bytes` and None. Where a name repeats, there is a list.
+    `bytes` and None. Where a name repeats, there is a list. `whole`: the text of a part is there, however long.
     """
     body = request.body
     media = media_type(request.headers)
     if media == "multipart/form-data":
         found = multipart.parts(body, multipart.boundary(header(request.headers, "content-type")))
         if found is not None:
-            return "multipart", _by_name((part.name, _part_value(part)) for part in found)
+            return "multipart", _by_name((part.name, _part_value(part, whole)) for part in found)
     elif media == "application/x-www-form-urlencoded":
         return "form", _by_name((name, value) for name, value in pairs(body.decode("utf-8", "surrogateescape")))
     elif body:
@@ -163,15 +191,26 @@ def _by_name(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
     return named
 
 
-def _part_value(part: multipart.Part) -> dict[str, str]:
+def _part_value(part: multipart.Part, whole: bool) -> dict[str, str]:
     said = {"filename": part.filename, "content_type": part.content_type}
-    if len(part.content) <= _SHOWN_PART:
+    if whole or len(part.content) <= _SHOWN_PART:
         try:
             return said | {"content": bytes(part.content).decode()}
         except UnicodeDecodeError:
             pass
-    digest = hashlib.blake2b(part.content, digest_size=16).hexdigest()
-    return said | {"bytes": f"{len(part.content)}, blake2b {digest}"}
+    return said | _digest(part.content)
+
+
+def _shortened(part: dict[str, str]) -> dict[str, str]:
+    """A part whose text is long, by its digest."""
+    content = part.get("content", "").encode("utf-8", "surrogatepass")
+    if len(content) <= _SHOWN_PART:
+        return part
+    return {name: value for name, value in part.items() if name != "content"} | _digest(content)
+
+
+def _digest(content: bytes | memoryview) -> dict[str, str]:
+    return {"bytes": f"{len(content)}, blake2b {hashlib.blake2b(content, digest_size=16).hexdigest()}"}
 
 
 def _bytes(text: str) -> bytes:

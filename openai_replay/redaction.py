@@ -18,11 +18,11 @@ from itertools import accumulate
 from urllib.parse import unquote
 
 from openai_replay import jsontext, sse
-from openai_replay.errors import UsageError
 from openai_replay.headers import true_encoding
 from openai_replay.jsontext import Pointer
 from openai_replay.masking import MARK, Masker, mark, mask, unmask
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
+from openai_replay.patterns import compiled
 
 HEADERS = frozenset(
     {
@@ -128,15 +128,11 @@ _USER = re.compile(r"^([a-z]+://)[^/?#@]*@", re.IGNORECASE)
 
 def redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers: Iterable[str] = ()) -> Redactor:
     """The built-in rules and these. Raises UsageError for a pattern or a pointer that does not parse."""
-    compiled = []
-    for pattern in patterns:
-        try:
-            compiled.append(re.compile(pattern))
-        except (re.error, OverflowError, RecursionError) as error:
-            raise UsageError(f"{pattern!r} is not a regular expression: {error}", "See Python's re syntax.") from None
     names = frozenset(name.lower() for name in headers)
     return Redactor(
-        HEADERS | names, tuple(compiled), POINTERS + tuple(jsontext.parse_pointer(text) for text in pointers)
+        HEADERS | names,
+        tuple(map(compiled, patterns)),
+        POINTERS + tuple(jsontext.parse_pointer(text) for text in pointers),
     )
 
 

@@ -12,7 +12,8 @@ import openai_replay
 #: From the ground up. Files on one floor do not import each other; a folder's name stands for what it says itself.
 FLOORS = [
     ("errors", "model"),  # values
-    ("sse", "jsontext", "multipart", "headers", "ids", "worddiff"),  # pure functions on texts
+    ("sse", "jsontext", "multipart", "headers", "ids", "patterns", "defaults", "worddiff"),  # pure functions on texts
+    ("normalizing",),
     ("matching", "masking", "pacing", "transcript", "schema"),
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
     ("editing",),
