@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import urlsplit
 
-from openai_replay.model import LOOPBACK, Head, Headers, header
+from openai_replay.hosts import is_loopback
+from openai_replay.model import Head, Headers, header
 
 #: Seconds a browser may remember the answer to a preflight.
 _REMEMBERED_S = "600"
@@ -16,7 +17,7 @@ _REMEMBERED_S = "600"
 def allows(origin: str, more: Collection[str]) -> bool:
     """Whether a page from `origin` may ask: one from this machine, or one of `more`."""
     try:
-        return origin in more or urlsplit(origin).hostname in LOOPBACK
+        return origin in more or is_loopback(urlsplit(origin).hostname or "")
     except ValueError:
         return False
 

@@ -14,6 +14,7 @@ from openai_replay.cassette import Cassette, Recording
 from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
+from openai_replay.logs import bare, log
 from openai_replay.model import (
     End,
     Head,
@@ -253,6 +254,10 @@ class Engine:
                 clean_response, number = await asyncio.to_thread(self._append, stored, response)
         except (ReplayError, OSError) as error:
             self._lost(clean, response.head.status, str(error))
+            return
+        except Exception as error:  # a mistake of ours: the answer goes on all the same
+            log.error("openai-replay failed to keep an answer\n%s", bare(error))
+            self._lost(clean, response.head.status, f"openai-replay failed: {type(error).__name__}")
             return
         said = transcript.said(clean_response)
         self._done(Outcome.RECORDED, clean, clean_response, response.end_ms, said, number)

@@ -5,6 +5,7 @@
     ├── StartError               could not start: port in use, unwritable folder          exit 3
     │   └── CassetteError        the file: missing, torn, not a cassette  (FILE:LINE)     exit 3
     ├── BadRequest               the client sent what is no HTTP request                  400
+    ├── Refused                  the client may not ask, or not so much                   403, 401, 408, 413, 431
     ├── Miss                     no recording matches                                     424
     ├── UpstreamError            the upstream could not be reached, or spoke no HTTP      502
     ├── LoopError                the upstream is this proxy itself                        508
@@ -76,6 +77,19 @@ class BadRequest(ReplayError):
     status = 400
     code = "bad_request"
     retry = False
+
+
+class Refused(ReplayError):
+    """A request of somebody who may not ask, or that is larger or slower than the limits."""
+
+    status = 403
+    code = "forbidden"
+    retry = False
+
+    def __init__(self, message: str, hint: str = "", status: int = 403, code: str = "forbidden") -> None:
+        super().__init__(message, hint)
+        self.status = status
+        self.code = code
 
 
 class Miss(ReplayError):

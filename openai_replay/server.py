@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 from aiohttp import web
 
-from openai_replay import report
+from openai_replay import hosts, logs, report
+from openai_replay.access import Access
 from openai_replay.app import App
-from openai_replay.errors import StartError
+from openai_replay.errors import StartError, UsageError
 from openai_replay.journal import Exchange, Outcome
+from openai_replay.limits import Limits
 from openai_replay.model import LOOPBACK, Mode
 from openai_replay.rules import Rules
 from openai_replay.sessions import Sessions
@@ -45,7 +48,10 @@ class Serving:
     quiet: bool = False
     idle_limit_s: float = 600.0
     folder: Path | None = None
-    origins: tuple[str, ...] | None = None  # whose pages may ask, beside those of this machine; None: no page may
+    access: Access = field(default_factory=Access)
+    limits: Limits = field(default_factory=Limits)
+    allow_remote: bool = False  # whether `host` may be one that other machines reach
+    log_level: str = "warning"
     tell: Callable[[Exchange], None] | None = None  # what to call with every exchange; None: the terminal
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
 
@@ -60,6 +66,7 @@ class Served(NamedTuple):
 @asynccontextmanager
 async def serving(what: Serving) -> AsyncIterator[Served]:
     """Serve until the block is left. Raises StartError, CassetteError or UsageError."""
+    _check_host(what)
     sessions = Sessions(what.rules, what.folder, what.tell or report.teller(what.quiet), report.warn)
     async with AsyncExitStack() as stack:
         if what.upstream is not None:
@@ -68,7 +75,7 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
         if what.cassettes:
             own = sessions.open(what.cassettes, what.rules, name="")
             base_path = own.path
-        app = App(sessions, what.origins)
+        app = App(sessions, what.access, what.limits)
         runner = web.ServerRunner(app, shutdown_timeout=what.shutdown_s)
         await runner.setup()
         stack.push_async_callback(_stop, runner, app, sessions)
@@ -87,6 +94,20 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
         yield Served(sessions.origin + base_path, sessions)
 
 
+def _check_host(what: Serving) -> None:
+    """Other machines are let in only by those who say so. Raises UsageError."""
+    if hosts.is_loopback(what.host):
+        return
+    may = "read what is recorded" if what.upstream is None else "read what is recorded, and have requests forwarded"
+    who = "who has the key " if what.access.key else ""
+    if not what.allow_remote:
+        raise UsageError(
+            f"--host {what.host} lets in whoever reaches this machine: they could {may}.",
+            "Add --allow-remote if that is what you want, and --require-key to let in only those who have a key.",
+        )
+    report.warn(f"listening on {what.host}: whoever reaches this machine {who}can {may}.")
+
+
 async def _stop(runner: web.ServerRunner, app: App, sessions: Sessions) -> None:
     """Take no more, finish what is under way, and have it all on the tape."""
     app.stop_reading()
@@ -101,18 +122,29 @@ def run(what: Serving, command: Sequence[str] = ()) -> int:
         import uvloop
 
         factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    _open_more_files()
+    with logs.to_stderr(what.log_level), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(_run(what, command))
 
 
+def _open_more_files() -> None:
+    """Every client is a file, and what it asks for another one: take as many as are allowed, and of use."""
+    now, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1 << 16 if most == resource.RLIM_INFINITY else min(most, 1 << 16)
+    if 0 <= now < wanted:
+        with suppress(ValueError, OSError):  # macOS allows less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
 async def _run(what: Serving, command: Sequence[str]) -> int:
+    asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
     stop = _stopping()
     async with serving(what) as (base_url, sessions):
         if what.ready_file is not None:
             _write_ready_file(what.ready_file, base_url)
         try:
             if command:
-                code = await _run_command(command, base_url, what.rules.mode, stop)
+                code = await _run_command(command, base_url, what, stop)
             else:
                 print(base_url, flush=True)
                 await stop.get()
@@ -158,12 +190,16 @@ def _write_ready_file(path: Path, base_url: str) -> None:
         raise StartError(f"{path}: cannot be written: {error.strerror}", "Give --ready-file another place.") from None
 
 
-async def _run_command(command: Sequence[str], base_url: str, mode: Mode, stop: asyncio.Queue[signal.Signals]) -> int:
+async def _run_command(
+    command: Sequence[str], base_url: str, what: Serving, stop: asyncio.Queue[signal.Signals]
+) -> int:
     """Run `command` with the proxy in its environment; its exit code is ours (128 + N after signal N, as shells have
     it).
     """
     try:
-        own = environment(os.environ, base_url, records=mode is not Mode.NONE)
+        own = environment(os.environ, base_url, records=what.rules.mode is not Mode.NONE)
+        if what.access.key:
+            own["OPENAI_API_KEY"] = what.access.key
         child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **own})
     except OSError as error:
         raise StartError(

@@ -41,6 +41,14 @@ class FileSettings(BaseModel):
     drain_limit: str | None = Field(None, alias="drain-limit")
     cors: bool | None = None
     cors_origin: list[str] | None = Field(None, alias="cors-origin")
+    allow_remote: bool | None = Field(None, alias="allow-remote")
+    allow_host: list[str] | None = Field(None, alias="allow-host")
+    require_key: str | None = Field(None, alias="require-key")
+    upstream_key: str | None = Field(None, alias="upstream-key")
+    max_head: str | None = Field(None, alias="max-head")
+    max_body: str | None = Field(None, alias="max-body")
+    max_recorded: str | None = Field(None, alias="max-recorded")
+    log_level: str | None = Field(None, alias="log-level")
     quiet: bool | None = None
 
 

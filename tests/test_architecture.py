@@ -13,6 +13,7 @@ import openai_replay
 FLOORS = [
     ("errors", "model"),  # values
     ("sse", "jsontext", "multipart", "headers", "ids", "patterns", "defaults", "worddiff"),  # pure functions on texts
+    ("hosts", "limits", "logs"),
     ("normalizing",),
     ("matching", "masking", "pacing", "transcript", "schema"),
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
@@ -21,7 +22,9 @@ FLOORS = [
     ("asked",),
     ("engine",),  # one exchange
     ("sessions", "settings"),
-    ("control", "cors", "report", "turns"),  # surfaces
+    ("cors",),
+    ("access", "verbatim", "connections"),  # surfaces
+    ("control", "report", "turns"),  # surfaces
     ("app",),
     ("server",),  # the process
     ("tape", "pytest_settings"),
@@ -37,7 +40,7 @@ DOORS = {
     "orjson": {"jsontext"},
     "pydantic": {"schema", "format", "settings", "control"},  # where text enters
     "aiohttp": {"upstream"},  # its client
-    "aiohttp.web": {"app", "server"},
+    "aiohttp.web": {"app", "server", "verbatim", "connections"},
     "click": {"cli", "commands.options", "commands.serve", "commands.keep"},
     "pytest": {"pytest_plugin", "pytest_settings"},
 }
@@ -88,7 +91,11 @@ def test_imports_go_strictly_downward(module: str) -> None:
 @pytest.mark.parametrize("module", FLOOR)
 def test_each_library_has_its_door(module: str) -> None:
     for name in imports(module):
-        library = "aiohttp.web" if name in ("aiohttp.web", "aiohttp.HttpVersion11") else name.partition(".")[0]
+        library = (
+            "aiohttp.web"
+            if name in ("aiohttp.web", "aiohttp.HttpVersion11", "aiohttp.http_exceptions")
+            else name.partition(".")[0]
+        )
         assert module in DOORS.get(library, {module}), name
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Mode, OnExhausted
 
 if TYPE_CHECKING:
+    from openai_replay.access import Access
+    from openai_replay.limits import Limits
     from openai_replay.rules import Rules
 
 serving_options = together(
@@ -39,6 +43,27 @@ serving_options = together(
     ),
     option("--cors", is_flag=True, help="Let pages in a browser ask: those of this machine."),
     option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin ask, too; implies --cors."),
+    option("--allow-remote", is_flag=True, help="Let --host be an address that other machines reach."),
+    option(
+        "--allow-host",
+        multiple=True,
+        metavar="NAME",
+        help="A name clients call this server by, beside localhost and addresses; * is any.",
+    ),
+    option(
+        "--require-key",
+        metavar="VARIABLE",
+        help="Answer only who sends the key in this environment variable as its API key.",
+    ),
+    option("--max-head", default="64k", show_default=True, metavar="SIZE", help="The largest head of a request."),
+    option("--max-body", default="512m", show_default=True, metavar="SIZE", help="The largest body of a request."),
+    option(
+        "--log-level",
+        type=click.Choice(["debug", "info", "warning"]),
+        default="warning",
+        show_default=True,
+        help="debug: show the heads of requests and answers, redacted, on stderr.",
+    ),
     option("--quiet", "-q", is_flag=True, help="Only say what went wrong."),
 )
 
@@ -80,6 +105,18 @@ serving_options = together(
     show_default=True,
     metavar="DURATION",
     help="How long an answer is read on for the tape when its client has left.",
+)
+@option(
+    "--max-recorded",
+    default="256m",
+    show_default=True,
+    metavar="SIZE",
+    help="The largest answer that is kept: of a larger one the client gets all, and the tape nothing.",
+)
+@option(
+    "--upstream-key",
+    metavar="VARIABLE",
+    help="With --require-key: send the key in this environment variable to the API in the place of the client's.",
 )
 @serving_options
 @click.pass_context
@@ -148,7 +185,10 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         rules=_rules(options),
         cassettes=cassettes,
         folder=folder,
-        origins=options["cors_origin"] if options["cors"] or options["cors_origin"] else None,
+        access=_access(options),
+        limits=_limits(options),
+        allow_remote=options["allow_remote"],
+        log_level=options["log_level"],
         upstream=options.get("upstream"),
         host=options["host"],
         port=port if port is not None else 0 if command else 8765,
@@ -158,6 +198,51 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         idle_limit_s=parse_duration(options.get("idle_limit", "10m")) / 1000,
     )
     ctx.exit(server.run(serving, command))
+
+
+def _access(options: dict[str, Any]) -> Access:
+    from openai_replay.access import Access
+
+    key, upstream_key = _key("--require-key", options), _key("--upstream-key", options)
+    if upstream_key and not key:
+        raise UsageError(
+            "--upstream-key without --require-key lets everybody spend with that key", "Add --require-key VARIABLE."
+        )
+    if key and options.get("upstream") and not upstream_key:
+        raise UsageError(
+            "with --require-key clients send that key, and the API wants its own",
+            "Add --upstream-key OPENAI_API_KEY, or the name of the variable where the API's key is.",
+        )
+    return Access(
+        hosts=tuple(name.lower() for name in options["allow_host"]),
+        origins=options["cors_origin"] if options["cors"] or options["cors_origin"] else None,
+        key=key,
+        upstream_key=upstream_key,
+    )
+
+
+def _key(name: str, options: dict[str, Any]) -> str:
+    """The key in the environment variable that the option `name` names; empty if it is not given."""
+    variable: str | None = options.get(name.removeprefix("--").replace("-", "_"))
+    if variable is None:
+        return ""
+    hint = "A key itself on a command line could be read by everybody on this machine."
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
+        raise UsageError(f"{name} takes the name of an environment variable", hint)  # it may be the key: not shown
+    key = os.environ.get(variable, "").strip()
+    if not key or not key.isprintable():
+        raise UsageError(f"{name}: there is no key in the environment variable of that name", hint)
+    return key
+
+
+def _limits(options: dict[str, Any]) -> Limits:
+    from openai_replay.limits import Limits, parse_size
+
+    return Limits(
+        head=parse_size(options["max_head"]),
+        body=parse_size(options["max_body"]),
+        recorded=parse_size(options.get("max_recorded", "256m")),
+    )
 
 
 def _rules(options: dict[str, Any]) -> Rules:

@@ -1,0 +1,59 @@
+"""What is said of the inside, on stderr: nothing in it may hold a secret.
+
+An exception's message, and so a traceback as Python prints it, may hold anything that was sent. So a failure is told
+by its kinds and its places in the code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from openai_replay.model import Headers
+
+log = logging.getLogger("openai_replay")
+
+
+def bare(error: BaseException | None) -> str:
+    """A traceback without any value: where it happened, and the kind of error; its causes first."""
+    parts: list[str] = []
+    while error is not None and len(parts) < 20:
+        places = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+        parts.append(f"{places}{type(error).__module__}.{type(error).__qualname__}")
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return (
+        "\nwhile that was handled:\n".join(reversed(parts))
+        + "\n(its message could hold what was sent, and is left out)"
+    )
+
+
+def head(first: str, headers: Headers) -> str:
+    """A message head on lines of its own."""
+    return "\n".join([first, *(f"    {name}: {value}" for name, value in headers)])
+
+
+@contextmanager
+def to_stderr(level: str) -> Iterator[None]:
+    """Show what is logged from `level` (debug, info, warning) on, while the block runs."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    before, propagates = log.level, log.propagate
+    log.setLevel(level.upper())
+    log.addHandler(handler)
+    log.propagate = False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+        log.propagate = propagates
+
+
+def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """An event loop's exception handler: what nobody waits for is told without values, too."""
+    log.error("openai-replay failed: %s\n%s", context.get("message"), bare(context.get("exception")))
