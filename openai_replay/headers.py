@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zlib
 from collections.abc import Container
 
 from openai_replay.model import Headers, header
@@ -30,6 +31,9 @@ HOP_BY_HOP = frozenset(
 NOISE = re.compile(
     r"accept-encoding|user-agent|x-stainless-.*|cf-.*|alt-svc|nel|report-to|strict-transport-security", re.IGNORECASE
 )
+
+#: Bytes a compressed body may unfold to. Past that it is a bomb, or nothing a person reviews: it stays as it came.
+_MOST_DECODED = 1 << 28
 
 _MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
@@ -67,3 +71,21 @@ def true_encoding(headers: Headers, body: bytes) -> Headers:
         except UnicodeDecodeError:
             true = True
     return headers if true else tuple(one for one in headers if one[0].lower() != "content-encoding")
+
+
+def decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
+    """Headers and body without gzip or deflate; just as they came where it is neither, or is damaged."""
+    encoding = header(headers, "content-encoding").strip().lower()
+    if encoding not in ("gzip", "x-gzip", "deflate") or not body:
+        return headers, body
+    plain, rest = b"", body
+    try:
+        while rest:  # gzip may come in several members
+            decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
+            plain += decoder.decompress(rest, _MOST_DECODED + 1 - len(plain))
+            if len(plain) > _MOST_DECODED:
+                return headers, body
+            rest = decoder.unused_data
+    except zlib.error:
+        return headers, body
+    return tuple((name, value) for name, value in headers if name.lower() != "content-encoding"), plain

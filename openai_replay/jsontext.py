@@ -83,17 +83,30 @@ def exact(text: bytes) -> Any:
     return _stdlib(text) if _LONG_NUMBER.search(text) else loads(text)
 
 
+def shallow(text: bytes) -> Any:
+    """As `loads`; raises ValueError where it is nested over 250 deep, too: who walks over the value need not fear."""
+    value = loads(text)
+    if text.count(b"[") + text.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
+        raise ValueError("nested too deeply")
+    return value
+
+
 def canonical(value: Any) -> bytes:
     """`value` as JSON, the same bytes for the same value; raises ValueError where it is nested too deeply."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer past 64 bits, a lone surrogate, or too deep
-        level, depth = [value], 0
-        while level := [inner for outer in level for inner in _inside(outer)]:
-            depth += 1
-            if depth > _DEEPEST:
-                raise ValueError("nested too deeply") from None
+        if _depth(value) > _DEEPEST:
+            raise ValueError("nested too deeply") from None
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _depth(value: Any) -> int:
+    """How deeply `value` is nested, as far as that is no more than one level too deep."""
+    level, depth = [value], 0
+    while depth <= _DEEPEST and (level := [inner for outer in level for inner in _inside(outer)]):
+        depth += 1
+    return depth
 
 
 def _stdlib(text: bytes) -> Any:

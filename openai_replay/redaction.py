@@ -11,14 +11,13 @@ How secrets are found in texts is `masking`'s part; here is where they are looke
 from __future__ import annotations
 
 import re
-import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from urllib.parse import unquote
 
 from openai_replay import jsontext, sse
-from openai_replay.headers import true_encoding
+from openai_replay.headers import decoded, true_encoding
 from openai_replay.jsontext import Pointer
 from openai_replay.masking import MARK, Masker, mark, mask, unmask
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
@@ -49,8 +48,6 @@ POINTERS = tuple(
 
 #: Headers without which a body cannot be read: no pattern may touch them.
 _FRAMING = frozenset({"content-type", "content-encoding"})
-#: Bytes a compressed body may unfold to. Past that it is a bomb, or nothing a person reviews: it stays as it came.
-_MOST_DECODED = 1 << 28
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +64,7 @@ class Redactor:
 
     def request(self, request: Request) -> Request:
         """`request` without secrets; a gzip or deflate body is read first, so that it is matched by what it says."""
-        headers, body = _decoded(request.headers, request.body)
+        headers, body = decoded(request.headers, request.body)
         content_type = header(headers, "content-type")
         while (clean := unmask(self._masker.masked(body, content_type, mark))) != body:
             body = clean
@@ -81,7 +78,7 @@ class Redactor:
         """
         head = replace(response.head, headers=self._headers(response.head.headers))
         body = response.body
-        headers, plain = _decoded(head.headers, body)
+        headers, plain = decoded(head.headers, body)
         if header(true_encoding(headers, plain), "content-encoding").strip().lower() not in ("", "identity"):
             return replace(response, head=head)  # brotli, or damaged: there is nothing to read, only bytes to break
         clean = self._masker.masked(plain, header(headers, "content-type"), mask)
@@ -140,21 +137,3 @@ def _hidden(value: str) -> str:
     """A header's value without its secret, its scheme (`Bearer`) kept."""
     scheme, space, rest = value.partition(" ")
     return f"{scheme} {MARK.decode()}" if space and rest and scheme.lower() in ("bearer", "basic") else MARK.decode()
-
-
-def _decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
-    """Headers and body without gzip or deflate; just as they came where it is neither, or is damaged."""
-    encoding = header(headers, "content-encoding").strip().lower()
-    if encoding not in ("gzip", "x-gzip", "deflate") or not body:
-        return headers, body
-    plain, rest = b"", body
-    try:
-        while rest:  # gzip may come in several members
-            decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
-            plain += decoder.decompress(rest, _MOST_DECODED + 1 - len(plain))
-            if len(plain) > _MOST_DECODED:
-                return headers, body
-            rest = decoder.unused_data
-    except zlib.error:
-        return headers, body
-    return tuple((name, value) for name, value in headers if name.lower() != "content-encoding"), plain

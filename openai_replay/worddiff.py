@@ -83,9 +83,7 @@ def _between(first: list[str], second: list[str]) -> Iterator[Piece]:
         elif text.isspace() and (old or new) and stop < len(first) and end < len(second):
             old, new = old + text, new + other  # one change, not a change a word
         else:
-            if old or new:
-                yield Piece(old, new)
+            yield Piece(old, new)
             yield Piece(text, other)
             old = new = ""
-    if old or new:
-        yield Piece(old, new)
+    yield Piece(old, new)  # both ends differ: what is alike there has been taken off

@@ -150,6 +150,20 @@ def test_canonical_has_a_depth(depth: int, deep: bool, leaf: bytes, opening: byt
         assert jsontext.canonical(value) == opening * depth + leaf + closing * depth
 
 
+@pytest.mark.parametrize(("depth", "deep"), [(200, False), (252, True), (900, True)])
+def test_shallow_has_a_depth(depth: int, deep: bool) -> None:
+    text = b'[{"a":' * (depth // 2) + b"1" + b"}]" * (depth // 2) if depth % 2 == 0 else b"[" * depth + b"]" * depth
+    if deep:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            jsontext.shallow(text)
+    else:
+        assert jsontext.shallow(text) == jsontext.loads(text)
+
+
+def test_what_is_wide_is_not_deep() -> None:
+    assert len(jsontext.shallow(b"[" + b"[],{}," * 500 + b"1]")) == 1001
+
+
 @pytest.mark.parametrize(
     ("text", "pointer"),
     [

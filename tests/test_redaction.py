@@ -304,7 +304,7 @@ def test_a_compressed_stream_that_holds_a_secret_is_cut_at_its_events() -> None:
     ],
 )
 def test_what_cannot_be_decoded_stays_as_it_came(encoding: str, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_MOST_DECODED", 1000)
+    monkeypatch.setattr("openai_replay.headers._MOST_DECODED", 1000)
     rules = redactor(patterns=["."])
     response = answer(body, headers=(*JSON, ("content-encoding", encoding)))
     assert rules.response(response) == response

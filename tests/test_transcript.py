@@ -50,7 +50,7 @@ CALL = {"function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
         ({"error": "plain"}, "plain"),
         ({"error": None, "output": [{"content": [{"text": "fine"}]}]}, "fine"),
         ({"text": "a transcription"}, "a transcription"),
-        ({"data": [{"embedding": [1, 2]}]}, ""),
+        ({"data": [{"embedding": [1, 2]}]}, "1 embedding of 2 numbers"),
         ([1], ""),
     ],
 )
@@ -82,7 +82,8 @@ def test_json(value: Any, said: str) -> None:
         pytest.param(stream(("response.function_call_arguments.delta", {"delta": "{}"})), "{}", id="arguments"),
         pytest.param(stream(("response.refusal.delta", {"delta": "No"})), "No", id="refusal"),
         pytest.param(stream({"type": "transcript.text.delta", "delta": "word"}), "word", id="transcription"),
-        pytest.param(stream({"type": "speech.audio.delta", "audio": "AAAA"}), "", id="speech"),
+        pytest.param(stream({"type": "speech.audio.delta", "audio": "AAAA"}), "3 bytes of sound", id="speech"),
+        pytest.param(stream({"type": "speech.audio.delta", "audio": "A" * 70_000}), "", id="speech, its start"),
         pytest.param(
             stream(("thread.message.delta", {"delta": {"content": [{"index": 0, "text": {"value": "Hi"}}]}})),
             "Hi",
