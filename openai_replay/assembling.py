@@ -76,9 +76,9 @@ class Assembly:
         for name, value in chunk.items():
             if name != "choices" and (value is not None or name not in self.value):
                 self.value[name] = value.removesuffix(".chunk") if name == "object" and value else value
-        choices = self.value.setdefault("choices", [])
+        choices = _list_in(self.value, "choices")
         for choice in chunk["choices"]:
-            if not isinstance(choice, dict) or not isinstance(choices, list):
+            if not isinstance(choice, dict):
                 continue
             whole = _at(choices, choice.get("index", 0))
             delta = choice.get("delta")
@@ -89,13 +89,12 @@ class Assembly:
     def _response(self, kind: str, response: Json) -> None:
         """The whole of a response so far. Some APIs leave out of the last one what they have streamed."""
         output = response.get("output") or self.value.get("output")
-        self.value = {**response, **({"output": output} if output else {})}
+        error = response.get("error") or self.value.get("error")
+        self.value = response | ({"output": output} if output else {}) | ({"error": error} if error else {})
         self.ended |= kind in ("response.completed", "response.failed", "response.incomplete")
 
     def _piece(self, kind: str, event: Json) -> None:
-        items = self.value.setdefault("output", [])
-        if not isinstance(items, list):
-            return
+        items = _list_in(self.value, "output")
         if kind in ("response.output_item.added", "response.output_item.done"):
             if isinstance(event.get("item"), dict):
                 item = _at(items, event.get("output_index", len(items)))

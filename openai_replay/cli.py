@@ -14,6 +14,9 @@ from openai_replay.errors import ReplayError
 _COMMANDS = {
     "record": ("serve.record", "Forward requests to the API, and keep its answers in a cassette."),
     "play": ("serve.play", "Answer requests from cassettes, without a network."),
+    "list": ("look.list_", "Show what is on cassettes, a line an interaction."),
+    "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
+    "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
 }
 

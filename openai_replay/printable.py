@@ -1,4 +1,4 @@
-"""Texts from cassettes, which anybody may have written, as they are shown in a terminal: what would steer it is escaped.
+"""Texts from cassettes, which anybody may have written, as a terminal may show them: what would steer it is escaped.
 
 Escape sequences can rewrite what is on the screen, and marks that turn the direction of reading can hide what a line
 says (CVE-2021-42574); both are shown as what they are.
@@ -26,12 +26,6 @@ def line(text: str) -> str:
 def text(text: str) -> str:
     """`text` as lines: line feeds and tabs stay."""
     return _IN_A_TEXT.sub(_escaped, text.replace("\r\n", "\n"))
-
-
-def short(text: str, width: int) -> str:
-    """`text` as a part of one line, white space collapsed, in `width` characters at most."""
-    said = line(" ".join(text[: width * 8].split()))
-    return said if len(said) <= width else said[: max(width - 1, 0)] + "…"
 
 
 def _escaped(match: re.Match[str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -30,12 +30,12 @@ class Part(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What one choice, or one message, says. `finish`: why it ended, empty where that is not said."""
+    """What one message says. `finish`: why it ended, where that is said; `choice`: its index among several."""
 
     parts: list[Part]
     role: str = ""
     finish: str = ""
-    index: int = 0
+    choice: int = 0
 
     @property
     def text(self) -> str:
@@ -59,21 +59,21 @@ def messages(answer: Any) -> list[Message]:
 
 def _messages(value: Json) -> Iterator[Message]:
     if isinstance(choices := value.get("choices"), list):  # chat and legacy completions
-        yield from sorted((_choice(_dict(one)) for one in choices), key=lambda one: one.index)
+        yield from sorted((_choice(_dict(one)) for one in choices), key=lambda one: one.choice)
     elif isinstance(output := value.get("output"), list):  # Responses
-        parts = [part for item in output for part in _item(_dict(item))]
+        parts = [part for one in output for part in item(_dict(one))]
         if parts:
             yield Message(parts, "assistant", _ending(value))
     elif isinstance(value.get("messages"), list) or isinstance(value.get("run"), dict):  # an Assistants stream
         for one in _list(value.get("messages")):
-            yield _message(_dict(one))
+            yield message(_dict(one))
         for step in _list(value.get("steps")):
             details = _dict(_dict(step).get("step_details"))
             if calls := list(_calls(details.get("tool_calls"))):
                 yield Message(calls, "assistant")
         yield from _run(_dict(value.get("run")))
     elif value.get("object") == "thread.message":
-        yield _message(value)
+        yield message(value)
     elif value.get("object") == "thread.run":
         yield from _run(value)
     elif isinstance(value.get("text"), str):  # a transcription
@@ -92,11 +92,12 @@ def _choice(choice: Json) -> Message:
     index = index if isinstance(index, int) else 0
     if isinstance(choice.get("text"), str):
         return Message([Part(Kind.TEXT, choice["text"])] if choice["text"] else [], "", finish, index)
-    said = _message(_dict(choice.get("message")))
-    return said._replace(finish=finish, index=index)
+    said = message(_dict(choice.get("message")))
+    return said._replace(finish=finish, choice=index)
 
 
-def _message(message: Json) -> Message:
+def message(message: Json) -> Message:
+    """What a message of a chat, or of a thread, says."""
     parts = []
     if reasoning := _str(message.get("reasoning_content")) or _str(message.get("reasoning")):
         parts.append(Part(Kind.REASONING, reasoning))
@@ -123,10 +124,10 @@ def _calls(calls: Any) -> Iterator[Part]:
             yield Part(Kind.CALL, arguments, name, _str(call.get("id")))
 
 
-def _item(item: Json) -> Iterable[Part]:
-    """An item of a response's output."""
+def item(item: Json) -> list[Part]:
+    """What an item of a response's output, or of its input, says."""
     kind = _str(item.get("type"))
-    if kind == "reasoning":
+    if kind == "reasoning" or (not kind and "summary" in item):  # of a stream without the item's first event
         texts = [*_contents(item.get("summary")), *_contents(item.get("content"))]
         return [part._replace(kind=Kind.REASONING) for part in texts]
     if kind == "image_generation_call" and isinstance(item.get("result"), str):
@@ -168,7 +169,7 @@ def _run(run: Json) -> Iterator[Message]:
     action = _dict(_dict(run.get("required_action")).get("submit_tool_outputs"))
     parts = list(_calls(action.get("tool_calls")))
     if run:
-        yield Message(parts or [Part(Kind.NOTE, "run")], "", _str(run.get("status")))
+        yield Message(parts, "", _str(run.get("status")))
 
 
 def _data(data: list[Any]) -> Iterator[Message]:
@@ -181,7 +182,7 @@ def _data(data: list[Any]) -> Iterator[Message]:
         yield Message([Part(Kind.NOTE, f"{len(data)} picture{'s' if len(data) > 1 else ''}")])
     elif first.get("object") == "thread.message":
         for one in data:
-            yield _message(_dict(one))
+            yield message(_dict(one))
 
 
 def _error(value: Json) -> str:

@@ -12,13 +12,26 @@ import openai_replay
 #: From the ground up. Files on one floor do not import each other; a folder's name stands for what it says itself.
 FLOORS = [
     ("errors", "model"),  # values
-    ("sse", "jsontext", "multipart", "headers", "ids", "patterns", "defaults", "worddiff"),  # pure functions on texts
+    (
+        "sse",
+        "jsontext",
+        "multipart",
+        "headers",
+        "ids",
+        "patterns",
+        "defaults",
+        "worddiff",
+        "printable",
+    ),  # pure functions on texts
     ("hosts", "limits", "logs"),
+    ("assembling", "saying", "usage"),  # what JSON answers say
     ("normalizing",),
-    ("matching", "masking", "pacing", "transcript", "schema"),
+    ("matching", "masking", "pacing", "transcript", "schema", "asking", "timeline"),
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
+    ("showing", "counting"),
     ("editing",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
+    ("selecting",),
     ("asked",),
     ("engine",),  # one exchange
     ("sessions", "settings"),
@@ -28,8 +41,8 @@ FLOORS = [
     ("app",),
     ("server",),  # the process
     ("tape", "pytest_settings"),
-    ("commands.options",),  # doors
-    ("commands.serve", "commands.keep"),
+    ("commands.options", "commands.terminal"),  # doors
+    ("commands.serve", "commands.keep", "commands.look"),
     ("cli", "commands", "pytest_plugin"),
     ("__init__", "__main__"),
 ]
@@ -41,7 +54,7 @@ DOORS = {
     "pydantic": {"schema", "format", "settings", "control"},  # where text enters
     "aiohttp": {"upstream"},  # its client
     "aiohttp.web": {"app", "server", "verbatim", "connections"},
-    "click": {"cli", "commands.options", "commands.serve", "commands.keep"},
+    "click": {"cli", "commands.options", "commands.serve", "commands.keep", "commands.look"},
     "pytest": {"pytest_plugin", "pytest_settings"},
 }
 #: Modules over 300 lines, and why.

@@ -6,6 +6,7 @@ corpus is not part of this project: `OPENAI_REPLAY_CORPUS` says where it lies.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from openai_replay import counting, selecting, showing, timeline
 from openai_replay.model import OnExhausted
 from openai_replay.pacing import ORIGINAL
 from tests.proxy import Connection, Ended, passed_on, playing, recording
@@ -148,6 +150,24 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
     assert count
     with capsys.disabled():
         print(f" [{count} interactions in {len(tapes)} files]", end="")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_every_interaction_can_be_looked_at(folder: str) -> None:
+    looked = 0
+    for path in files(folder):
+        found = selecting.read(path, lambda _: None)
+        for number, one in enumerate(found, 1):
+            shown = [*showing.lines(one), *showing.table([showing.line(number, one)], 100)]
+            shown += timeline.lines(one.response, 80, timeline.ASCII)
+            # No control character but a tab, and nothing that cannot be written.
+            assert re.search("[\0-\x08\x0a-\x1f\x7f-\x9f]", "".join(shown)) is None
+            "".join(shown).encode()
+            json.dumps(showing.machine(number, one))
+            looked += 1
+        counts = counting.counted(found, {})
+        assert counting.total(counts.values()).interactions == len(found)
+    assert looked
 
 
 def by_name(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from openai_replay import masking, matching, redaction
+from openai_replay import masking, matching
 from openai_replay.errors import UsageError
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Request, Response

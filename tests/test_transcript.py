@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from typing import Any
 
@@ -125,3 +126,16 @@ def test_no_answer_of_any_shape_raises(value: Any) -> None:
     assert isinstance(transcript.said(answer(json.dumps(value).encode())), str)
     assert isinstance(transcript.said(stream(value, ("x.text.delta", value))), str)
     transcript.said(stream(value)).encode()  # nothing that cannot be written
+
+
+def test_a_whole_answer_is_read() -> None:
+    body = gzip.compress(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')
+    head = Head(200, "OK", (("content-type", "application/json"), ("content-encoding", "gzip")))
+    read = transcript.answer(Response(head, 0, (Frame(0, body[:9]), Frame(1, body[9:])), 1))
+    assert read.body.startswith(b"{")
+    assert (read.is_stream, read.ended, read.messages[0].finish) == (False, True, "stop")
+    cut = transcript.answer(stream(chat(content="Hi"), chat(content=" there")))
+    assert (cut.is_stream, cut.ended, cut.value["choices"][0]["message"]["content"]) == (True, False, "Hi there")
+    assert transcript.answer(stream()).value is None
+    plain = transcript.answer(answer(b"text", "text/plain"))
+    assert (plain.value, plain.messages[0].text) == (None, "text")

@@ -1,0 +1,132 @@
+"""`list`, `show`, `stats` and `diff`: what is on a tape."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+import click
+
+from openai_replay import printable
+from openai_replay.commands import terminal
+from openai_replay.errors import UsageError
+
+_PLACES = click.argument("places", nargs=-1, required=True, metavar="CASSETTE[#N]...")
+
+
+@click.command("list")
+@_PLACES
+@click.option("--json", "as_json", is_flag=True, help="One JSON array, an object an interaction.")
+def list_(places: tuple[str, ...], as_json: bool) -> None:
+    """Show what is on cassettes, files or folders of them, a line an interaction.
+
+    A line says number, method and path, model, whether it streams, status, how long it took, the time to the first
+    token of a stream, how it ended if not as a whole, and what was said.
+    """
+    from openai_replay import report, selecting, showing
+
+    found = selecting.chosen(places, report.warn)
+    if as_json:
+        terminal.echo_json(
+            {"cassette": str(one.path), **showing.line(one.number, one.interaction)._asdict()} for one in found
+        )
+        return
+
+    def lines() -> Iterator[str]:
+        several = _several(places)
+        for number, (path, group) in enumerate(groupby(found, lambda one: one.path)):
+            if several:
+                yield from [""] * bool(number) + [printable.line(str(path))]
+            yield from showing.table([showing.line(one.number, one.interaction) for one in group], terminal.width())
+
+    terminal.echo(lines())
+
+
+@click.command()
+@click.argument("place", metavar="CASSETTE[#N]")
+@click.option("--timing", "how", flag_value="timing", help="When the pieces of the answer came, as a drawing.")
+@click.option(
+    "--json", "how", flag_value="json", help="Request, answer and frames as JSON: an object for #N, else a list."
+)
+@click.option("--raw", "how", flag_value="raw", help="The bytes of the answer's body, and nothing else.")
+def show(place: str, how: str | None) -> None:
+    """Show request and answer of an interaction: CASSETTE#3 is the third, CASSETTE all of them."""
+    from openai_replay import report, selecting, showing, timeline
+
+    found = selecting.chosen([place], report.warn)
+    if how == "raw":
+        several = list(found)
+        if len(several) != 1:
+            raise UsageError(
+                f"--raw writes the body of one answer, and {place} has {len(several)}",
+                f"Write for example  openai-replay show --raw '{place}#1'" if several else "",
+            )
+        sys.stdout.flush()
+        sys.stdout.buffer.write(several[0].interaction.response.body)
+        sys.stdout.buffer.flush()
+    elif how == "json":
+        values = (showing.machine(one.number, one.interaction) for one in found)
+        if selecting.parted(place)[1] is None:
+            terminal.echo_json(values)
+        else:
+            terminal.echo(terminal.dumped(value) for value in values)
+    else:
+        style = timeline.UNICODE if terminal.is_utf8() else timeline.ASCII
+
+        def lines() -> Iterator[str]:
+            several = _several([place])
+            path = None
+            for count, one in enumerate(found):
+                yield from [""] * bool(count)
+                if several and one.path != path:
+                    yield from [printable.line(str(one.path)), ""]
+                path = one.path
+                title = showing.heading(one.number, one.interaction)
+                yield click.style(title, bold=True) if terminal.has_colour() else title
+                if how == "timing":
+                    yield from timeline.lines(one.interaction.response, terminal.width(), style)
+                else:
+                    yield from showing.lines(one.interaction)
+
+        terminal.echo(lines())
+
+
+@click.command()
+@_PLACES
+@click.option(
+    "--price",
+    "prices",
+    multiple=True,
+    metavar="MODEL=IN/OUT",
+    help="What a million tokens of a model cost, in and out; MODEL=IN/OUT/CACHED if cached ones cost less.",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object: `models` by name, and `total`.")
+def stats(places: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> None:
+    """Count what is on cassettes: interactions, tokens, time and bytes, by model and in total.
+
+    Tokens are those that the answers say; nothing is estimated. Each time the cassettes are played instead of asking
+    the API, the total is what is not waited for and not paid again.
+    """
+    from openai_replay import counting, report, selecting
+
+    found = selecting.chosen(places, report.warn)
+    given = dict(counting.price(one) for one in prices)
+    models: dict[str, Any] = {}
+    for _, group in groupby(found, lambda one: one.path):
+        for name, count in counting.counted((one.interaction for one in group), given).items():
+            models.setdefault(name, counting.Count()).add(count)
+    total = counting.total(models.values())
+    if as_json:
+        value = {"models": {name: count.as_json() for name, count in models.items()}, "total": total.as_json()}
+        terminal.echo([terminal.dumped(value)])
+    else:
+        terminal.echo(counting.lines(models, total))
+
+
+def _several(places: Any) -> bool:
+    """Whether there may be several files, which need a heading."""
+    from pathlib import Path
+
+    return len(places) > 1 or any(Path(place).is_dir() for place in places)
