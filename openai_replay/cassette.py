@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from openai_replay import editing, format, layout, schema, storage
-from openai_replay.errors import CassetteError
+from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted, Request
 
 SUFFIXES = (".yaml", ".yml")
@@ -151,17 +151,23 @@ class Cassette:
     def append(self, interaction: Interaction) -> int:
         """Add `interaction` to the file: when this returns, `kill -9` cannot lose it. Returns its number on the tape.
 
-        Not to be called by two threads at once. Raises CassetteError; the file is then what it was.
+        Not to be called by two threads at once. Raises NotWritten; the file is then what it was.
         """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            was_there = self.path.exists()
             with storage.locked(self.path, create=True) as fd:
                 size = self._look_at_others(fd)
                 pieces = layout.dump(interaction, self._items + 1)
-                storage.append(fd, size, "" if size else layout.HEADER, pieces, self._indent)
+                try:
+                    storage.append(fd, size, "" if size else layout.HEADER, pieces, self._indent)
+                except OSError:
+                    if not (was_there or size):  # an empty file is no cassette
+                        self.path.unlink(missing_ok=True)
+                    raise
                 self._size = os.fstat(fd).st_size
         except OSError as error:
-            raise CassetteError(
+            raise NotWritten(
                 self.path, None, f"a recording could not be added: {error.strerror}", "The file is as it was before."
             ) from error
         self._items += 1
@@ -173,7 +179,7 @@ class Cassette:
 
         So a re-recording is a small diff, and what it replaces is not played before it. Texts are moved, not written
         anew. Where another process has added to the file as well, nothing is: neither loses a recording.
-        Raises CassetteError.
+        Raises NotWritten or CassetteError.
         """
         storage.rewrite(self.path, self._with_recorded_in_place)
         self.recordings.clear()
@@ -267,10 +273,17 @@ def lint(path: Path, fix: bool, say: Callable[[str], object]) -> bool:
 
 
 def files(path: Path) -> list[Path]:
-    """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError."""
+    """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError.
+
+    A link in the folder must not lead out of it: what is found there is read, and `lint --fix` writes to it.
+    """
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    folder = path.resolve()
+    for file in found:
+        if not file.resolve().is_relative_to(folder):
+            raise CassetteError(file, None, "is a link that leads out of the folder", "Name the file itself, too.")
     if not found:
         raise CassetteError(path, None, "there is no cassette in this folder", "Cassettes end in .yaml or .yml.")
     return found

@@ -4,6 +4,7 @@
     ├── UsageError               a flag or a setting that makes no sense                  exit 2
     ├── StartError               could not start: port in use, unwritable folder          exit 3
     │   └── CassetteError        the file: missing, torn, not a cassette  (FILE:LINE)     exit 3
+    │       └── NotWritten       a change that the disk did not take; the file is as before  exit 1
     ├── BadRequest               the client sent what is no HTTP request                  400
     ├── Refused                  the client may not ask, or not so much                   403, 401, 408, 413, 431
     ├── Miss                     no recording matches                                     424
@@ -69,6 +70,14 @@ class CassetteError(StartError):
         super().__init__(f"{where}: {what}", hint)
         self.path = path
         self.line = line
+
+
+class NotWritten(CassetteError):
+    """A cassette that could not be changed: the disk is full, or its place can no longer be written to. It is what it
+    was.
+    """
+
+    exit_code = 1
 
 
 class BadRequest(ReplayError):

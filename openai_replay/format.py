@@ -4,12 +4,14 @@ it).
 Text comes in through PyYAML's safe loader (libyaml's where it is there), and where that meets a tag of vcrpy's past
 (`!!python/tuple`, pickled `BytesIO`) through vcrpy's own safe loader. `vcr` is imported only then: importing it costs
 a quarter of a second.
+
+A cassette is not trusted: it may be anybody's. Text that is small must not become large (aliases), what is deep must
+not end the process, and every complaint fits a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -42,12 +44,27 @@ def _texts(base: type) -> type:
     """
     null = [("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"))]
     resolvers = dict.fromkeys(("~", "n", "N", ""), null) | {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
-    return type(f"_Text{base.__name__}", (base,), {"yaml_implicit_resolvers": resolvers})
+    constructors = {**base.yaml_constructors, **dict.fromkeys(_SCALARS, _as_text)}  # type: ignore[attr-defined]
+    members = {"yaml_implicit_resolvers": resolvers, "yaml_constructors": constructors}
+    return type(f"_Text{base.__name__}", (base,), members)
 
+
+def _as_text(loader: Any, node: Any) -> Any:
+    return loader.construct_scalar(node)
+
+
+#: What is tagged as one of these is taken as the text it is, too: to read a number of a million digits takes minutes.
+_SCALARS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")]
 
 _Loader = _texts(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-#: What PyYAML's constructors raise beside their own errors, for `!!int x`, `!!timestamp x`, `!!bool x`.
+#: What the constructors of vcrpy's tags raise beside PyYAML's own errors.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+#: Aliases may make of a cassette so many times what its text says, or so many bytes. (vcrpy's own writer puts an alias
+#: where two requests share a body.)
+_UNFOLDED_TIMES = 10
+_UNFOLDED_BYTES = 1 << 25
+#: Bytes that a node takes besides its text: a mapping or a list of nothing is not free.
+_NODE_BYTES = 64
 #: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
 _TOO_DEEP = 10_000
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -63,6 +80,8 @@ def load(text: str, path: Path) -> Document:
     """
     try:
         root = _compose(text, path)
+        if _ANCHOR.search(text) is not None:
+            _check_aliases(root, path)
         value = _construct(text, root, path)
     except RecursionError:
         raise CassetteError(path, None, "is nested too deeply to be a cassette") from None
@@ -81,7 +100,12 @@ def load(text: str, path: Path) -> Document:
                 f"interaction {number} is torn: it has no `end`, the last line of an item",
                 "Take the unfinished item out, from its comment to the end of the file; the ones before it are whole.",
             )
-        interaction, summed = item.interaction()
+        try:
+            interaction, summed = item.interaction()
+        except UnicodeEncodeError:  # Python's reader lets one through that stands behind a backslash
+            line = node.start_mark.line + 1
+            what = f"interaction {number}: half of a character (a lone surrogate) is no text"
+            raise CassetteError(path, line, what, "Store such bytes as !!binary.") from None
         if summed is not None:
             at = _node_at(node, ("response", "wire", "frames"))
             start, stop = at.start_mark.index, at.end_mark.index
@@ -113,7 +137,7 @@ def _compose(text: str, path: Path) -> Any:
         late = error.context == "while scanning a simple key"
         mark = error.context_mark if late else error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
-        raise CassetteError(path, line, f"is not YAML: {error.problem or error.context}", hint) from None
+        raise CassetteError(path, line, f"is not YAML: {_short(error.problem or error.context)}", hint) from None
     except UnicodeEncodeError:
         raise CassetteError(path, None, "is not UTF-8 text, so not a cassette") from None
     finally:
@@ -126,16 +150,51 @@ def _is_too_deep(text: str) -> bool:
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
 
+#: An anchor looks like this; so may what is none.
+_ANCHOR = re.compile(r"""(?:^|[\s\[\]{},:"'])&[^\s\[\]{},]""")
+
+
+def _check_aliases(root: Any, path: Path) -> None:
+    """Refuse aliases that make something very large of a small text ("billion laughs"), or something endless.
+
+    What each node unfolds to is summed up, and nothing is unfolded for that. Raises CassetteError.
+    """
+    hint = "Write it out without aliases (*name)."
+    sizes: dict[int, int] = {}  # of nodes that are done, by id; 0 while they are not
+    plain = 0
+    todo = [root] if root is not None else []
+    while todo:
+        node = todo[-1]
+        if isinstance(node, yaml.ScalarNode):
+            inner: list[Any] = []
+        else:
+            inner = [one for part in node.value for one in (part if isinstance(part, tuple) else (part,))]
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            todo += [one for one in inner if id(one) not in sizes]
+            if any(sizes.get(id(one)) == 0 for one in inner):
+                raise CassetteError(path, node.start_mark.line + 1, "holds an alias of itself", hint)
+            if todo[-1] is not node:
+                continue
+        todo.pop()
+        if not sizes[id(node)]:
+            own = _NODE_BYTES + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
+            plain += own
+            sizes[id(node)] = own + sum(sizes[id(one)] for one in inner)
+            if sizes[id(node)] > 1 << 62:  # numbers of thousands of digits are slow themselves
+                break
+    if root is not None and max(sizes.values()) > max(_UNFOLDED_BYTES, _UNFOLDED_TIMES * plain):
+        raise CassetteError(path, None, "is small, and its aliases make something very large of it", hint)
+
+
 def _construct(text: str, root: Any, path: Path) -> Any:
     loader = _Loader("")
     try:
         return loader.construct_document(root) if root is not None else None
     except yaml.constructor.ConstructorError as error:
         if ":python/" in (error.problem or ""):
-            return _construct_by_vcrpy(text, root, path)
+            return _construct_by_vcrpy(text, path)
         raise _unknown(error, path) from None
-    except _UNREADABLE as error:
-        raise _unreadable(error, root, path) from None
     finally:
         loader.dispose()
 
@@ -147,22 +206,19 @@ _ISTR = [
     for module in ("multidict", "multidict._multidict", "multidict._multidict_py")
 ]
 
-#: Plain scalars that vcrpy's loader takes for something else than text.
-_SCALARS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")]
 
-
-def _construct_by_vcrpy(text: str, root: Any, path: Path) -> Any:
+def _construct_by_vcrpy(text: str, path: Path) -> Any:
     from vcr.serializers import yamlserializer  # see the module's docstring
 
     tags: dict[str, Any] = dict.fromkeys(_ISTR, lambda loader, node: loader.construct_sequence(node)[0])
-    tags |= dict.fromkeys(_SCALARS, lambda loader, node: loader.construct_scalar(node))
+    tags |= dict.fromkeys(_SCALARS, _as_text)
     reader = yamlserializer.with_custom_tags(tags)
     try:
         return reader.deserialize(text)
     except yaml.constructor.ConstructorError as error:
         raise _unknown(error, path) from None
     except _UNREADABLE as error:
-        raise _unreadable(error, root, path) from None
+        raise CassetteError(path, None, f"holds a value that cannot be read: {_short(error)}") from None
 
 
 def _unknown(error: yaml.constructor.ConstructorError, path: Path) -> CassetteError:
@@ -170,30 +226,15 @@ def _unknown(error: yaml.constructor.ConstructorError, path: Path) -> CassetteEr
     return CassetteError(
         path,
         line,
-        f"holds what a cassette may not hold: {error.problem}",
+        f"holds what a cassette may not hold: {_short(error.problem)}",
         "Only vcrpy's own safe tags are read. Record it anew.",
     )
 
 
-def _unreadable(error: Exception, root: Any, path: Path) -> CassetteError:
-    """PyYAML does not say where it was: the first scalar that cannot be made on its own is to blame."""
-    loader = _Loader("")
-    for node in _scalars(root, set()):
-        try:
-            loader.construct_object(node)
-        except (yaml.YAMLError, *_UNREADABLE):
-            return CassetteError(path, node.start_mark.line + 1, f"holds a value that cannot be read: {node.value!r}")
-    return CassetteError(path, None, f"holds a value that cannot be read: {error}")
-
-
-def _scalars(node: Any, seen: set[int]) -> Iterator[Any]:
-    if isinstance(node, yaml.ScalarNode):
-        yield node
-    elif id(node) not in seen:  # an anchor may hold its own alias
-        seen.add(id(node))
-        for inner in node.value:
-            for one in inner if isinstance(inner, tuple) else (inner,):
-                yield from _scalars(one, seen)
+def _short(what: object) -> str:
+    """The start of `what`, on one line: an error quotes the file, and the file may be anything."""
+    text = " ".join(str(what).split())
+    return text if len(text) <= 200 else text[:199] + "…"
 
 
 def _list_of_items(root: Any, value: Any, path: Path) -> Any:
@@ -210,7 +251,7 @@ def _list_of_items(root: Any, value: Any, path: Path) -> Any:
         raise CassetteError(
             path,
             nodes.get("version", root).start_mark.line + 1,
-            f"is of version {version}, and this program reads version 1",
+            f"is of version {_short(version)}, and this program reads version 1",
             "A newer openai-replay may read it:  pip install -U openai-replay",
         )
     node = nodes.get("interactions", root)
@@ -226,7 +267,7 @@ def _invalid(error: ValidationError, number: int, node: Any, path: Path) -> Cass
     place = tuple(part for part in first["loc"] if part not in ("bytes", "str"))
     what = "is not a mapping" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
     where = f"{'.'.join(map(str, place))}: " if place else ""
-    return CassetteError(path, _line_of(node, place), f"interaction {number}: {where}{what}")
+    return CassetteError(path, _line_of(node, place), f"interaction {number}: {_short(where + what)}")
 
 
 def _line_of(node: Any, place: tuple[str | int, ...]) -> int:

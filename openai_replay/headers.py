@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 from openai_replay.model import Headers, header
 
@@ -34,13 +34,17 @@ NOISE = re.compile(
 
 #: Bytes a compressed body may unfold to. Past that it is a bomb, or nothing a person reviews: it stays as it came.
 _MOST_DECODED = 1 << 28
+#: A name is a token (RFC 9110 5.6.2). In a file that was edited it may be anything: a line break, a header.
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+#: What no value may hold (RFC 9110 5.5): it would end the line, or the text.
+_UNSAFE = re.compile(r"[\r\n\0]")
 
 _MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
 def kept(headers: Headers, everything: bool = False, wanted: Container[str] = ()) -> Headers:
-    """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too) and, unless
-    `everything`, noise; but what is `wanted` (lower case) is none.
+    """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too), what has no name
+    that can be sent, and, unless `everything`, noise; but what is `wanted` (lower case) is none.
     """
     named = {
         token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
@@ -48,9 +52,22 @@ def kept(headers: Headers, everything: bool = False, wanted: Container[str] = ()
     return tuple(
         (name, value)
         for name, value in headers
-        if name.lower() not in HOP_BY_HOP | named
+        if _TOKEN.fullmatch(name)
+        and name.lower() not in HOP_BY_HOP | named
         and (everything or name.lower() in wanted or not NOISE.fullmatch(name))
     )
+
+
+def head_bytes(lines: Iterable[str]) -> bytes:
+    """The head of a message from its `lines`, the empty line at its end included; a line stays one, whatever it holds.
+
+    Text is latin-1; a file that was written by hand may hold more, which goes out as UTF-8.
+    """
+    text = "".join(_UNSAFE.sub(" ", line) + "\r\n" for line in lines) + "\r\n"
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace")
 
 
 def true_encoding(headers: Headers, body: bytes) -> Headers:

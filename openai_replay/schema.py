@@ -17,6 +17,8 @@ from openai_replay import sse
 from openai_replay.headers import kept, true_encoding
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response, header, media_type
 
+#: Milliseconds that an answer may take: a day. What is played at the original pace must not sleep for years.
+_LONGEST_MS = 86_400_000
 _FRAME = re.compile(r"(\d{1,12})\+(\d{1,12})", re.ASCII)
 _END = re.compile(rf"(\d{{1,12}}) ({'|'.join(End)})", re.ASCII)
 
@@ -44,8 +46,8 @@ class _Strict(BaseModel):
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    head: int = Field(ge=0, lt=10**12)
-    length: int | None = Field(default=None, ge=0)
+    head: int = Field(ge=0, le=_LONGEST_MS)
+    length: int | None = Field(default=None, ge=0, lt=10**15)
     frames: str
     end: str
 
@@ -58,21 +60,36 @@ class _Wire(BaseModel):
     @classmethod
     def _frame_list(cls, value: str) -> str:
         for word in value.split():
-            if not _FRAME.fullmatch(word):
-                raise ValueError(f"{word!r} is not a frame: write MILLISECONDS+BYTES, such as 340+253")
+            if not (frame := _FRAME.fullmatch(word)):
+                raise ValueError(f"{word[:40]!r} is not a frame: write MILLISECONDS+BYTES, such as 340+253")
+            _within_a_day(frame[1])
         return value
 
     @field_validator("end")
     @classmethod
     def _ending(cls, value: str) -> str:
-        if not _END.fullmatch(value):
-            raise ValueError(f"{value!r} is not an end: write MILLISECONDS and one of {', '.join(End)}")
+        if not (end := _END.fullmatch(value)):
+            raise ValueError(f"{value[:40]!r} is not an end: write MILLISECONDS and one of {', '.join(End)}")
+        _within_a_day(end[1])
         return value
+
+
+def _within_a_day(ms: str) -> None:
+    if int(ms) > _LONGEST_MS:
+        raise ValueError(f"{ms} ms is more than a day: no answer takes so long")
 
 
 class _Status(_Strict):
     code: int = Field(ge=100, le=999)
     message: str | None = None
+
+    @field_validator("code")
+    @classmethod
+    def _is_final(cls, value: int) -> int:
+        """After another `1xx` a client waits for the answer itself (RFC 9110 15.2)."""
+        if 100 <= value < 200 and value != 101:
+            raise ValueError(f"{value} is not the status of an answer, but of one that is still to come")
+        return value
 
 
 class _Body(_Strict):
@@ -180,11 +197,17 @@ class Item(_Strict):
             frames = [Frame(*cut) for cut in sse.recut(times, body, media_type(headers))]
         end_ms, _, end = wire.end.partition(" ")
         length = wire.length
-        if length is not None and End(end) is End.COMPLETE and frames:
-            length = len(body)  # of an edited body
+        if length is not None and not _is_empty(self.request.method, status.code):
+            # Of an edited body; what is cut may lack bytes, and what follows a length would be taken for an answer.
+            length = len(body) if End(end) is End.COMPLETE else max(length, len(body))
         head = Head(status.code, reason, headers, length)
         response = Response(head, wire.head, tuple(frames), int(end_ms), End(end))
         return Interaction(request, response), None if summed == len(body) else summed
+
+
+def _is_empty(method: str, status: int) -> bool:
+    """Whether such an answer has no body, whatever length it declares (RFC 9112 6.3)."""
+    return method == "HEAD" or status in (204, 304) or status < 200
 
 
 def _flat(headers: dict[str, list[str]]) -> Headers:

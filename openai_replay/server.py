@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import secrets
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -183,8 +184,10 @@ def _stopping() -> asyncio.Queue[signal.Signals]:
 
 def _write_ready_file(path: Path, base_url: str) -> None:
     try:
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(base_url + "\n", "utf-8")
+        # A name that nobody can guess, and no file that is there: in /tmp somebody else might have put a link.
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(base_url + "\n")
         temporary.replace(path)
     except OSError as error:
         raise StartError(f"{path}: cannot be written: {error.strerror}", "Give --ready-file another place.") from None

@@ -175,9 +175,15 @@ class Sessions:
         return session
 
     async def finish(self) -> None:
-        """Wait for all that is under way."""
+        """Wait for all that is under way, in every session. Raises the first ReplayError there is."""
+        errors: list[ReplayError] = []
         for session in self.all():
-            await session.engine.finish(session.engine.rules.drain_limit_s)
+            try:
+                await session.engine.finish(session.engine.rules.drain_limit_s)
+            except ReplayError as error:  # the others have recordings of their own to bring home
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def all(self) -> list[Session]:
         """Every session that is open, the server's own first."""

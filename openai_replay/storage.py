@@ -6,6 +6,8 @@ first bytes are written behind a gap, and the gap is filled by one write inside 
 Until then the gap reads as NUL, which YAML forbids: no loader takes the file for whole. Whoever opens it next drops
 what lies behind the gap; the client of that answer never saw its end. The kernel has the bytes then, which outlives
 the process; `sync` brings them through a power cut as well.
+
+Only regular files are opened, and none that is larger than memory bears: a pipe would wait, a device never ends.
 """
 
 from __future__ import annotations
@@ -13,17 +15,29 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 
-from openai_replay.errors import CassetteError, StartError
+from openai_replay.errors import CassetteError, NotWritten, StartError, UsageError
 
 #: The smallest page of the systems we run on: a write inside one is there whole or not at all.
 _PAGE = 4096
 _BLOCK = 1 << 20
+#: Bytes of a file that is read: a gigabyte takes some five of memory. More can be said in this variable.
+_LARGEST = 1 << 30
+LARGEST = "OPENAI_REPLAY_LARGEST_CASSETTE"
+
+
+class _Unfit(OSError):
+    """What is at the path is nothing that can be read as a cassette."""
+
+    def __init__(self, why: str, hint: str) -> None:
+        super().__init__(0, why)
+        self.hint = hint
 
 
 def read_text(path: Path) -> tuple[str, int | None]:
@@ -33,12 +47,13 @@ def read_text(path: Path) -> tuple[str, int | None]:
     """
     try:
         with locked(path, write=False) as fd, open(fd, "rb", closefd=False) as file:
-            data = file.read()
+            data = file.read(_checked_size(fd))
     except FileNotFoundError:
         hint = f"Record it:  openai-replay record {path} -- <your command>"
         raise CassetteError(path, None, "there is no such cassette", hint) from None
     except OSError as error:
-        raise CassetteError(path, None, f"cannot be read: {error.strerror}") from None
+        hint = error.hint if isinstance(error, _Unfit) else ""
+        raise CassetteError(path, None, f"cannot be read: {error.strerror}", hint) from None
     torn_at = _gap(data)
     if torn_at is not None:
         data = data[:torn_at]
@@ -52,17 +67,19 @@ def read_text(path: Path) -> tuple[str, int | None]:
 def rewrite(path: Path, change: Callable[[str], str]) -> None:
     """Put `change(text)` in the place of the text at `path` at one stroke, while no other process adds to it.
 
-    Raises CassetteError, and what `change` raises; the file is then what it was.
+    Raises NotWritten, and what `change` raises; the file is then what it was.
     """
     try:
         path = path.resolve()  # a link stays one
-        with locked(path):
+        with locked(path) as fd:
+            _checked_size(fd)
             _replace(path, change(path.read_bytes().decode("utf-8-sig")))  # line ends as they are
     except OSError as error:
-        raise CassetteError(path, None, f"cannot be written: {error.strerror}", "It is as it was before.") from error
+        raise NotWritten(path, None, f"cannot be written: {error.strerror}", "It is as it was before.") from error
 
 
 def _replace(path: Path, text: str) -> None:
+    # Nobody else may read it (0600) until it has the mode of the file whose place it takes.
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(fd, "w", encoding="utf-8", newline="") as file:
@@ -77,18 +94,25 @@ def _replace(path: Path, text: str) -> None:
 
 
 def drop_torn(path: Path) -> None:
-    """Take an unfinished append off the end of the file, now that its writer cannot come back to it."""
-    with locked(path) as fd, open(fd, "rb", closefd=False) as file:
-        if (gap := _gap(file.read())) is not None:
-            os.ftruncate(fd, gap)
+    """Take an unfinished append off the end of the file, now that its writer cannot come back to it.
+
+    Raises StartError.
+    """
+    try:
+        with locked(path) as fd, open(fd, "rb", closefd=False) as file:
+            if (gap := _gap(file.read(_checked_size(fd)))) is not None:
+                os.ftruncate(fd, gap)
+    except OSError as error:
+        hint = error.hint if isinstance(error, _Unfit) else "Give the cassette another place."
+        raise StartError(f"{path}: cannot be recorded to: {error.strerror}", hint) from None
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the first request is paid for. Leaves no trace."""
+    """Find out before the first request is paid for. Leaves no trace. Raises StartError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            os.close(os.open(path, os.O_RDWR))
+        with suppress(FileNotFoundError):  # it will be made
+            os.close(_opened(path, os.O_RDWR))
         # Not by making and removing the file itself: another recorder may have begun to fill it in between.
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
@@ -96,19 +120,21 @@ def check_writable(path: Path) -> None:
 
 
 def _gap(data: bytes) -> int | None:
-    """Where the gap of an unfinished append starts: NUL at the start of a line.
+    """Where the gap of an unfinished append starts: NUL from the start of a line to the end of the page.
 
-    Anywhere else it makes the file no YAML.
+    Anywhere else it makes the file no YAML, and nothing of it may be taken away.
     """
     gap = data.find(b"\0")
-    return gap if gap == 0 or (gap > 0 and data[gap - 1 : gap] == b"\n") else None
+    if gap < 0 or (gap and data[gap - 1 : gap] != b"\n"):
+        return None
+    return None if data[gap : gap + _PAGE - gap % _PAGE].strip(b"\0") else gap
 
 
 @contextmanager
 def locked(path: Path, *, write: bool = True, create: bool = False) -> Iterator[int]:
     """A descriptor of `path`, locked against other processes: for one writer, or for readers."""
     while True:
-        fd = os.open(path, (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0), 0o666)
+        fd = _opened(path, (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
             # While we waited, another process may have put a new file in its place: its lock is the one that counts.
@@ -118,6 +144,31 @@ def locked(path: Path, *, write: bool = True, create: bool = False) -> Iterator[
             return
         finally:
             os.close(fd)
+
+
+def _opened(path: Path, flags: int) -> int:
+    """A descriptor of the regular file at `path`; a new one has the mode of any source file. Raises OSError."""
+    # To open a pipe waits for its other end, unless one says not to; for regular files that means nothing.
+    fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise _Unfit("it is no regular file", "A cassette is a file of its own: no pipe, no device, no folder.")
+    return fd
+
+
+def _checked_size(fd: int) -> int:
+    """The size of the file in bytes, if it may be read. Raises OSError."""
+    size = os.fstat(fd).st_size
+    said = os.environ.get(LARGEST, "") or str(_LARGEST)
+    if not re.fullmatch("[0-9]{1,18}", said):
+        raise UsageError(f"{LARGEST}={said!r} is no number of bytes", f"Write for example {LARGEST}={4 << 30}")
+    largest = int(said)
+    if size > largest:
+        raise _Unfit(
+            f"its {size:,} bytes are more than the {largest:,} that one file may have",
+            f"Split it: play takes many files, and folders. Or set {LARGEST}=BYTES; memory has to be five times that.",
+        )
+    return size
 
 
 def _is_at(fd: int, path: Path) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Hashable, Sequence
 from aiohttp import HttpVersion11, web
 
 from openai_replay import cors, logs
+from openai_replay.headers import head_bytes
 from openai_replay.logs import log
 from openai_replay.model import End, Head, Response
 from openai_replay.redaction import Redactor
@@ -136,12 +137,7 @@ class Verbatim(web.StreamResponse):
             lines.append("Connection: close")
         elif not self._modern:
             lines.append("Connection: keep-alive")
-        # A cassette is a file that anybody may have edited: a line break in a value must not become one on the wire.
-        text = "".join(line.replace("\r", " ").replace("\n", " ") + "\r\n" for line in lines) + "\r\n"
-        try:
-            return text.encode("latin-1")
-        except UnicodeEncodeError:  # only a hand-made cassette holds such a header
-            return text.encode()
+        return head_bytes(lines)  # a cassette is a file that anybody may have edited
 
 
 async def _break(transport: asyncio.Transport | None) -> None:

@@ -250,7 +250,8 @@ BODIES = TEXTS.map(str.encode) | st.binary(max_size=200) | st.lists(st.just(b"da
 LATIN = st.lists(ODD.filter(lambda text: text < "\u0100"), max_size=4).map("".join) | st.text(
     st.characters(max_codepoint=255), max_size=9
 )
-NAMES = LATIN.filter(lambda name: name.lower() not in headers.HOP_BY_HOP)
+TOKENS = st.text(st.sampled_from("!#$%&'*+-.^_`|~09AZaz"), min_size=1, max_size=9)  # RFC 9110 5.6.2
+NAMES = TOKENS.filter(lambda name: name.lower() not in headers.HOP_BY_HOP)
 HEADERS = st.lists(st.tuples(NAMES | st.sampled_from(["Content-Type", "no", "null", "a"]), LATIN), max_size=4).map(
     tuple
 )
@@ -273,7 +274,7 @@ def interactions(draw: Any) -> Interaction:
     frames = tuple(Frame(draw(TIMES), body[a:b]) for a, b in pairwise(bounds))
     end = draw(st.sampled_from(End))
     length = draw(st.sampled_from([None, len(body) if end is End.COMPLETE else 10**6]))
-    head = Head(draw(st.integers(100, 999)), draw(LATIN), draw(HEADERS), length)
+    head = Head(draw(st.just(101) | st.integers(200, 999)), draw(LATIN), draw(HEADERS), length)
     uri = draw(TEXTS.filter(is_uri) | st.sampled_from([CHAT, "http://h/?a=b&c: d#e"]))
     request = Request(draw(st.sampled_from(["GET", "post"]) | TEXTS), uri, draw(HEADERS | st.just(JSON)), draw(BODIES))
     return Interaction(request, Response(head, draw(TIMES), frames, draw(TIMES), end))
@@ -691,7 +692,6 @@ def test_other_layouts_load(text: str, count: int, loader: type) -> None:
     ("text", "request_body"),
     [
         pytest.param(plain(request_body="text"), b"text", id="text"),
-        pytest.param(plain(request_body="2024-02-30"), b"2024-02-30", id="a date that is none"),
         pytest.param(plain(request_body="12:30"), b"12:30", id="what YAML 1.1 takes for a number"),
         pytest.param(plain(request_body="null"), b"", id="null"),
         pytest.param(plain(request_body="nullable"), b"nullable", id="no null"),
@@ -777,6 +777,7 @@ def test_answers_of_every_age(text: str, status: int, reason: str, body: bytes, 
 
 GOOD = written(item(b"a"))
 HINT_YAML = "Is it cut off"
+HINT_ALIAS = "Write it out"
 HINT_TAG = "Only vcrpy's own safe tags"
 
 
@@ -826,17 +827,21 @@ HINT_TAG = "Only vcrpy's own safe tags"
             id="code beside vcrpy's tags",
         ),
         pytest.param(
-            plain(headers="{a: !!timestamp x}"), 9, "holds a value that cannot be read: 'x'", "", id="no time"
+            plain(headers="{a: !!int [1]}"),
+            9,
+            "holds what a cassette may not hold: ",
+            HINT_TAG,
+            id="a list for a number",
         ),
-        pytest.param(plain(headers="{a: !!int x}"), 9, "holds a value that cannot be read: 'x'", "", id="no number"),
         pytest.param(
-            "x: &x [*x]\n" + plain(headers="{a: !!int x}"), 10, "holds a value", "", id="beside an endless list"
+            plain().replace("code: 200", "code: !!int 0x" + "9" * 9999),
+            10,
+            "interaction 1: response.status.code: ",
+            "",
+            id="a large number",
         ),
-        pytest.param(plain(headers="{a: !!int ''}"), 9, "holds a value that cannot be read: ''", "", id="no digits"),
-        pytest.param(plain(headers="{a: !!bool x}"), 9, "holds a value that cannot be read: 'x'", "", id="no truth"),
-        pytest.param(plain(headers="{a: !!float x}"), 9, "holds a value that cannot be read: 'x'", "", id="no float"),
+        pytest.param("x: &x [*x]\n" + plain(), 1, "holds an alias of itself", HINT_ALIAS, id="an endless list"),
         pytest.param(plain(body="!!binary é"), 8, "holds what a cassette may not hold: ", HINT_TAG, id="no base64"),
-        pytest.param(plain(headers="{a: !!timestamp 2024-02-30}"), 9, "holds a value", "", id="a date that is none"),
         pytest.param(
             plain(request_body="!!python/object/new:_io.BytesIO {state: !!python/tuple [{a: b}]}"),
             None,
@@ -850,8 +855,8 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param(
             plain(headers="{a: &a [*a]}"),
             9,
-            "interaction 1: response.headers: a header's value is text",
-            "",
+            "holds an alias of itself",
+            HINT_ALIAS,
             id="endless",
         ),
         pytest.param(
@@ -954,12 +959,6 @@ def test_nesting_that_is_deep_but_loads_or_is_refused(depth: int, loader: type) 
         assert found.message == "tape.yaml: is nested too deeply to be a cassette"
     else:
         assert len(found.interactions) == 1
-
-
-def test_aliases_that_unfold_without_end_cost_nothing() -> None:
-    bomb = "a0: &a0 [x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 40))
-    assert refused(bomb + plain(headers="{a: *a39}")).message.endswith("a header's value is text, or a list of texts")
-    assert len(read(bomb + plain())) == 1
 
 
 # fmt: off
