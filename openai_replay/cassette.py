@@ -58,8 +58,10 @@ class Cassette:
     @classmethod
     def for_play(cls, paths: Sequence[Path], key: Callable[[Request], bytes]) -> Cassette:
         """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
-        found = [file for path in paths for file in files(path)]
+        warnings: list[str] = []
+        found = [file for path in paths for file in files(path, warnings.append)]
         tape = cls(key, found[0])
+        tape.warnings = warnings
         if len(found) > 1:
             tape.name = f"{len(found)} cassettes ({', '.join(str(path) for path in paths)})"
         for file in found:
@@ -272,18 +274,22 @@ def lint(path: Path, fix: bool, say: Callable[[str], object]) -> bool:
     return torn_at is None and (fix or not edited)
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> list[Path]:
     """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError.
 
-    A link in the folder must not lead out of it: what is found there is read, and `lint --fix` writes to it.
+    A link in the folder that leads out of it is left out, and `warn` is told: what is found is read and mended.
     """
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     folder = path.resolve()
-    for file in found:
-        if not file.resolve().is_relative_to(folder):
-            raise CassetteError(file, None, "is a link that leads out of the folder", "Name the file itself, too.")
+    for file in [file for file in found if not file.resolve().is_relative_to(folder)]:
+        warn(f"{file}: a link that leads out of its folder is left out; name the file itself")
+        found.remove(file)
+    folder = path.resolve()
+    for file in [file for file in found if not file.resolve().is_relative_to(folder)]:
+        warn(f"{file}: a link that leads out of its folder is left out; name the file itself")
+        found.remove(file)
     if not found:
         raise CassetteError(path, None, "there is no cassette in this folder", "Cassettes end in .yaml or .yml.")
     return found

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
+from openai_replay import aliases
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 from openai_replay.schema import Edited, Item
@@ -59,12 +60,6 @@ _SCALARS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "ti
 _Loader = _texts(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 #: What the constructors of vcrpy's tags raise beside PyYAML's own errors.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-#: Aliases may make of a cassette so many times what its text says, or so many bytes. (vcrpy's own writer puts an alias
-#: where two requests share a body.)
-_UNFOLDED_TIMES = 10
-_UNFOLDED_BYTES = 1 << 25
-#: Bytes that a node takes besides its text: a mapping or a list of nothing is not free.
-_NODE_BYTES = 64
 #: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
 _TOO_DEEP = 10_000
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
@@ -80,8 +75,7 @@ def load(text: str, path: Path) -> Document:
     """
     try:
         root = _compose(text, path)
-        if _ANCHOR.search(text) is not None:
-            _check_aliases(root, path)
+        aliases.check(text, root, path)
         value = _construct(text, root, path)
     except RecursionError:
         raise CassetteError(path, None, "is nested too deeply to be a cassette") from None
@@ -148,43 +142,6 @@ def _compose(text: str, path: Path) -> Any:
 def _is_too_deep(text: str) -> bool:
     brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
-
-
-#: An anchor looks like this; so may what is none.
-_ANCHOR = re.compile(r"""(?:^|[\s\[\]{},:"'])&[^\s\[\]{},]""")
-
-
-def _check_aliases(root: Any, path: Path) -> None:
-    """Refuse aliases that make something very large of a small text ("billion laughs"), or something endless.
-
-    What each node unfolds to is summed up, and nothing is unfolded for that. Raises CassetteError.
-    """
-    hint = "Write it out without aliases (*name)."
-    sizes: dict[int, int] = {}  # of nodes that are done, by id; 0 while they are not
-    plain = 0
-    todo = [root] if root is not None else []
-    while todo:
-        node = todo[-1]
-        if isinstance(node, yaml.ScalarNode):
-            inner: list[Any] = []
-        else:
-            inner = [one for part in node.value for one in (part if isinstance(part, tuple) else (part,))]
-        if id(node) not in sizes:
-            sizes[id(node)] = 0
-            todo += [one for one in inner if id(one) not in sizes]
-            if any(sizes.get(id(one)) == 0 for one in inner):
-                raise CassetteError(path, node.start_mark.line + 1, "holds an alias of itself", hint)
-            if todo[-1] is not node:
-                continue
-        todo.pop()
-        if not sizes[id(node)]:
-            own = _NODE_BYTES + (len(node.value) if isinstance(node, yaml.ScalarNode) else 0)
-            plain += own
-            sizes[id(node)] = own + sum(sizes[id(one)] for one in inner)
-            if sizes[id(node)] > 1 << 62:  # numbers of thousands of digits are slow themselves
-                break
-    if root is not None and max(sizes.values()) > max(_UNFOLDED_BYTES, _UNFOLDED_TIMES * plain):
-        raise CassetteError(path, None, "is small, and its aliases make something very large of it", hint)
 
 
 def _construct(text: str, root: Any, path: Path) -> Any:

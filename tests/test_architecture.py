@@ -26,7 +26,7 @@ FLOORS = [
     ("hosts", "limits", "logs"),
     ("assembling", "saying", "usage"),  # what JSON answers say
     ("normalizing",),
-    ("matching", "masking", "pacing", "transcript", "schema", "asking", "timeline"),
+    ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
     ("explaining", "redaction", "format", "layout", "storage", "journal"),
     ("showing", "counting"),
     ("editing",),

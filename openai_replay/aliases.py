@@ -1,0 +1,54 @@
+"""Aliases of a cassette's YAML, which may make something very large of a small text, or something endless."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from openai_replay.errors import CassetteError
+
+#: Aliases may make of a cassette so many times what its text says, or so many bytes. (vcrpy's own writer puts an alias
+#: where two requests share a body.)
+_UNFOLDED_TIMES = 10
+_UNFOLDED_BYTES = 1 << 25
+#: Bytes that a node takes besides its text: a mapping or a list of nothing is not free.
+_NODE_BYTES = 64
+#: An anchor looks like this; so may what is none.
+_ANCHOR = re.compile(r"""(?:^|[\s\[\]{},:"'])&[^\s\[\]{},]""")
+
+
+def check(text: str, root: Any, path: Path) -> None:
+    """Refuse aliases that make something very large of a small text ("billion laughs"), or something endless.
+
+    `root` is what PyYAML composed of `text`. What each node unfolds to is summed up, and nothing is unfolded for that.
+    Raises CassetteError; `path` is for its message.
+    """
+    if root is None or _ANCHOR.search(text) is None:
+        return
+    hint = "Write it out without aliases (*name)."
+    sizes: dict[int, int] = {}  # of nodes that are done, by id; 0 while they are not
+    plain = 0
+    todo = [root]
+    while todo:
+        node = todo[-1]
+        if isinstance(node.value, str):
+            inner: list[Any] = []
+        else:
+            inner = [one for part in node.value for one in (part if isinstance(part, tuple) else (part,))]
+        if id(node) not in sizes:
+            sizes[id(node)] = 0
+            todo += [one for one in inner if id(one) not in sizes]
+            if any(sizes.get(id(one)) == 0 for one in inner):
+                raise CassetteError(path, node.start_mark.line + 1, "holds an alias of itself", hint)
+            if todo[-1] is not node:
+                continue
+        todo.pop()
+        if not sizes[id(node)]:
+            own = _NODE_BYTES + (len(node.value) if isinstance(node.value, str) else 0)
+            plain += own
+            sizes[id(node)] = own + sum(sizes[id(one)] for one in inner)
+            if sizes[id(node)] > 1 << 62:  # numbers of thousands of digits are slow themselves
+                break
+    if max(sizes.values()) > max(_UNFOLDED_BYTES, _UNFOLDED_TIMES * plain):
+        raise CassetteError(path, None, "is small, and its aliases make something very large of it", hint)
