@@ -9,8 +9,10 @@ from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
 from openai_replay import explaining, pacing, sse, transcript
+from openai_replay.advising import at_the_command_line
 from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette, Recording
+from openai_replay.differing import Recorded
 from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
@@ -81,6 +83,7 @@ class Engine:
         self.origin = upstream.origin if upstream else "http://tape"  # a player has none, and `//path` needs one
         self._upstream = upstream
         self._asking = Asking(rules)
+        self._seen: dict[bytes, frozenset[int]] = {}  # what explanations have read of the tape
         self._writing = asyncio.Lock()
         self._unsynced = False
         self._syncing: asyncio.Task[None] | None = None
@@ -155,11 +158,12 @@ class Engine:
         self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number)
 
     def _miss(self, clean: Request) -> Miss:
-        rules, tape, path = self.rules, self.cassette.name, str(self.cassette.path)
-        candidates = [one.interaction.request for one in self.cassette.recordings]
-        advice = rules.advice or explaining.at_the_command_line(path if tape == path else "<cassette>")
-        see = rules.redactor.request
-        return Miss(*explaining.explain(clean, candidates, tape, rules.mode, advice, rules.matcher, see))
+        rules, cassette = self.rules, self.cassette
+        name, path = cassette.name, str(cassette.path)
+        recorded = [Recorded(one.number, one.interaction.request, one.key, one.played) for one in cassette.recordings]
+        tape = explaining.Tape(name, rules.mode, recorded, cassette.not_given, self._seen)
+        advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
+        return Miss(*explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request))
 
     # -------------------------------------------------------------------------------------- record
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from openai_replay.explaining import Advice
+    from openai_replay.advising import Advice
 
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
 MODES = ("none", "once", "new_episodes", "all", "rewrite", "off")
@@ -136,13 +136,17 @@ def _check(source: str, said: Mapping[str, Any]) -> None:
 
 def advice(item: pytest.Item) -> Advice:
     """What the explanation of a miss says to do in a test."""
-    from openai_replay.explaining import Advice
+    from openai_replay.advising import Advice
 
     return Advice(
         f"pytest --openai-replay=new_episodes {shlex.quote(item.nodeid)}",
-        lambda pointers: f"@pytest.mark.openai_replay(ignore={json.dumps(pointers, ensure_ascii=False)})",
+        lambda settings: f"@pytest.mark.openai_replay({', '.join(_set(*one) for one in settings.items())})",
         '@pytest.mark.openai_replay(on_exhausted="repeat") (the last one) or "cycle" (from the first)',
     )
+
+
+def _set(name: str, values: Sequence[str]) -> str:
+    return f"{name}={json.dumps(values, ensure_ascii=False)}"
 
 
 def file_name(item: pytest.Item) -> str:

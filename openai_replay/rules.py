@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
-from openai_replay import explaining, pacing
+from openai_replay import pacing
+from openai_replay.advising import Advice
 from openai_replay.matching import Matcher
 from openai_replay.model import Head, Headers, Mode, OnExhausted, Request
 from openai_replay.redaction import Redactor
@@ -42,7 +43,7 @@ class Rules:
     on_exhausted: OnExhausted = OnExhausted.REPEAT
     all_headers: bool = False
     retry_after_s: float | None = None  # what a played `retry-after` says instead; None keeps it
-    advice: explaining.Advice | None = None  # what the explanation of a miss says to do; None: at the command line
+    advice: Advice | None = None  # what the explanation of a miss says to do; None: at the command line
     drain_limit_s: float = 300.0  # how long an answer is read on for the tape when its client has left
 
     def key(self, request: Request) -> bytes:

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
-from openai_replay import explaining, jsontext, pacing, redaction, server
+from openai_replay import jsontext, pacing, redaction, server
+from openai_replay.advising import Advice
 from openai_replay.errors import UsageError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.matching import Matcher
@@ -253,7 +254,7 @@ def rules(
     redact_headers: Sequence[str] = (),
     redact_patterns: Sequence[str] = (),
     redact_pointers: Sequence[str] = (),
-    advice: explaining.Advice | None = None,
+    advice: Advice | None = None,
 ) -> Rules:
     """The engine's rules with the defaults of tests: at once, an exhausted queue is an error, no sleeping.
 
@@ -284,9 +285,9 @@ def rules(
     )
 
 
-def _in_a_program(cassette: str) -> explaining.Advice:
-    return explaining.Advice(
+def _in_a_program(cassette: str) -> Advice:
+    return Advice(
         f"openai_replay.record({json.dumps(cassette, ensure_ascii=False)})",
-        lambda pointers: f"ignore={json.dumps(pointers, ensure_ascii=False)}",
+        lambda settings: ", ".join(f"{name}={json.dumps(one, ensure_ascii=False)}" for name, one in settings.items()),
         'on_exhausted="repeat" (the last one) or "cycle" (from the first)',
     )

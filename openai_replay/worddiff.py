@@ -6,14 +6,12 @@ The notation is that of `git diff --word-diff`: `[-taken away-]` and `{+added+}`
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from difflib import SequenceMatcher
 from typing import NamedTuple
+
+from openai_replay import aligning
 
 # A word, a run of white space, or one other character: "Hello, world" parts behind the comma.
 _WORD = re.compile(r"\w+|\s+|[^\w\s]")
-#: Words that are compared one by one, which takes their square in time; where more than these differ, it is one piece.
-_COMPARED = 1000
 
 
 class Piece(NamedTuple):
@@ -31,13 +29,26 @@ class Piece(NamedTuple):
 def pieces(old: str, new: str) -> list[Piece]:
     """Both texts as a sequence of pieces; joined, the `old` of all are the one text, the `new` the other."""
     first, second = _WORD.findall(old), _WORD.findall(new)
-    # What both begin and end with is most of two long texts, and costs a comparison at a time.
-    start = _alike(first, second)
-    end = _alike(first[start:][::-1], second[start:][::-1])
-    found = [Piece(text := "".join(first[:start]), text)]
-    found += _between(first[start : len(first) - end], second[start : len(second) - end])
-    found.append(Piece(text := "".join(first[len(first) - end :]), text))
-    return [piece for piece in found if piece.old or piece.new]
+    same: list[str] = []  # words of a piece that is not over yet
+    found: list[Piece] = []
+    i = j = 0
+    for a, b in [*aligning.matched(first, second), (len(first), len(second))]:
+        if i < a or j < b:
+            _add(found, "".join(same), "".join(first[i:a]), "".join(second[j:b]))
+            same = []
+        same += first[a : a + 1]
+        i, j = a + 1, b + 1
+    text = "".join(same)
+    return [*found, Piece(text, text)] if text else found
+
+
+def _add(found: list[Piece], same: str, old: str, new: str) -> None:
+    """Add what is the same, and the change behind it. Two changes with only white space between them are one."""
+    if same.isspace() and found:
+        last = found.pop()
+        found.append(Piece(last.old + same + old, last.new + same + new))
+    else:
+        found += ([Piece(same, same)] if same else []) + [Piece(old, new)]
 
 
 def inline(old: str, new: str, context: int = 40) -> str:
@@ -59,31 +70,3 @@ def _around(text: str, context: int, after: bool, before: bool) -> str:
     if len(text) <= context * (after + before) + 1:
         return text
     return (text[:context] if after else "") + "…" + (text[len(text) - context :] if before else "")
-
-
-def _alike(first: list[str], second: list[str]) -> int:
-    count = 0
-    for one, other in zip(first, second, strict=False):
-        if one != other:
-            break
-        count += 1
-    return count
-
-
-def _between(first: list[str], second: list[str]) -> Iterator[Piece]:
-    if max(len(first), len(second)) > _COMPARED:
-        yield Piece("".join(first), "".join(second))
-        return
-    matcher = SequenceMatcher(None, first, second, autojunk=False)
-    old = new = ""  # of the change that is not over yet
-    for kind, start, stop, begin, end in matcher.get_opcodes():
-        text, other = "".join(first[start:stop]), "".join(second[begin:end])
-        if kind != "equal":
-            old, new = old + text, new + other
-        elif text.isspace() and (old or new) and stop < len(first) and end < len(second):
-            old, new = old + text, new + other  # one change, not a change a word
-        else:
-            yield Piece(old, new)
-            yield Piece(text, other)
-            old = new = ""
-    yield Piece(old, new)  # both ends differ: what is alike there has been taken off

@@ -20,16 +20,17 @@ FLOORS = [
         "ids",
         "patterns",
         "defaults",
-        "worddiff",
+        "aligning",
         "printable",
     ),  # pure functions on texts
     ("hosts", "limits", "logs"),
     ("assembling", "saying", "usage"),  # what JSON answers say
-    ("normalizing",),
+    ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
-    ("explaining", "redaction", "format", "layout", "storage", "journal"),
+    ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
     ("showing", "counting"),
-    ("editing",),
+    ("advising", "editing"),
+    ("explaining",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
     ("selecting",),
     ("asked",),

@@ -245,6 +245,7 @@ async def test_the_shape_of_a_miss(tmp_path: Path) -> None:
                     "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
                     "Closest is #2; it differs at\n"
                     "  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
+                    "Next is #1; it differs at messages[0].content, n\n"
                     "Record it:  openai-replay record tape.yaml -- <your command>\n"
                     "Ignore it:  --ignore /messages/0/content"
                 ),
@@ -260,7 +261,7 @@ async def test_the_shape_of_a_miss(tmp_path: Path) -> None:
     ("target", "body", "message"),
     [
         (CHAT, chat("Say hello", n=2), "n: recorded absent  now 2"),
-        (CHAT, {"model": "gpt-4o-mini"}, "messages: recorded [{'role': 'user', 'content': 'Say hello'}]  now absent"),
+        (CHAT, {"model": "gpt-4o-mini"}, "messages: recorded [{role: 'user', content: 'Say hello'}]  now absent"),
         (CHAT, b"not json", "body: recorded is json  now is bytes"),
         (CHAT + "?api-version=1", chat("Say hello"), "query: recorded ''  now 'api-version=1'"),
         (
