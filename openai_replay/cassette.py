@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from openai_replay import editing, format, layout, schema, storage
 from openai_replay.errors import CassetteError, NotWritten
-from openai_replay.model import Interaction, OnExhausted, Request, header
+from openai_replay.model import Interaction, OnExhausted, Request
 
 SUFFIXES = (".yaml", ".yml")
 
@@ -147,20 +147,6 @@ class Cassette:
     def unplayed(self) -> list[Recording]:
         """What has been on the tape since the last rewind and was never played."""
         return [one for queue in self._queues.values() for one in queue if not one.played]
-
-    def not_given(self, names: Collection[str]) -> set[str]:
-        """Those ids among `names` that no answer on the tape gave. Reads all answers until every id is found; what is
-        compressed may give any.
-        """
-        left = set(names)
-        for one in self.recordings:
-            response = one.interaction.response
-            if header(response.head.headers, "content-encoding"):
-                return set()
-            left -= {name for name in left if f'"{name}"'.encode() in response.body}
-            if not left:
-                break
-        return left
 
     # -------------------------------------------------------------------------------------- record
 

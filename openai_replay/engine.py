@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
-from openai_replay import explaining, pacing, sse, transcript
+from openai_replay import explaining, ids, pacing, sse, transcript
 from openai_replay.advising import at_the_command_line
 from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette, Recording
@@ -161,7 +161,8 @@ class Engine:
         rules, cassette = self.rules, self.cassette
         name, path = cassette.name, str(cassette.path)
         recorded = [Recorded(one.number, one.interaction.request, one.key, one.played) for one in cassette.recordings]
-        tape = explaining.Tape(name, rules.mode, recorded, cassette.not_given, self._seen)
+        answers = (one.interaction.response for one in cassette.recordings)
+        tape = explaining.Tape(name, rules.mode, recorded, lambda names: ids.not_given(names, answers), self._seen)
         advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
         return Miss(*explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request))
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from openai_replay.model import Interaction, Request, Response
+from openai_replay.model import Interaction, Request, Response, header
 
 _GIVEN = re.compile(rb'"(?:[A-Za-z_]*_)?id"[ \t\r\n]*:[ \t\r\n]*"([A-Za-z0-9_-]{1,200})"')
 #: A word and what tells it from others of its kind: `call_abc`, `chatcmpl-123`, `thread_run_7`.
@@ -50,6 +50,21 @@ def given(answer: Response | bytes) -> list[str]:
     body = answer if isinstance(answer, bytes) else answer.body
     words = dict.fromkeys(_GIVEN.findall(body))
     return [word for word in map(bytes.decode, words) if kind(word)]
+
+
+def not_given(names: Iterable[str], answers: Iterable[Response]) -> set[str]:
+    """Those ids among `names` that none of `answers` gave. All are read until every id is found; what is compressed may
+    give any.
+    """
+    left = set(names)
+    for answer in answers if left else ():
+        if header(answer.head.headers, "content-encoding").strip().lower() not in ("", "identity"):
+            return set()
+        body = answer.body
+        left -= {name for name in left if f'"{name}"'.encode() in body}
+        if not left:
+            break
+    return left
 
 
 def renamed(request: Request, mapping: Mapping[str, str]) -> Request:

@@ -149,3 +149,15 @@ def test_paths_speak_of_ids_as_well() -> None:
         ]
 
     assert ids.aligned(flow("thread_a", "run_a"), flow("thread_b", "run_b"), Matcher().key) == [0, 1, 2, 3]
+
+
+def test_which_ids_no_answer_gave() -> None:
+    answers = [answer({"id": "resp_1"}), answer({"output": [{"call_id": "call_22"}]})]
+    assert ids.not_given(["resp_1", "call_2", "call_22"], iter(answers)) == {"call_2"}
+    assert ids.not_given(["resp_1"], iter([*answers[:1], None])) == set()  # type: ignore[list-item]  # it is not read
+    assert ids.not_given([], iter([None])) == set()  # type: ignore[list-item]
+
+
+def test_what_is_compressed_may_give_any_id() -> None:
+    packed = Response(Head(200, "OK", (("content-encoding", "gzip"),)), 0, (Frame(0, b"\x1f\x8b"),), 0)
+    assert ids.not_given(["resp_1"], [packed]) == set()
