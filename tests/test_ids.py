@@ -154,8 +154,8 @@ def test_paths_speak_of_ids_as_well() -> None:
 def test_which_ids_no_answer_gave() -> None:
     answers = [answer({"id": "resp_1"}), answer({"output": [{"call_id": "call_22"}]})]
     assert ids.not_given(["resp_1", "call_2", "call_22"], iter(answers)) == {"call_2"}
-    assert ids.not_given(["resp_1"], iter([*answers[:1], None])) == set()  # type: ignore[list-item]  # it is not read
-    assert ids.not_given([], iter([None])) == set()  # type: ignore[list-item]
+    assert ids.not_given(["resp_1"], iter([*answers[:1], None])) == set()  # type: ignore[arg-type]  # it is not read
+    assert ids.not_given([], iter([None])) == set()  # type: ignore[arg-type]
 
 
 def test_what_is_compressed_may_give_any_id() -> None:
