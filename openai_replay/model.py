@@ -51,6 +51,14 @@ class OnExhausted(StrEnum):
     CYCLE = "cycle"  # from the first one again
 
 
+class Fallback(StrEnum):
+    """What is played for a request that no recording matches."""
+
+    NONE = "none"  # nothing: it is a miss
+    LAST_USER_MESSAGE = "last-user-message"  # the nearest one whose last user message is the same
+    SEQUENCE = "sequence"  # the next unplayed one, in recorded order
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A request as the upstream gets it: `uri` is absolute, upstream's origin and the client's own path and query."""

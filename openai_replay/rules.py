@@ -8,7 +8,7 @@ from enum import Enum, auto
 from openai_replay import pacing
 from openai_replay.advising import Advice
 from openai_replay.matching import Matcher
-from openai_replay.model import Head, Headers, Mode, OnExhausted, Request
+from openai_replay.model import Fallback, Head, Headers, Mode, OnExhausted, Request
 from openai_replay.redaction import Redactor
 
 
@@ -41,6 +41,7 @@ class Rules:
     matcher: Matcher = field(default_factory=Matcher)
     pace: pacing.Pace = pacing.INSTANT
     on_exhausted: OnExhausted = OnExhausted.REPEAT
+    fallback: Fallback = Fallback.NONE
     all_headers: bool = False
     retry_after_s: float | None = None  # what a played `retry-after` says instead; None keeps it
     advice: Advice | None = None  # what the explanation of a miss says to do; None: at the command line
