@@ -17,6 +17,7 @@ _COMMANDS = {
     "list": ("look.list_", "Show what is on cassettes, a line an interaction."),
     "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
     "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
+    "config": ("config.config", "Show which settings hold, and where each is from."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
 }
 

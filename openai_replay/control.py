@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from openai_replay import jsontext, pacing
+from openai_replay import building
 from openai_replay.errors import BadRequest, ControlError
 from openai_replay.journal import Outcome
-from openai_replay.model import End, Mode, OnExhausted
+from openai_replay.model import End, Fallback, Mode, OnExhausted
 from openai_replay.sessions import Session, Sessions
 
 _ROUTES = {
@@ -33,6 +32,10 @@ class NewSession(BaseModel):
     mode: Mode | None = None
     pace: str | None = None
     on_exhausted: OnExhausted | None = None
+    fallback: Fallback | None = None
+    match_on: str | list[str] | None = None
+    match_headers: list[str] | None = None
+    normalize: list[str] | None = None
     ignore: list[str] | None = None
 
 
@@ -124,11 +127,6 @@ def _open(sessions: Sessions, body: bytes) -> Session:
             f"This is no session: {place + ': ' if place else ''}{first['msg']}",
             'Send for example {"cassette": "chat", "pace": "original"}.',
         ) from None
-    rules = sessions.rules
-    changes: dict[str, Any] = {name: value for name in ("mode", "on_exhausted") if (value := getattr(asked, name))}
-    if asked.pace is not None:
-        changes["pace"] = pacing.parse_pace(asked.pace)
-    if asked.ignore is not None:
-        changes["matcher"] = replace(rules.matcher, ignore=tuple(jsontext.parse_pointer(text) for text in asked.ignore))
-    rules = replace(rules, **changes)
-    return sessions.open((sessions.file(asked.cassette, rules.mode),), rules)
+    path = sessions.file(asked.cassette, asked.mode or sessions.rules.mode)
+    said = asked.model_dump(exclude={"cassette"}, exclude_none=True)
+    return sessions.open((path,), building.rules(said, sessions.rules_at(path)))

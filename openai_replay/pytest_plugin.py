@@ -134,7 +134,8 @@ class WithRecording:
         """The hosts that are allowed, this machine among them; any, where the test records, as is its own rule."""
         if NAME not in request.fixturenames and request.node.get_closest_marker(NAME) is None:
             return allowed_hosts
-        said = settings(request.node, request.getfixturevalue("openai_replay_config"))
+        beside = request.path.parent / request.getfixturevalue("openai_replay_cassette_dir")
+        said = settings(request.node, request.getfixturevalue("openai_replay_config"), beside)
         return [*(allowed_hosts or ()), *(_LOOPBACK if said["mode"] == "none" else (".*",))]
 
 
@@ -195,13 +196,13 @@ def openai_replay(
     from openai_replay.turns import turn
 
     run, item = request.config.stash[_run], request.node
-    said = settings(item, openai_replay_config)
     folder = request.path.parent / openai_replay_cassette_dir
     path = folder / file_name(item)
+    said = settings(item, openai_replay_config, path.parent)
     mode, upstream = said.pop("mode"), said.pop("upstream", tapes.DEFAULT_UPSTREAM)
     with ExitStack() as stack:
         try:
-            rules = tapes.rules("new_episodes" if mode == "rewrite" else mode, **said, advice=advice(item))
+            rules = tapes.rules({**said, "mode": "new_episodes" if mode == "rewrite" else mode}, advice(item))
             if mode not in ("none", "off"):
                 stack.enter_context(turn(path, item.nodeid, run.name if mode == "rewrite" else None))
             tape = stack.enter_context(run.tape(path, rules, None if mode == "none" else upstream))

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
 MODES = ("none", "once", "new_episodes", "all", "rewrite", "off")
 #: Settings that add up: what a package leaves out of matching, its tests leave out, too.
-_LISTS = ("ignore", "redact_headers", "redact_patterns", "redact_pointers")
+_LISTS = ("ignore", "match_headers", "normalize", "redact_headers", "redact_patterns", "redact_pointers")
 #: What the marker and the fixture `openai_replay_config` may say.
-SETTINGS = ("mode", "pace", "on_exhausted", "retry_after", "upstream", *_LISTS)
+SETTINGS = ("mode", "pace", "on_exhausted", "fallback", "retry_after", "upstream", "match_on", *_LISTS)
 EXAMPLE = (
     '@pytest.mark.openai_replay("name", mode="once", pace="original", ignore=["/metadata"], on_exhausted="repeat")'
 )
@@ -72,11 +72,13 @@ def option(config: pytest.Config, name: str) -> Any:
     return typed(config, name) or config.getini(NAME if name == "mode" else f"openai_replay_{name}")
 
 
-def settings(item: pytest.Item, given: dict[str, Any]) -> dict[str, Any]:
-    """Command line > marker > `openai_replay_config` (which is `given`) > environment > ini > pyproject.toml."""
+def settings(item: pytest.Item, given: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Command line > marker > `openai_replay_config` (which is `given`) > environment > ini > openai-replay.toml (of
+    the cassettes' `folder` or above) > pyproject.toml.
+    """
     config = item.config
     layers: list[tuple[str, Mapping[str, Any]]] = [
-        ("openai_replay", _everywhere(config)),
+        ("openai_replay", _everywhere(config, folder)),
         ("fixture openai_replay_config", given),
         # The farthest first: what a module says holds for its tests where they do not say otherwise.
         *(("marker openai_replay", one.kwargs) for one in reversed(list(item.iter_markers(NAME)))),
@@ -90,32 +92,31 @@ def settings(item: pytest.Item, given: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _everywhere(config: pytest.Config) -> dict[str, Any]:
+def _everywhere(config: pytest.Config, folder: Path) -> dict[str, Any]:
     """What holds for tests that say nothing else."""
-    table = _table(config.rootpath)
+    upstream, shared = _files(config.rootpath, folder)
     said = {
         "mode": option(config, "mode") or "none",
         "pace": option(config, "pace"),
-        "upstream": os.environ.get("OPENAI_REPLAY_UPSTREAM") or option(config, "upstream") or table.get("upstream"),
+        "upstream": os.environ.get("OPENAI_REPLAY_UPSTREAM") or option(config, "upstream") or upstream,
         # What matches and what is secret is so here as it is on the command line.
-        "ignore": table.get("ignore"),
-        "redact_headers": table.get("redact_header"),
-        "redact_patterns": table.get("redact_pattern"),
-        "redact_pointers": table.get("redact_pointer"),
+        **shared,
     }
     return {name: value for name, value in said.items() if value}
 
 
 @cache
-def _table(root: Path) -> dict[str, Any]:
-    """`[tool.openai-replay]`."""
+def _files(root: Path, folder: Path) -> tuple[str | None, dict[str, Any]]:
+    """The upstream, and what matches and is secret, of the settings files for cassettes in `folder`."""
+    from openai_replay import settings as files
     from openai_replay.errors import ReplayError
-    from openai_replay.settings import from_pyproject
 
     try:
-        return from_pyproject(root)
+        found = {**files.from_pyproject(root), **files.from_folder(folder)}
     except ReplayError as error:
         refuse(f"openai_replay: {error.text}")
+    options = {name: one.value for name, one in found.items()}
+    return options.get("upstream"), files.shared(options)
 
 
 def _check(source: str, said: Mapping[str, Any]) -> None:

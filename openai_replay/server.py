@@ -53,6 +53,7 @@ class Serving:
     limits: Limits = field(default_factory=Limits)
     allow_remote: bool = False  # whether `host` may be one that other machines reach
     log_level: str = "warning"
+    rules_at: Callable[[Path], Rules] | None = None  # those of a cassette in `folder`; None: `rules`
     tell: Callable[[Exchange], None] | None = None  # what to call with every exchange; None: the terminal
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
 
@@ -68,7 +69,8 @@ class Served(NamedTuple):
 async def serving(what: Serving) -> AsyncIterator[Served]:
     """Serve until the block is left. Raises StartError, CassetteError or UsageError."""
     _check_host(what)
-    sessions = Sessions(what.rules, what.folder, what.tell or report.teller(what.quiet), report.warn)
+    tell = what.tell or report.teller(what.quiet)
+    sessions = Sessions(what.rules, what.folder, tell, report.warn, what.rules_at)
     async with AsyncExitStack() as stack:
         if what.upstream is not None:
             sessions.upstream = await stack.enter_async_context(Upstream(what.upstream, what.idle_limit_s))

@@ -53,8 +53,9 @@ class Session:
 class Sessions:
     """The sessions of one server.
 
-    `folder` is where names lead, `rules` what a session is like that nobody opened by hand. `tell` is called with every
-    exchange, `warn` with what is odd about a cassette that is opened.
+    `folder` is where names lead, `rules_at` what a session of such a file is like that nobody opened by hand (as
+    `rules`, if it is not given). `tell` is called with every exchange, `warn` with what is odd about a cassette that is
+    opened.
     """
 
     def __init__(
@@ -63,8 +64,10 @@ class Sessions:
         folder: Path | None,
         tell: Callable[[Exchange], None],
         warn: Callable[[str], None] = lambda warning: None,
+        rules_at: Callable[[Path], Rules] | None = None,
     ) -> None:
         self.rules = rules
+        self.rules_at = rules_at or (lambda path: rules)
         self.folder = folder
         self.upstream: Upstream | None = None
         self.own: Session | None = None
@@ -114,7 +117,10 @@ class Sessions:
 
     def at(self, name: str) -> Session:
         """The session `name`, which is opened if it is that of a cassette in the folder. Raises ControlError."""
-        return self._open.get(name) or self.open((self.file(name, self.rules.mode),), self.rules, name)
+        if name in self._open:
+            return self._open[name]
+        path = self.file(name, self.rules.mode)
+        return self.open((path,), self.rules_at(path), name)
 
     def opened(self, name: str) -> Session:
         """The session `name`, if it is open. Raises ControlError."""

@@ -1,39 +1,53 @@
-"""What an option is when the command line does not say: `[tool.openai-replay]` of the nearest pyproject.toml.
+"""What an option is when neither the command line nor the environment says: settings files.
 
-Flag > environment (`OPENAI_REPLAY_...`) > pyproject.toml > default. click puts them in this order; here the file is
-read and checked.
+Flag > environment (`OPENAI_REPLAY_...`) > openai-replay.toml > pyproject.toml > default. `[tool.openai-replay]` stands
+in the nearest pyproject.toml, of the working directory or above it; an openai-replay.toml has the same keys at its
+top, and holds for the cassettes of its folder and of those below that have none of their own. A list in the nearer
+file takes the place of the other. click puts all in this order; here the files are read and checked.
 """
 
 from __future__ import annotations
 
-import difflib
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from openai_replay import building
 from openai_replay.errors import UsageError
+
+#: The file of a folder of cassettes.
+NAME = "openai-replay.toml"
+
+
+class Found(NamedTuple):
+    """What a file says, and which."""
+
+    value: Any
+    path: Path
 
 
 class FileSettings(BaseModel):
-    """The keys of `[tool.openai-replay]`: the options' own names.
-
-    Values are checked like those of the command line, by the option.
-    """
+    """The keys of a settings file: the options' own names."""
 
     model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # most projects say nothing
 
     upstream: str | None = None
     mode: str | None = None
     host: str | None = None
-    port: int | None = None
+    port: int | None = Field(None, ge=0, le=65535)
     headers: str | None = None
     pace: str | None = None
     on_exhausted: str | None = Field(None, alias="on-exhausted")
     strict: bool | None = None
     retry_after: str | None = Field(None, alias="retry-after")
+    match_on: str | list[str] | None = Field(None, alias="match-on")
+    match_header: list[str] | None = Field(None, alias="match-header")
+    normalize: list[str] | None = None
     ignore: list[str] | None = None
+    fallback: str | None = None
     redact_header: list[str] | None = Field(None, alias="redact-header")
     redact_pattern: list[str] | None = Field(None, alias="redact-pattern")
     redact_pointer: list[str] | None = Field(None, alias="redact-pointer")
@@ -52,26 +66,62 @@ class FileSettings(BaseModel):
     quiet: bool | None = None
 
 
-def from_pyproject(folder: Path) -> dict[str, Any]:
-    """The settings of the nearest pyproject.toml in `folder` or above, by option name.
-
-    Raises UsageError with file and key.
+def of(cassette: Path, working: Path) -> dict[str, Found]:
+    """What files say for the `cassette`, a file or a folder, where `working` is the working directory; by the names of
+    options in Python (`match_header`). Raises UsageError with file and key.
     """
-    path = next(
-        (one / "pyproject.toml" for one in (folder, *folder.parents) if (one / "pyproject.toml").is_file()), None
-    )
-    if path is None:
-        return {}
+    folder = cassette if cassette.is_dir() else cassette.parent
+    return {**from_pyproject(working), **from_folder(folder.absolute())}
+
+
+def from_folder(folder: Path) -> dict[str, Found]:
+    """What the nearest openai-replay.toml says, in `folder` or above. Raises UsageError with file and key."""
+    path = _nearest(folder, NAME)
+    return _checked(path, "", _read(path)) if path else {}
+
+
+def from_pyproject(folder: Path) -> dict[str, Found]:
+    """What the nearest pyproject.toml says, in `folder` or above. Raises UsageError with file and key."""
+    path = _nearest(folder, "pyproject.toml")
+    table = _read(path).get("tool", {}).get("openai-replay", {}) if path else {}
+    return _checked(path, "[tool.openai-replay] ", table) if path and table else {}
+
+
+def as_settings(options: dict[str, Any]) -> dict[str, Any]:
+    """Those of `options` that rules are made of, by the names of settings (`match_headers`)."""
+    by_option = {building.OPTIONS.get(name, name): name for name in building.SETTINGS}
+    return {by_option[name]: value for name, value in options.items() if name in by_option}
+
+
+def shared(options: dict[str, Any]) -> dict[str, Any]:
+    """Those settings among `options` that are the same however a cassette is used: what matches, and what is secret."""
+    names = {*building.MATCHING, *building.REDACTING}
+    return {name: value for name, value in as_settings(options).items() if name in names}
+
+
+def _nearest(folder: Path, name: str) -> Path | None:
+    return next((one / name for one in (folder, *folder.parents) if (one / name).is_file()), None)
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
-        table = tomllib.loads(path.read_text("utf-8")).get("tool", {}).get("openai-replay", {})
-        return FileSettings.model_validate(table).model_dump(exclude_none=True) if table else {}
+        return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise UsageError(f"{path}: cannot be read: {error}") from None
+
+
+def _checked(path: Path, where: str, table: dict[str, Any]) -> dict[str, Found]:
+    try:
+        said = FileSettings.model_validate(table).model_dump(exclude_none=True)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        names = [field.alias or name for name, field in FileSettings.model_fields.items()]
-        near = difflib.get_close_matches(key, names, 1)
-        what = "is not an option" if first["type"] == "extra_forbidden" else first["msg"]
-        hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(names)}."
-        raise UsageError(f"{path}: [tool.openai-replay] {key}: {what}", hint) from None
+        key = str(first["loc"][0])
+        if first["type"] == "extra_forbidden":
+            raise building.unknown(f"{path}: {where}{key}", key, _keys()) from None
+        raise UsageError(f"{path}: {where}{key}: {first['msg']}", "See `openai-replay record --help`.") from None
+    building.rules(as_settings(said), label=lambda name: f"{path}: {where}{building.as_option(name)}")
+    return {name: Found(value, path) for name, value in said.items()}
+
+
+def _keys() -> Iterable[str]:
+    return (field.alias or name for name, field in FileSettings.model_fields.items())

@@ -10,18 +10,18 @@ import asyncio
 import json
 import os
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
-from openai_replay import jsontext, pacing, redaction, server
+from openai_replay import building, server
+from openai_replay import settings as settings_files
 from openai_replay.advising import Advice
 from openai_replay.errors import UsageError
 from openai_replay.journal import Exchange, Outcome
-from openai_replay.matching import Matcher
 from openai_replay.model import Mode, OnExhausted
 from openai_replay.rules import Rules
 from openai_replay.sessions import Session, Sessions
@@ -30,6 +30,27 @@ from openai_replay.upstream import Upstream
 T = TypeVar("T")
 
 DEFAULT_UPSTREAM = "https://api.openai.com/v1"
+
+
+class Matching(TypedDict, total=False):
+    """What matches, and what is secret."""
+
+    match_on: str | Sequence[str]
+    match_headers: Sequence[str]
+    normalize: Sequence[str]
+    ignore: Sequence[str]
+    redact_headers: Sequence[str]
+    redact_patterns: Sequence[str]
+    redact_pointers: Sequence[str]
+
+
+class Playing(Matching, total=False):
+    """How a tape is played."""
+
+    pace: str
+    on_exhausted: str
+    fallback: str
+    retry_after: float | None
 
 
 class Background:
@@ -204,85 +225,45 @@ class Tape:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
 
 
-def play(
-    *cassettes: str | Path,
-    pace: str = "instant",
-    on_exhausted: str = "error",
-    retry_after: float | None = 0.0,
-    ignore: Sequence[str] = (),
-    redact_headers: Sequence[str] = (),
-    redact_patterns: Sequence[str] = (),
-    redact_pointers: Sequence[str] = (),
-) -> Tape:
-    """Play `cassettes`, files or folders, from a server in this process; `retry_after=None` keeps what was recorded.
+def play(*cassettes: str | Path, **settings: Unpack[Playing]) -> Tape:
+    """Play `cassettes`, files or folders, from a server in this process.
 
-    Raises UsageError at once, CassetteError when the tape is entered.
+    What is not among the `settings` is as the openai-replay.toml of the first cassette's folder says;
+    `retry_after=None` keeps what was recorded. Raises UsageError at once, CassetteError when the tape is entered.
     """
     if not cassettes:
         raise UsageError("there is no cassette to play", 'Name one: openai_replay.play("cassettes/chat.yaml")')
-    redact = (redact_headers, redact_patterns, redact_pointers)
-    given = rules("none", pace, on_exhausted, retry_after, ignore, *redact, _in_a_program(str(cassettes[0])))
+    first = Path(cassettes[0])
+    given = rules({**_beside(first), **settings, "mode": "none"}, _in_a_program(str(first)))
     return Tape(tuple(Path(one) for one in cassettes), given, None)
 
 
 def record(
-    cassette: str | Path,
-    upstream: str | None = None,
-    mode: str = "new_episodes",
-    ignore: Sequence[str] = (),
-    redact_headers: Sequence[str] = (),
-    redact_patterns: Sequence[str] = (),
-    redact_pointers: Sequence[str] = (),
+    cassette: str | Path, upstream: str | None = None, mode: str = "new_episodes", **settings: Unpack[Matching]
 ) -> Tape:
     """Record what `upstream` answers to `cassette`, from a server in this process. Where it is not given, it is
     `OPENAI_REPLAY_UPSTREAM` or https://api.openai.com/v1.
 
-    Raises UsageError at once, CassetteError or StartError when the tape is entered.
+    What is not among the `settings` is as the openai-replay.toml of the cassette's folder says. Raises UsageError at
+    once, CassetteError or StartError when the tape is entered.
     """
-    redact = (redact_headers, redact_patterns, redact_pointers)
-    given = rules(mode, "instant", "error", 0.0, ignore, *redact)
+    given = rules({**_beside(Path(cassette)), **settings, "mode": mode})
     upstream = upstream or os.environ.get("OPENAI_REPLAY_UPSTREAM") or DEFAULT_UPSTREAM
     return Tape((Path(cassette),), given, upstream)
 
 
-def rules(
-    mode: str,
-    pace: str = "instant",
-    on_exhausted: str = "error",
-    retry_after: float | None = 0.0,
-    ignore: Sequence[str] = (),
-    redact_headers: Sequence[str] = (),
-    redact_patterns: Sequence[str] = (),
-    redact_pointers: Sequence[str] = (),
-    advice: Advice | None = None,
-) -> Rules:
+def rules(settings: Mapping[str, Any], advice: Advice | None = None) -> Rules:
     """The engine's rules with the defaults of tests: at once, an exhausted queue is an error, no sleeping.
 
     Raises UsageError.
     """
-    if mode not in list(Mode):
-        raise UsageError(f"there is no mode {mode!r}", f"There are {', '.join(Mode)}.")
-    if on_exhausted not in list(OnExhausted):
-        raise UsageError(f"on_exhausted={on_exhausted!r} says nothing", f"It is one of {', '.join(OnExhausted)}.")
-    lists = {"ignore": ignore, "redact_headers": redact_headers, "redact_patterns": redact_patterns}
-    for name, texts in {**lists, "redact_pointers": redact_pointers}.items():
-        if isinstance(texts, str) or not all(isinstance(one, str) for one in texts):
-            raise UsageError(f"{name}={texts!r} is no list of texts", f'Write for example {name}=["/metadata"]')
-    if retry_after is not None and (not isinstance(retry_after, (int, float)) or not 0 <= retry_after < 1e6):
-        raise UsageError(
-            f"retry_after={retry_after!r} is no number of seconds", "Write 0, or None to keep what was recorded."
-        )
-    if not isinstance(pace, str):
-        raise UsageError(f"pace={pace!r} is no text", 'Write for example pace="original" or pace="2x"')
-    return Rules(
-        mode=Mode(mode),
-        redactor=redaction.redactor(redact_headers, redact_patterns, redact_pointers),
-        matcher=Matcher(ignore=tuple(jsontext.parse_pointer(text) for text in ignore)),
-        pace=pacing.parse_pace(pace),
-        on_exhausted=OnExhausted(on_exhausted),
-        retry_after_s=retry_after,
-        advice=advice,
-    )
+    return building.rules(settings, Rules(on_exhausted=OnExhausted.ERROR, retry_after_s=0.0, advice=advice))
+
+
+def _beside(cassette: Path) -> dict[str, Any]:
+    """What is the same for a cassette whoever plays it: what matches, and what is secret."""
+    found = settings_files.from_folder((cassette if cassette.is_dir() else cassette.parent).absolute())
+    return settings_files.shared({name: one.value for name, one in found.items()})
 
 
 def _in_a_program(cassette: str) -> Advice:

@@ -34,7 +34,7 @@ FLOORS = [
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
     ("selecting",),
     ("asked",),
-    ("engine",),  # one exchange
+    ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
     ("cors",),
     ("access", "verbatim", "connections"),  # surfaces
@@ -44,6 +44,7 @@ FLOORS = [
     ("tape", "pytest_settings"),
     ("commands.options", "commands.terminal"),  # doors
     ("commands.serve", "commands.keep", "commands.look"),
+    ("commands.config",),
     ("cli", "commands", "pytest_plugin"),
     ("__init__", "__main__"),
 ]
@@ -55,7 +56,7 @@ DOORS = {
     "pydantic": {"schema", "format", "settings", "control"},  # where text enters
     "aiohttp": {"upstream"},  # its client
     "aiohttp.web": {"app", "server", "verbatim", "connections"},
-    "click": {"cli", "commands.options", "commands.serve", "commands.keep", "commands.look"},
+    "click": {"cli", "commands.options", "commands.config", "commands.serve", "commands.keep", "commands.look"},
     "pytest": {"pytest_plugin", "pytest_settings"},
 }
 #: Modules over 300 lines, and why.

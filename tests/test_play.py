@@ -374,11 +374,15 @@ async def test_retry_after(tmp_path: Path, option: list[str], values: list[str])
     ("arguments", "code", "message"),
     [
         ([], 2, "Missing argument"),
-        (["{tape}", "--pace", "fast"], 2, "error: 'fast' is not a pace\nhint: Write instant, original, a speed"),
+        (
+            ["{tape}", "--pace", "fast"],
+            2,
+            "error: --pace: 'fast' is not a pace\nhint: Write instant, original, a speed",
+        ),
         (["{tape}", "--pace", "0x"], 2, "'0x' is not a pace"),
         (["{tape}", "--pace", "original,max-gap=5"], 2, "'5' is not a duration"),
         (["{tape}", "--on-exhausted", "explode"], 2, "explode"),
-        (["{tape}", "--retry-after", "soon"], 2, "--retry-after 'soon'"),
+        (["{tape}", "--retry-after", "soon"], 2, "--retry-after: 'soon' is neither `keep` nor a number"),
         (["{tape}", "--port", "70000"], 2, "--port"),
         (["{tape}", "--upstream", "http://x/v1"], 2, "--upstream"),
         (["{tape}", "--host", "203.0.113.1", "--allow-remote", "--port", "0"], 3, "cannot listen on 203.0.113.1:0"),

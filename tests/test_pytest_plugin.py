@@ -655,7 +655,7 @@ def test_pace_no_text(openai_replay): ...
 @pytest.mark.openai_replay(on_exhausted="fail")
 def test_unknown_on_exhausted(openai_replay): ...
 
-@pytest.mark.openai_replay(retry_after="keep")
+@pytest.mark.openai_replay(retry_after="soon")
 def test_no_seconds(openai_replay): ...
 
 @pytest.mark.openai_replay(mode="once", upstream="localhost")
@@ -687,16 +687,16 @@ class TestConfig:
 """
 SAYS = {
     "test_unknown_argument": "marker openai_replay: there is no 'paces'. Did you mean 'pace'? For example @pytest",
-    "test_nonsense": "There are mode, pace, on_exhausted, retry_after, upstream, ignore,",
+    "test_nonsense": "There are mode, pace, on_exhausted, fallback, retry_after, upstream, match_on, ignore,",
     "test_two_names": "marker openai_replay takes one name, and got ('one', 'two'). For example",
     "test_a_number": "marker openai_replay takes one name, and got (5,). For example",
     "test_unknown_mode": "there is no mode 'replay'. There are none, once, new_episodes, all, rewrite, off.",
     "test_no_list": "ignore='/metadata' is no list of texts. Write for example ignore=",
     "test_no_pointer": "'metadata'",
     "test_unknown_pace": "'fast'",
-    "test_pace_no_text": 'pace=2 is no text\nWrite for example pace="original"',
-    "test_unknown_on_exhausted": "on_exhausted='fail' says nothing\nIt is one of error, repeat, cycle.",
-    "test_no_seconds": "retry_after='keep' is no number of seconds\nWrite 0, or None to keep what was recorded.",
+    "test_pace_no_text": "pace: 2 is no text\nPut it in quotes.",
+    "test_unknown_on_exhausted": "on_exhausted: there is no 'fail'\nThere are error, repeat, cycle.",
+    "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds\nWrite for example 0.",
     "test_no_url": "localhost",
     "test_unwritable": "taken/test.yaml: cannot be written: ",
     "test_unwritable_again": "taken/test.yaml: cannot be rewritten: Not a directory\nGive the cassette another place.",
@@ -724,7 +724,10 @@ def test_bad_input_is_an_error_that_says_what_to_write_instead(project: Project)
     assert refused.code == pytest.ExitCode.USAGE_ERROR
     assert "invalid choice: 'replay' (choose from" in refused.err
     project.write("pyproject.toml", '[tool.openai-replay]\nredact-headers = ["x"]')
-    assert "[tool.openai-replay] redact-headers: is not an option\nDid you mean 'redact-header'?" in project.run().out
+    assert (
+        "[tool.openai-replay] redact-headers: there is no such setting\nDid you mean 'redact-header'?"
+        in project.run().out
+    )
 
 
 # ------------------------------------------------------------------------------------------------ in company

@@ -7,14 +7,19 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def option(name: str, *arguments: Any, **settings: Any) -> Callable[[F], F]:
     """A click option that can come from the environment as well: `--on-exhausted` is `OPENAI_REPLAY_ON_EXHAUSTED`."""
-    variable = "OPENAI_REPLAY_" + name.removeprefix("--").replace("-", "_").upper()
-    return click.option(name, *arguments, envvar=variable, **settings)
+    return click.option(name, *arguments, envvar=variable(name), **settings)
+
+
+def variable(flag: str) -> str:
+    """The environment variable of an option."""
+    return "OPENAI_REPLAY_" + flag.removeprefix("--").replace("-", "_").upper()
 
 
 def together(*options: Callable[[F], F]) -> Callable[[F], F]:
@@ -28,13 +33,59 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+#: Where a context keeps what files say.
+_FOUND = "openai_replay.found"
+_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
+
+
+def given(ctx: click.Context) -> dict[str, Any]:
+    """The options that the command line or the environment gives."""
+    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in _GIVEN}
+
+
+def origin(ctx: click.Context, name: str) -> str:
+    """Where the value of the option `name` is from, in words: `--ignore`, `OPENAI_REPLAY_IGNORE`, a file, `default`."""
+    flag = "--" + name.replace("_", "-")
+    match ctx.get_parameter_source(name):
+        case ParameterSource.ENVIRONMENT:
+            return variable(flag)
+        case ParameterSource.DEFAULT_MAP:
+            return str(ctx.meta[_FOUND][name].path)
+        case ParameterSource.COMMANDLINE:
+            return flag
+    return "default"
+
+
+def label(ctx: click.Context, name: str) -> str:
+    """What the user calls the option `name`, for messages."""
+    found = origin(ctx, name)
+    flag = "--" + name.replace("_", "-")
+    return (
+        f"{found}: {flag[2:]}"
+        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+        else (flag if found == "default" else found)
+    )
+
+
+def _cassette(params: dict[str, Any]) -> Path:
+    """The cassette that a command is about, the first of several."""
+    several = params.get("cassettes") or (params.get("cassette") or ".",)
+    return Path(several[0])
+
+
+def _plain(name: str, value: Any) -> Any:
+    return ",".join(value) if name == "match_on" and isinstance(value, list) else value
+
+
 class Command(click.Command):
-    """A command that tells what stands after `--` from its own arguments, and takes defaults from pyproject.toml."""
+    """A command that tells what stands after `--` from its own arguments, and takes defaults from settings files."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """What is not given is looked for in the environment (by click), then in pyproject.toml."""
+        """What is not given is looked for in the environment (by click), then in the files beside the cassette and the
+        project.
+        """
         from openai_replay import settings
 
         if "--" in args:
@@ -42,11 +93,16 @@ class Command(click.Command):
             args, extra["obj"] = args[:position], tuple(args[position + 1 :])
             if not extra["obj"]:
                 raise click.UsageError("there is no command after --")
+        found: dict[str, settings.Found] = {}
         if "--help" not in args:
+            # Which files count hangs on where the cassette is: the arguments are read twice.
+            first = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
+            found = settings.of(_cassette(first.params), Path.cwd())
             names = {parameter.name for parameter in self.params}
-            found = settings.from_pyproject(Path.cwd())
-            extra["default_map"] = {name: value for name, value in found.items() if name in names}
-        return super().make_context(info_name, args, parent, **extra)
+            extra["default_map"] = {name: _plain(name, one.value) for name, one in found.items() if name in names}
+        ctx = super().make_context(info_name, args, parent, **extra)
+        ctx.meta[_FOUND] = found
+        return ctx
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """`[OPTIONS] CASSETTE [-- COMMAND...]`."""

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Command, option, together
+from openai_replay.commands.options import Command, given, label, option, together
 from openai_replay.errors import StartError, UsageError
-from openai_replay.model import Mode, OnExhausted
+from openai_replay.model import Fallback, Mode, OnExhausted
 
 if TYPE_CHECKING:
     from openai_replay.access import Access
@@ -31,10 +32,25 @@ serving_options = together(
         help="Write the base URL to this file once requests are answered.",
     ),
     option(
+        "--match-on",
+        default="method,path,query,body",
+        show_default=True,
+        metavar="NAMES",
+        help="What of a request has to be the same: some of these.",
+    ),
+    option("--match-header", multiple=True, metavar="NAME", help="This header has to be the same, too."),
+    option(
+        "--normalize",
+        multiple=True,
+        metavar="NAMES",
+        help="What may differ: uuid, datetime, date, epoch, tmp-path, call-id, data-url, defaults (with commas "
+        "between), or NAME=REGEX of your own.",
+    ),
+    option(
         "--ignore",
         multiple=True,
         metavar="POINTER",
-        help="JSON pointer to leave out of matching; * is any key or index.",
+        help="JSON pointer to leave out of matching; * is any key or index. Fields of forms and uploads by name.",
     ),
     option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
     option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),
@@ -152,6 +168,14 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
     show_default=True,
     help="What an identical request gets when all its recordings are played.",
 )
+@option(
+    "--fallback",
+    type=click.Choice([str(one) for one in Fallback]),
+    default="none",
+    show_default=True,
+    help="What a request gets that nothing matches: the nearest recording with the same last-user-message, or the next "
+    "in sequence. It is said every time.",
+)
 @option("--strict", is_flag=True, help="Exit 1 if a recording was not played, too.")
 @option(
     "--retry-after",
@@ -174,6 +198,7 @@ def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> 
 
 def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, Any]) -> None:
     from openai_replay import server
+    from openai_replay.building import labelled
     from openai_replay.pacing import parse_duration
 
     command = ctx.obj or ()
@@ -182,7 +207,8 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
     if folder is not None and options["mode"] != Mode.NONE:
         cassettes = ()  # there is no one tape to record to: every session has its own
     serving = server.Serving(
-        rules=_rules(options),
+        rules=_rules(ctx, options),
+        rules_at=_rules_at(ctx, options["mode"]),
         cassettes=cassettes,
         folder=folder,
         access=_access(options),
@@ -195,7 +221,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         ready_file=options["ready_file"],
         strict=options.get("strict", False),
         quiet=options["quiet"],
-        idle_limit_s=parse_duration(options.get("idle_limit", "10m")) / 1000,
+        idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
     )
     ctx.exit(server.run(serving, command))
 
@@ -245,32 +271,22 @@ def _limits(options: dict[str, Any]) -> Limits:
     )
 
 
-def _rules(options: dict[str, Any]) -> Rules:
-    from openai_replay import jsontext, pacing, redaction
-    from openai_replay.matching import Matcher
-    from openai_replay.rules import Rules
+def _rules(ctx: click.Context, options: dict[str, Any]) -> Rules:
+    from openai_replay import building, settings
 
-    return Rules(
-        mode=Mode(options["mode"]),
-        redactor=redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"]),
-        matcher=Matcher(ignore=tuple(jsontext.parse_pointer(text) for text in options["ignore"])),
-        pace=pacing.parse_pace(options.get("pace", "instant")),
-        on_exhausted=OnExhausted(options.get("on_exhausted", "repeat")),
-        all_headers=options.get("headers") == "all",
-        retry_after_s=_seconds(options.get("retry_after", "keep")),
-        drain_limit_s=pacing.parse_duration(options.get("drain_limit", "5m")) / 1000,
-    )
+    said = {name: value for name, value in settings.as_settings(options).items() if name != "fallback" or value}
+    return building.rules(said, label=lambda name: label(ctx, building.OPTIONS.get(name, name)))
 
 
-def _seconds(text: str) -> float | None:
-    if text == "keep":
-        return None
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise UsageError(
-            f"--retry-after {text!r} is neither `keep` nor a number of seconds", "Write for example --retry-after 0"
-        )
-    return seconds
+def _rules_at(ctx: click.Context, mode: str) -> Callable[[Path], Rules]:
+    """The rules of a cassette that is opened by its name: the settings file of its own folder counts."""
+    from openai_replay import building, settings
+
+    chosen = {**settings.as_settings(given(ctx)), "mode": mode}
+    working = Path.cwd()
+
+    def at(path: Path) -> Rules:
+        found = {name: one.value for name, one in settings.of(path, working).items() if name in ctx.params}
+        return building.rules({**settings.as_settings(found), **chosen})
+
+    return at
