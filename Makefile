@@ -27,7 +27,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 	$(BIN)/python -m tests.record_cassettes
 	$(BIN)/python -m tests.record_examples
 
-PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff
+PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
 PURE += editing
 PURE += assembling printable usage timeline showing
 
@@ -38,6 +38,7 @@ coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a 
 bench: $(INSTALLED) ## what recording adds, and what the pytest plugin costs
 	$(BIN)/python benchmarks/record_latency.py
 	$(BIN)/python benchmarks/plugin_costs.py
+	$(BIN)/python benchmarks/record_growth.py
 
 soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for
 	OPENAI_REPLAY_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py

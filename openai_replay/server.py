@@ -19,7 +19,7 @@ from aiohttp import web
 from openai_replay import hosts, logs, report
 from openai_replay.access import Access
 from openai_replay.app import App
-from openai_replay.errors import StartError, UsageError
+from openai_replay.errors import NotWritten, StartError, UsageError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.limits import Limits
 from openai_replay.model import LOOPBACK, Mode
@@ -142,21 +142,34 @@ def _open_more_files() -> None:
 async def _run(what: Serving, command: Sequence[str]) -> int:
     asyncio.get_running_loop().set_exception_handler(logs.loop_failed)
     stop = _stopping()
-    async with serving(what) as (base_url, sessions):
-        if what.ready_file is not None:
-            _write_ready_file(what.ready_file, base_url)
-        try:
-            if command:
-                code = await _run_command(command, base_url, what, stop)
-            else:
-                print(base_url, flush=True)
-                await stop.get()
-                code = 0
-        finally:
-            if what.ready_file is not None:
-                what.ready_file.unlink(missing_ok=True)
+    code, sessions = 0, None
+    try:
+        async with serving(what) as (base_url, sessions):
+            code = await _until_stopped(what, command, base_url, stop)
+    except NotWritten as error:
+        if sessions is None:
+            raise
+        report.error(error)  # at the end: everything that was recorded is in the file, if not in its place
+        code = code or 1
     verdict = _verdict(what, sessions)
     return code or verdict
+
+
+async def _until_stopped(
+    what: Serving, command: Sequence[str], base_url: str, stop: asyncio.Queue[signal.Signals]
+) -> int:
+    """Say where we are, and wait for `command` or a signal. Returns the exit code so far."""
+    try:
+        if what.ready_file is not None:
+            _write_ready_file(what.ready_file, base_url)
+        if command:
+            return await _run_command(command, base_url, what, stop)
+        print(base_url, flush=True)
+        await stop.get()
+        return 0
+    finally:
+        if what.ready_file is not None:
+            what.ready_file.unlink(missing_ok=True)
 
 
 def _verdict(what: Serving, sessions: Sessions) -> int:
