@@ -30,6 +30,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
 PURE += editing
 PURE += assembling printable usage timeline showing
+PURE += importers assumed
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

@@ -18,6 +18,7 @@ _COMMANDS = {
     "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
     "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
     "config": ("config.config", "Show which settings hold, and where each is from."),
+    "import": ("move.import_", "Make cassettes of what other tools have recorded."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
 }
 

@@ -5,6 +5,9 @@
     ├── StartError               could not start: port in use, unwritable folder          exit 3
     │   └── CassetteError        the file: missing, torn, not a cassette  (FILE:LINE)     exit 3
     │       └── NotWritten       a change that the disk did not take; the file is as before  exit 1
+
+
+    ├── SourceError              a file of another recorder that cannot be imported       exit 1
     ├── BadRequest               the client sent what is no HTTP request                  400
     ├── Refused                  the client may not ask, or not so much                   403, 401, 408, 413, 431
     ├── Miss                     no recording matches                                     424
@@ -78,6 +81,10 @@ class NotWritten(CassetteError):
     """
 
     exit_code = 1
+
+
+class SourceError(ReplayError):
+    """What another recorder wrote and cannot be imported: where in the file, and why. The file's name stands before."""
 
 
 class BadRequest(ReplayError):

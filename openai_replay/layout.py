@@ -34,6 +34,8 @@ def dump(interaction: Interaction, number: int) -> Iterator[str]:
     yield "    body:\n      string: "
     yield from _text(response.body, "        ")
     yield f"    wire:\n      head: {response.head_ms}\n"
+    if response.assumed:
+        yield f"      assumed: {_scalar(response.assumed)}\n"
     if head.length is not None:
         yield f"      length: {head.length}\n"
     yield f"      frames: {_frames(response.frames, '        ')}\n      end: {response.end_ms} {response.end}\n"

@@ -99,7 +99,7 @@ class Head:
 @dataclass(frozen=True, slots=True)
 class Response:
     """A whole answer: its head at `head_ms`, its frames, its `end` at `end_ms`; all ms since the request had been
-    read.
+    read. Times that nobody measured are marked: `assumed` says how they were made up.
     """
 
     head: Head
@@ -107,6 +107,7 @@ class Response:
     frames: tuple[Frame, ...]
     end_ms: int
     end: End = End.COMPLETE
+    assumed: str = ""
 
     @property
     def body(self) -> bytes:

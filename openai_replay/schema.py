@@ -46,8 +46,14 @@ class _Strict(BaseModel):
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
+<<<<<<< HEAD
     head: int = Field(ge=0, le=_LONGEST_MS)
     length: int | None = Field(default=None, ge=0, lt=10**15)
+=======
+    head: int = Field(ge=0, lt=10**12)
+    length: int | None = Field(default=None, ge=0)
+    assumed: str = Field(default="", max_length=100)
+>>>>>>> fed51db (Recordings of other tools are imported: vcrpy, Ruby, R, Go, nock, HAR, and eight more, by content)
     frames: str
     end: str
 
@@ -201,7 +207,7 @@ class Item(_Strict):
             # Of an edited body; what is cut may lack bytes, and what follows a length would be taken for an answer.
             length = len(body) if End(end) is End.COMPLETE else max(length, len(body))
         head = Head(status.code, reason, headers, length)
-        response = Response(head, wire.head, tuple(frames), int(end_ms), End(end))
+        response = Response(head, wire.head, tuple(frames), int(end_ms), End(end), wire.assumed)
         return Interaction(request, response), None if summed == len(body) else summed
 
 

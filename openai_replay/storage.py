@@ -93,6 +93,23 @@ def _replace(path: Path, text: str) -> None:
         raise
 
 
+def create(path: Path, pieces: Iterable[str], *, overwrite: bool) -> None:
+    """Write a cassette that is not there yet, or with `overwrite` in the place of what is, at one stroke.
+
+    Raises FileExistsError, and OSError; the file is then what it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "x", encoding="utf-8", newline="") as file:
+            file.writelines(pieces)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def drop_torn(path: Path) -> None:
     """Take an unfinished append off the end of the file, now that its writer cannot come back to it.
 

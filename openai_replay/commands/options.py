@@ -69,7 +69,7 @@ def label(ctx: click.Context, name: str) -> str:
 
 def _cassette(params: dict[str, Any]) -> Path:
     """The cassette that a command is about, the first of several."""
-    several = params.get("cassettes") or (params.get("cassette") or ".",)
+    several = params.get("cassettes") or (params.get("cassette") or params.get("destination") or ".",)
     return Path(several[0])
 
 
@@ -77,8 +77,8 @@ def _plain(name: str, value: Any) -> Any:
     return ",".join(value) if name == "match_on" and isinstance(value, list) else value
 
 
-class Command(click.Command):
-    """A command that tells what stands after `--` from its own arguments, and takes defaults from settings files."""
+class Configured(click.Command):
+    """A command that takes defaults from settings files."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
@@ -88,11 +88,6 @@ class Command(click.Command):
         """
         from openai_replay import settings
 
-        if "--" in args:
-            position = args.index("--")
-            args, extra["obj"] = args[:position], tuple(args[position + 1 :])
-            if not extra["obj"]:
-                raise click.UsageError("there is no command after --")
         found: dict[str, settings.Found] = {}
         if "--help" not in args:
             # Which files count hangs on where the cassette is: the arguments are read twice.
@@ -103,6 +98,21 @@ class Command(click.Command):
         ctx = super().make_context(info_name, args, parent, **extra)
         ctx.meta[_FOUND] = found
         return ctx
+
+
+class Command(Configured):
+    """A configured command that tells what stands after `--` from its own arguments."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """The command behind `--` becomes the context's `obj`."""
+        if "--" in args:
+            position = args.index("--")
+            args, extra["obj"] = args[:position], tuple(args[position + 1 :])
+            if not extra["obj"]:
+                raise click.UsageError("there is no command after --")
+        return super().make_context(info_name, args, parent, **extra)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
         """`[OPTIONS] CASSETTE [-- COMMAND...]`."""
