@@ -147,10 +147,9 @@ def _read(path: Path) -> bytes:
         raise SourceError("is no file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        data = file.read(MOST + 1) if size <= MOST else b""
-    if size > MOST or len(data) > MOST:
-        raise SourceError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
-    return data
+        if size > MOST:
+            raise SourceError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
+        return file.read(size)  # no more: for what is asked for, memory is taken at once
 
 
 def _clean(interaction: Interaction, settings: Settings) -> Interaction:
