@@ -46,14 +46,9 @@ class _Strict(BaseModel):
 class _Wire(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-<<<<<<< HEAD
     head: int = Field(ge=0, le=_LONGEST_MS)
     length: int | None = Field(default=None, ge=0, lt=10**15)
-=======
-    head: int = Field(ge=0, lt=10**12)
-    length: int | None = Field(default=None, ge=0)
     assumed: str = Field(default="", max_length=100)
->>>>>>> fed51db (Recordings of other tools are imported: vcrpy, Ruby, R, Go, nock, HAR, and eight more, by content)
     frames: str
     end: str
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import binascii
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
 
+from openai_replay import aliases
+from openai_replay.errors import CassetteError
+
 #: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
 _TOO_DEEP = 10_000
-#: What the values of a text may come to, in bytes or so: aliases of aliases can stand for more than any memory holds.
-_MOST = 1 << 29
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
+#: Where a text lies is for those who read it from there to say.
+_NOWHERE = Path()
 _BINARY = ("tag:yaml.org,2002:binary", "!binary")  # the second is Ruby's
 #: `!!python/object/apply:multidict.istr [name]`, `!!python/object/new:...`: the string is the first argument.
 _CALLED = re.compile(r"tag:yaml\.org,2002:python/object/(?:apply|new):")
@@ -51,31 +55,21 @@ def load(text: str) -> Any:
         root = loader.get_single_node()
         if root is None:
             return None
-        _worth(root, {})
+        aliases.check(text, root, _NOWHERE)
         return _value(root)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise NotYaml(str(error.problem or error.context), mark.line + 1 if mark else None) from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise NotYaml(str(error).splitlines()[0]) from None
+    except CassetteError as error:
+        what = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
+        raise NotYaml(what, error.line) from None
     except RecursionError:
         raise NotYaml("nested too deeply") from None
     finally:
         if loader is not None:
             loader.dispose()
-
-
-def _worth(node: yaml.Node, known: dict[int, int]) -> int:
-    """How much `node` stands for, its aliases unfolded: a value counts eight, and its characters. Each is seen once."""
-    if isinstance(node, yaml.ScalarNode):
-        return 8 + len(node.value)
-    if id(node) not in known:
-        known[id(node)] = _MOST + 1  # what holds itself has no end
-        parts = node.value if isinstance(node, yaml.SequenceNode) else [one for pair in node.value for one in pair]
-        known[id(node)] = 8 + sum(_worth(one, known) for one in parts)
-    if known[id(node)] > _MOST:
-        raise NotYaml("its aliases stand for too much", node.start_mark.line + 1)
-    return known[id(node)]
 
 
 def _value(node: yaml.Node) -> Any:

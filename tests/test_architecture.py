@@ -36,13 +36,13 @@ FLOORS = [
         "defaults",
         "aligning",
         "printable",
-        "yamltext",
     ),  # pure functions on texts
     ("hosts", "limits", "logs"),
     ("assembling", "saying", "usage"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
     ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
+    ("yamltext",),
     ("showing", "counting"),
     ("advising", "editing"),
     ("explaining",),
