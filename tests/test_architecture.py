@@ -77,7 +77,15 @@ DOORS = {
     "pydantic": {"schema", "format", "settings", "control", "importers.vcrpy"},  # where text enters
     "aiohttp": {"upstream"},  # its client
     "aiohttp.web": {"app", "server", "verbatim", "connections"},
-    "click": {"cli", "commands.options", "commands.config", "commands.serve", "commands.keep", "commands.look", "commands.move"},
+    "click": {
+        "cli",
+        "commands.options",
+        "commands.config",
+        "commands.serve",
+        "commands.keep",
+        "commands.look",
+        "commands.move",
+    },
     "pytest": {"pytest_plugin", "pytest_settings"},
 }
 #: Modules over 300 lines, and why.
