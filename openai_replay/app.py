@@ -71,6 +71,8 @@ class App(web.Server):
             return
         if (request.method, path) != _HEALTH:
             access.check_key(headers)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            raise _no_websocket()
         if path.startswith("/@/"):
             access.check_control(request.remote or "", headers)
             value = await control.answer(self._sessions, request.method, path, await self._body(request))
@@ -135,6 +137,16 @@ def _body_too_large(limits: Limits) -> Refused:
         "Start with a larger --max-body.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "request_too_large",
+    )
+
+
+def _no_websocket() -> Refused:
+    """Forwarded as the GET that would be left of it, it would put an error on the tape that the API never meant."""
+    return Refused(
+        "A WebSocket was asked for: only HTTP is recorded and played.",
+        "Have the client use HTTP: Realtime has no other way, Responses has.",
+        HTTPStatus.NOT_IMPLEMENTED,
+        "websocket_not_supported",
     )
 
 

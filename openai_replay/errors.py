@@ -9,7 +9,7 @@
 
     ├── SourceError              a file of another recorder that cannot be imported       exit 1
     ├── BadRequest               the client sent what is no HTTP request                  400
-    ├── Refused                  the client may not ask, or not so much                   403, 401, 408, 413, 431
+    ├── Refused                  the client may not ask, or not so much, or not so        403, 401, 408, 413, 431, 501
     ├── Miss                     no recording matches                                     424
     ├── UpstreamError            the upstream could not be reached, or spoke no HTTP      502
     ├── LoopError                the upstream is this proxy itself                        508
@@ -96,7 +96,7 @@ class BadRequest(ReplayError):
 
 
 class Refused(ReplayError):
-    """A request of somebody who may not ask, or that is larger or slower than the limits."""
+    """A request of somebody who may not ask, that is larger or slower than the limits, or no plain HTTP."""
 
     status = 403
     code = "forbidden"

@@ -562,6 +562,23 @@ async def test_a_silent_upstream(tmp_path: Path) -> None:
     assert interactions(tape)[0].response.end is Ending.TRUNCATED
 
 
+async def test_a_websocket_is_refused_and_another_upgrade_is_not(tmp_path: Path) -> None:
+    """The GET that is left without the upgrade would put an error on the tape that the API never meant."""
+    handshake = [("Connection", "Upgrade"), ("Upgrade", "WebSocket"), ("Sec-WebSocket-Version", "13")]
+    async with Upstream() as upstream, recording(upstream.url, tmp_path / "tape.yaml") as proxy:
+        heard = await proxy.ask("GET", "/v1/responses", headers=handshake)
+        assert (heard.status, heard.header("x-should-retry")) == (501, "false")
+        assert "A WebSocket was asked for" in heard.json["error"]["message"]
+        assert upstream.requests == []
+        assert not (tmp_path / "tape.yaml").exists()
+        to_http_2 = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")]
+        assert (await proxy.ask("GET", "/v1/models", headers=to_http_2)).status == 200
+    async with playing(tmp_path / "tape.yaml") as proxy:
+        assert (await proxy.ask("GET", "/v1/responses", headers=handshake)).status == 501
+        assert (await proxy.ask("GET", "/v1/models", headers=to_http_2)).status == 200
+        assert proxy.outcomes == ["played"]
+
+
 async def test_a_loop_is_refused(tmp_path: Path) -> None:
     port = free_port()
     async with command(
