@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -201,7 +202,7 @@ async def test_the_place_of_the_cassette_is_lost(tmp_path: Path, upstream: Upstr
         await is_lost(process, why)
         assert aside.read_bytes() == before
         assert await process.stop() == 1
-        assert "1 recorded, 0 played, 1 lost" in process.stderr
+        assert re.search(r"1 recorded, 0 played, [12] lost", process.stderr)  # 2: it was taken before its fsync
 
 
 #: The real command on a disk that takes writes, and fails to bring them home (EIO).
