@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openai_replay import editing, format, layout, schema, storage
+from openai_replay import editing, format, layout, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted, Request
 
@@ -104,7 +104,7 @@ class Cassette:
             )
         document = format.load(text, path) if text.strip() else format.Document([], [], 0, 0)
         self.warnings += [
-            f"{path}:{one.line}: {frames_differ(one)}; cut anew for this run (openai-replay lint --fix mends the file)"
+            f"{path}:{one.line}: {one.what}; cut anew for this run (openai-replay lint --fix mends the file)"
             for one in document.edited
         ]
         return text, document
@@ -247,33 +247,6 @@ class Cassette:
         return new
 
 
-def frames_differ(edited: schema.Edited) -> str:
-    """What is wrong with an edited item, for messages."""
-    return f"interaction {edited.number}: the frames sum up to {edited.recorded} bytes, the body has {edited.body}"
-
-
-def lint(path: Path, fix: bool, say: Callable[[str], object]) -> bool:
-    """`say` what is wrong with the cassette at `path`, a line a finding; with `fix`, cut edited answers anew.
-
-    True if nothing is left.
-    """
-    try:
-        text, torn_at = storage.read_text(path)
-        if torn_at is not None:
-            line = text.count("\n") + 1
-            say(f"{path}:{line}: torn: a recorder was killed while it added this; the next `record` takes it away")
-        document = format.load(text, path) if text.strip() else None
-    except CassetteError as error:
-        say(error.message)
-        return False
-    edited = document.edited if document else []
-    for one in edited:
-        say(f"{path}:{one.line}: frames: {frames_differ(one)}{'; cut anew' if fix else ''}")
-    if edited and fix:
-        storage.rewrite(path, lambda text: layout.cut_anew(text, format.load(text, path).edited))
-    return torn_at is None and (fix or not edited)
-
-
 def files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> list[Path]:
     """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError.
 
@@ -282,10 +255,6 @@ def files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> l
     if not path.is_dir():
         return [path]
     found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-    folder = path.resolve()
-    for file in [file for file in found if not file.resolve().is_relative_to(folder)]:
-        warn(f"{file}: a link that leads out of its folder is left out; name the file itself")
-        found.remove(file)
     folder = path.resolve()
     for file in [file for file in found if not file.resolve().is_relative_to(folder)]:
         warn(f"{file}: a link that leads out of its folder is left out; name the file itself")

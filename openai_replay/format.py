@@ -262,6 +262,12 @@ def _where_to_add(root: Any, items: Any, text: str) -> tuple[int | None, int]:
     return (items.start_mark.column if text[start] == "-" else None), tail
 
 
+def nodes(text: str, path: Path) -> tuple[Any, list[Any]]:
+    """PyYAML's nodes of a cassette that loads: its root, and its items."""
+    root = _compose(text, path)
+    return root, next(node for key, node in root.value if key.value == "interactions").value
+
+
 _DASH = re.compile(" *-")
 _COMMENT = re.compile(" *#")
 
@@ -271,10 +277,8 @@ def item_starts(text: str, path: Path) -> list[int]:
 
     Raises CassetteError where an item has no lines of its own.
     """
-    root = _compose(text, path)
-    items = next(node for key, node in root.value if key.value == "interactions")
     starts: list[int] = []
-    for node in items.value:
+    for node in nodes(text, path)[1]:
         start = text.rfind("\n", 0, node.start_mark.index) + 1
         if _DASH.match(text, start) is None or (starts and start <= starts[-1]):
             line = node.start_mark.line + 1

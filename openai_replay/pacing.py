@@ -10,9 +10,9 @@ from typing import NamedTuple
 from openai_replay.errors import UsageError
 from openai_replay.model import Response
 
-_UNITS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0}
+_UNITS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
 _NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-_DURATION = re.compile(_NUMBER + "(ms|s|m)")
+_DURATION = re.compile(_NUMBER + "(ms|s|m|h|d)")
 _SPEED = re.compile(_NUMBER + "x")
 _HINT = "Write instant, original, a speed such as 2x or 0.5x, and after it, if wanted, ,max-gap=200ms."
 
@@ -40,7 +40,7 @@ class Beat(NamedTuple):
 
 
 def parse_duration(text: str) -> float:
-    """Milliseconds in `200ms`, `1.5s` or `2m`. Raises UsageError."""
+    """Milliseconds in `200ms`, `1.5s`, `2m`, `3h` or `90d`. Raises UsageError."""
     if match := _DURATION.fullmatch(text.strip()):
         return float(match[1]) * _UNITS[match[2]]
     raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 1.5s, 2m.")

@@ -38,6 +38,11 @@ class Edited(NamedTuple):
     stop: int
     frames: tuple[Frame, ...]
 
+    @property
+    def what(self) -> str:
+        """What is wrong with it, for messages."""
+        return f"interaction {self.number}: the frames sum up to {self.recorded} bytes, the body has {self.body}"
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="ignore", arbitrary_types_allowed=True)

@@ -53,6 +53,8 @@ class FileSettings(BaseModel):
     redact_pointer: list[str] | None = Field(None, alias="redact-pointer")
     idle_limit: str | None = Field(None, alias="idle-limit")
     drain_limit: str | None = Field(None, alias="drain-limit")
+    lint_allow: list[str] | None = Field(None, alias="lint-allow")
+    max_age: str | None = Field(None, alias="max-age")
     cors: bool | None = None
     cors_origin: list[str] | None = Field(None, alias="cors-origin")
     allow_remote: bool | None = Field(None, alias="allow-remote")

@@ -36,6 +36,8 @@ FLOORS = [
         "defaults",
         "aligning",
         "printable",
+        "leaks",
+        "places",
     ),  # pure functions on texts
     ("hosts", "limits", "logs"),
     ("assembling", "saying", "usage"),  # what JSON answers say
@@ -44,8 +46,8 @@ FLOORS = [
     ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
     ("yamltext",),
     ("showing", "counting"),
-    ("advising", "editing"),
-    ("explaining",),
+    ("advising", "editing", "inspecting"),
+    ("explaining", "linting"),
     ("assumed", "importers.source"),
     ("importers.parts",),
     tuple(f"importers.{one}" for one in IMPORTERS),

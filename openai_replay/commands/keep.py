@@ -1,26 +1,115 @@
-"""`lint`: cassettes kept in order."""
+"""`lint` and `redact`: cassettes kept in order."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from openai_replay.commands.options import Configured
+from openai_replay.errors import CassetteError, UsageError
 
-@click.command()
-@click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
+if TYPE_CHECKING:
+    from openai_replay.inspecting import Finding
+
+_paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
+
+
+@click.command(cls=Configured)
+@_paths
 @click.option("--fix", is_flag=True, help="Cut the frames of edited answers anew.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "github"]),
+    default="text",
+    show_default=True,
+    help="text: FILE:LINE: RULE: what. github: annotations of a GitHub workflow.",
+)
+@click.option(
+    "--max-age",
+    metavar="DURATION",
+    envvar="OPENAI_REPLAY_MAX_AGE",
+    help="Recordings older than this (90d) are stale; where nothing says how old one is, it is not.",
+)
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Look by this rule only; may be given again.")
+@click.option(
+    "--allow",
+    "lint_allow",
+    multiple=True,
+    metavar="RULE",
+    envvar="OPENAI_REPLAY_LINT_ALLOW",
+    help="Say nothing of this rule; may be given again. In pyproject.toml: lint-allow.",
+)
 @click.pass_context
-def lint(ctx: click.Context, /, paths: tuple[Path, ...], fix: bool) -> None:
-    """Say what is wrong with cassettes, files or folders of them: torn items, and frames that do not sum up to an
-    edited body.
+def lint(
+    ctx: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    fix: bool,
+    form: str,
+    max_age: str | None,
+    rules: tuple[str, ...],
+    lint_allow: tuple[str, ...],
+) -> None:
+    """Say what is wrong with cassettes, files or folders of them.
+
+    The rules: schema (no cassette, or not one that every reader takes), torn (a recorder was killed), frames (they do
+    not sum up to an edited body), secret, unreviewable (text as compressed or endless lines), error (an answer that
+    failed), large (over 1 MB), stale (see --max-age). A comment allows what it names for the item below it, or at the
+    top for the whole file: # lint: allow error, secret
 
     Exit 1 if anything was found and not mended.
     """
-    from openai_replay import cassette
+    from openai_replay import cassette, pacing
+    from openai_replay.inspecting import Rule
 
+    known = [str(rule) for rule in Rule]
+    for rule in (*rules, *lint_allow):
+        if rule not in known:
+            raise UsageError(f"there is no rule {rule!r}", f"There are {', '.join(known)}.")
+    max_age_s = pacing.parse_duration(max_age) / 1000 if max_age is not None else None
     clean = True
     for path in paths:
-        for file in cassette.files(path):
-            clean = cassette.lint(file, fix, click.echo) and clean
+        for file in cassette.files(path, lambda warning: click.echo(warning, err=True)):
+            for found in _findings(file, fix, max_age_s):
+                if found.rule not in lint_allow and (not rules or found.rule in rules):
+                    click.echo(_annotation(file, found) if form == "github" else _line(file, found))
+                    clean = clean and found.mended
     ctx.exit(0 if clean else 1)
+
+
+def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
+    from openai_replay import linting, storage
+    from openai_replay.inspecting import Rule
+
+    try:
+        text, torn_at = storage.read_text(path)
+    except CassetteError as error:
+        return [linting.unreadable(path, error)]
+    found = linting.findings(text, path, torn_at is not None, time.time(), max_age_s)
+    if fix and any(one.rule is Rule.FRAMES for one in found):
+        storage.rewrite(path, lambda text: linting.mended(text, path))
+        found = [
+            one._replace(what=f"{one.what}; cut anew", mended=True) if one.rule is Rule.FRAMES else one for one in found
+        ]
+    return found
+
+
+def _line(path: Path, found: Finding) -> str:
+    return f"{path}:{found.line}: {found.rule}: {found.what}"
+
+
+def _annotation(path: Path, found: Finding) -> str:
+    """A workflow command of GitHub Actions, escaped as its toolkit does (actions/toolkit, core/src/command.ts)."""
+    level = "notice" if found.mended else "error"
+    where = _escaped(str(path), ":,")
+    return f"::{level} file={where},line={found.line},title=openai-replay {found.rule}::{_escaped(found.what)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for character in f"%\r\n{more}":  # the percent sign first: the others become one
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text

@@ -33,6 +33,14 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+redacting_options = together(
+    option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
+    option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),
+    option(
+        "--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events."
+    ),
+)
+
 #: Where a context keeps what files say.
 _FOUND = "openai_replay.found"
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
@@ -69,7 +77,9 @@ def label(ctx: click.Context, name: str) -> str:
 
 def _cassette(params: dict[str, Any]) -> Path:
     """The cassette that a command is about, the first of several."""
-    several = params.get("cassettes") or (params.get("cassette") or params.get("destination") or ".",)
+    several = (
+        params.get("cassettes") or params.get("paths") or (params.get("cassette") or params.get("destination") or ".",)
+    )
     return Path(several[0])
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Command, given, label, option, together
+from openai_replay.commands.options import Command, given, label, option, redacting_options, together
 from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 
@@ -52,11 +52,7 @@ serving_options = together(
         metavar="POINTER",
         help="JSON pointer to leave out of matching; * is any key or index. Fields of forms and uploads by name.",
     ),
-    option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
-    option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),
-    option(
-        "--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events."
-    ),
+    redacting_options,
     option("--cors", is_flag=True, help="Let pages in a browser ask: those of this machine."),
     option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin ask, too; implies --cors."),
     option("--allow-remote", is_flag=True, help="Let --host be an address that other machines reach."),

@@ -1,0 +1,170 @@
+"""Secrets that stand in a text, told by their look. Nothing is taken out here: `masking` does that while recording.
+
+A finding says what kind of secret it is and where it stands, never the secret itself. What people write in the place
+of one (`REDACTED`, `sk-your-key`, `xxxx`) is none, and neither is what only looks like chance: ids, hashes, base64
+media, encrypted reasoning. So a key is known by its maker's prefix, or by what it is assigned to.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# A key starts where a word starts, or behind an escape (`\nsk-...`, `%20sk-...`), and ends where a word ends. Base64url
+# media that happens to hold a prefix has word characters on both sides of it.
+_START = r"(?:(?<![A-Za-z0-9_+/-])|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4})|(?<=%[0-9a-fA-F]{2})|(?<=[=:]/))"
+_END = r"(?![A-Za-z0-9_-])"
+
+
+class Shape(NamedTuple):
+    """What a kind of secret looks like. `sign` is a word, in lower case, without which there is none."""
+
+    kind: str
+    sign: str
+    pattern: re.Pattern[str]
+
+
+def _shape(kind: str, sign: str, pattern: str) -> Shape:
+    return Shape(kind, sign, re.compile(f"{_START}(?:{pattern}){_END}"))
+
+
+#: The more special ones go first: of two that begin at one place the first one names it.
+SHAPES = (
+    _shape("Anthropic key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{20,200}"),
+    _shape("OpenRouter key", "sk-or-", r"sk-or-v1-[0-9a-f]{40,80}"),
+    _shape("Langfuse key", "sk-lf-", r"sk-lf-[0-9a-f-]{36}"),
+    _shape("OpenAI admin key", "sk-admin-", r"sk-admin-[A-Za-z0-9_-]{20,200}"),
+    _shape("OpenAI key", "sk-", r"sk-(?:proj-|svcacct-|None-)?[A-Za-z0-9_-]{20,200}"),
+    _shape("OpenAI session key", "sess-", r"sess-[A-Za-z0-9]{20,200}"),
+    _shape("OpenAI client secret", "ek_", r"ek_[A-Za-z0-9]{20,200}"),
+    _shape("Google key", "aiza", r"AIza[A-Za-z0-9_-]{35}"),
+    _shape("Google OAuth token", "ya29.", r"ya29\.[A-Za-z0-9_-]{20,2000}"),
+    _shape("AWS access key", "kia", r"AKIA[A-Z2-7]{16}"),
+    _shape("AWS access key", "asia", r"ASIA[A-Z2-7]{16}"),
+    _shape("GitHub token", "gh", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
+    _shape("GitHub token", "github_pat_", r"github_pat_[A-Za-z0-9_]{40,255}"),
+    _shape("GitLab token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,100}"),
+    _shape("Slack token", "xox", r"xox[abeoprs]-[A-Za-z0-9-]{20,250}"),
+    _shape("Slack token", "xapp-", r"xapp-[0-9]-[A-Za-z0-9-]{20,250}"),
+    _shape("Hugging Face token", "hf_", r"hf_[A-Za-z0-9]{30,100}"),
+    _shape("Groq key", "gsk_", r"gsk_[A-Za-z0-9]{40,100}"),
+    _shape("Replicate token", "r8_", r"r8_[A-Za-z0-9]{30,100}"),
+    _shape("Stripe key", "k_live_", r"[sr]k_live_[A-Za-z0-9]{16,250}"),
+    _shape("xAI key", "xai-", r"xai-[A-Za-z0-9]{40,200}"),
+    _shape("Perplexity key", "pplx-", r"pplx-[A-Za-z0-9]{40,100}"),
+    _shape("NVIDIA key", "nvapi-", r"nvapi-[A-Za-z0-9_-]{40,100}"),
+    _shape("Tavily key", "tvly-", r"tvly-(?:dev-|prod-)?[A-Za-z0-9]{20,100}"),
+    _shape("LangSmith key", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
+    _shape("Databricks token", "dapi", r"dapi[0-9a-f]{32}(?:-\d)?"),
+    _shape("npm token", "npm_", r"npm_[A-Za-z0-9]{36}"),
+    _shape("PyPI token", "pypi-", r"pypi-AgE[A-Za-z0-9_-]{50,250}"),
+    _shape("SendGrid key", "sg.", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
+    _shape("JSON web token", "eyj", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    Shape("private key", "private key-----", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")),
+    # Prose speaks of bearers, too: a token is long and holds a digit.
+    Shape(
+        "bearer token",
+        "bearer",
+        re.compile(r"(?i:\bbearer)(?:[ \t]|%20|\+)+(?=[A-Za-z._~+/-]*[0-9])([A-Za-z0-9._~+/-]{16,2000}=*)"),
+    ),
+    Shape("password in a URL", "://", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"'\\<>{}]*:([^\s/:@\"'\\<>{}]{3,})@")),
+)
+
+# `"api_key": "..."`, `api-key=...`, `password: ...`, however often the quotes are escaped. Looked for by the last word
+# of the name: a pattern that began with any letter would be tried everywhere.
+_ASSIGNED = re.compile(
+    r"(?i:key|secret|password|passwd|token|credential)\\*[\"']?\s?[=:]\s?\\*[\"']?"
+    r"(?P<value>[A-Za-z0-9_+/.~!@#$^*=-]{16,250})(?![A-Za-z0-9_+/=-])"
+)
+_NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,40}\Z")
+# Other keys and tokens are no secrets: `cache_key`, `next_page_token`, `max_tokens`.
+_NAME = re.compile(
+    r"(?i)(?:.*[_-]|.*[a-z](?=[A-Z]))?"
+    r"(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|subscription[_-]?key|secret|password|passwd|credential"
+    r"|(?<!next[_-])(?<!page[_-])(?<!sync[_-])(?<!continuation[_-])(?<!next)(?<!page)(?<!continuation)token)"
+)
+_NAMES = ("key", "secret", "passw", "token", "credential")
+
+# What stands in the place of a secret in examples and tests.
+_PLACEHOLDER = re.compile(
+    r"(?i)redacted|example|placeholder|dummy|changeme|change-me|filtered|scrubbed|sanitized|masked|insert|replace"
+    r"|(?:^|[^a-z])(?:fake|test|testing|mock|sample|invalid|wrong|bad|none|null|not|no|your|my|some|secret|demo|foo|bar"
+    r"|localhost|unused|local|random|token|password|here)(?:[^a-z]|$)"
+    r"|(.)\1{5}|0123456|1234567|abcdefg|\*\*\*|\.\.\.|^\$|^env\."
+)
+#: Keys that are made to be public: those of PostHog's projects, and of Stripe's pages.
+_PUBLIC = re.compile(r"phc_|pk_(?:live|test)_")
+
+
+class Leak(NamedTuple):
+    """A secret in a text: its kind, where it starts and ends, and its first characters, which say whose it is."""
+
+    kind: str
+    start: int
+    end: int
+    shown: str
+
+
+def leaks(text: str) -> Iterator[Leak]:
+    """The secrets in `text`, in no order; of those that overlap, one."""
+    lower = text.lower()
+    taken: list[tuple[int, int]] = []
+    for kind, sign, pattern in SHAPES:
+        if sign in lower:
+            for match in pattern.finditer(text):
+                start, end = match.span(match.re.groups)
+                secret = text[start:end]
+                if _free(start, end, taken) and (kind == "private key" or not is_placeholder(secret)):
+                    taken.append((start, end))
+                    yield Leak(kind, start, end, _shown(secret, sign))
+    if any(name in lower for name in _NAMES):
+        for match in _ASSIGNED.finditer(text):
+            start, end = match.span("value")
+            word = re.match("[A-Za-z]+", match[0])
+            before = _NAME_BEFORE.search(text, max(0, match.start() - 40), match.start())
+            name = f"{before[0] if before else ''}{word[0] if word else ''}"
+            if _NAME.fullmatch(name) and _free(start, end, taken) and _looks_like_chance(match["value"]):
+                taken.append((start, end))
+                yield Leak(f"value of {name!r}", start, end, _shown(match["value"]))
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether `value` stands in the place of a secret, or could not be one: a key mixes letters and digits."""
+    key = re.sub(r"^(?:sk-(?:proj|ant|or|lf|admin|svcacct|None)-|[a-z0-9]+_(?:live|test)_)", "", value)
+    return bool(_PLACEHOLDER.search(key)) or len(set(key)) < 4 or not _MIXED.search(key)
+
+
+_MIXED = re.compile(r"[0-9]|[a-z][A-Z]|[A-Z][a-z]|[^A-Za-z0-9_-]")
+
+
+def _shown(secret: str, sign: str = "") -> str:
+    """What may be said of a secret: the prefix its maker gives to all of them, or two characters."""
+    prefix = secret[: len(sign)] if sign and secret.lower().startswith(sign) else secret[:2]
+    return f"{prefix}… ({len(secret)} characters)"
+
+
+def _free(start: int, end: int, taken: list[tuple[int, int]]) -> bool:
+    return all(end <= low or high <= start for low, high in taken)
+
+
+def _looks_like_chance(value: str) -> bool:
+    """Whether a value that is assigned to a secret's name is likely one: letters and digits mixed as by dice."""
+    if is_placeholder(value) or _PUBLIC.match(value):
+        return False
+    has_letters, has_digits = re.search("[A-Za-z]", value), re.search("[0-9]", value)
+    if not (has_letters and has_digits):
+        return False
+    # Bits a character: of 16 hexadecimal digits by dice 3.1 on average, of words and dates in kebab case about as
+    # much, but these hold few digits.
+    digits = sum(character.isdigit() for character in value) / len(value)
+    words = len(re.findall(r"[a-z]{4,}|[A-Z]{4,}", value))
+    return entropy(value) >= 3.0 and digits >= 0.08 and words <= len(value) / 12
+
+
+def entropy(text: str) -> float:
+    """Bits a character (Shannon), by how often each comes in `text`."""
+    counts = Counter(text)
+    return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())

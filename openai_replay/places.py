@@ -1,0 +1,79 @@
+"""Where values stand in a YAML text: the scalars of a node, and the line of each character of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+#: Keys and indices that lead to a value.
+Path = tuple[str | int, ...]
+
+
+class Scalar(NamedTuple):
+    """A value, and where it leads there. `node` is PyYAML's."""
+
+    path: Path
+    node: Any
+
+    @property
+    def line(self) -> int:
+        """The line its text starts in, from 1."""
+        return int(self.node.start_mark.line) + 1
+
+
+def scalars(node: Any, path: Path = (), seen: set[int] | None = None) -> Iterator[Scalar]:
+    """Every scalar in `node`, keys left out; what an alias refers to is given once, where it stands."""
+    seen = set() if seen is None else seen
+    if id(node) in seen:
+        return
+    seen.add(id(node))
+    if node.id == "scalar":
+        yield Scalar(path, node)
+    elif node.id == "mapping":
+        for key, value in node.value:
+            yield from scalars(value, (*path, str(key.value)), seen)
+    else:
+        for index, value in enumerate(node.value):
+            yield from scalars(value, (*path, index), seen)
+
+
+# What stands in a quoted or plain text for how many characters of the value: line folds (YAML 1.1, 7.3 and 8.2) and
+# escapes.
+_DOUBLE = re.compile(r"(?P<nothing>\\\r?\n[ \t]*)|(?P<fold>[ \t]*\r?\n\s*)|\\x..|\\u....|\\U........|\\.|.", re.DOTALL)
+_OTHER = re.compile(r"(?P<nothing>\Z.)|(?P<fold>[ \t]*\r?\n\s*)|''|.", re.DOTALL)
+
+
+def line_at(text: str, node: Any, offset: int) -> int:
+    """The line of `text`, from 1, in which the character at `offset` of the scalar `node`'s value stands."""
+    line = int(node.start_mark.line) + 1
+    if node.style == "|":  # every line is one of the text, after that of the bar
+        return line + 1 + int(node.value.count("\n", 0, offset))
+    raw = text[node.start_mark.index : node.end_mark.index]
+    if node.style == ">":  # lines may have been joined: by the words between
+        return _in_folded(raw, node.value, offset, line)
+    if node.style in ("'", '"'):
+        raw = raw[1:-1]
+    if "\n" not in raw:
+        return line
+    emitted, position = 0, 0
+    for match in (_DOUBLE if node.style == '"' else _OTHER).finditer(raw):
+        if match["fold"] is not None:
+            emitted += max(1, match[0].count("\n") - 1)
+        elif match["nothing"] is None:
+            emitted += 1
+        if emitted > offset:
+            break
+        position = match.end()
+    return line + raw.count("\n", 0, position)
+
+
+def _in_folded(raw: str, value: str, offset: int, line: int) -> int:
+    """In a folded block white space is all that changes: the same number of other characters stand before."""
+    before = len(re.sub(r"\s", "", value[:offset]))
+    _, _, lines = raw.partition("\n")
+    for number, one in enumerate(lines.split("\n"), 1):
+        before -= len(re.sub(r"\s", "", one))
+        if before < 0:
+            break
+    return line + number
