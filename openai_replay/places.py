@@ -71,9 +71,9 @@ def line_at(text: str, node: Any, offset: int) -> int:
 def _in_folded(raw: str, value: str, offset: int, line: int) -> int:
     """In a folded block white space is all that changes: the same number of other characters stand before."""
     before = len(re.sub(r"\s", "", value[:offset]))
-    _, _, lines = raw.partition("\n")
-    for number, one in enumerate(lines.split("\n"), 1):
+    for one in raw.rstrip().split("\n")[1:]:  # behind the line of the `>`
+        line += 1
         before -= len(re.sub(r"\s", "", one))
         if before < 0:
             break
-    return line + number
+    return line

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openai_replay import format, storage
-from openai_replay.cassette import files, frames_differ
+from openai_replay.cassette import files
 from openai_replay.errors import UsageError
 from openai_replay.model import Interaction
 
@@ -63,5 +63,5 @@ def read(path: Path, warn: Callable[[str], object]) -> list[Interaction]:
         return []
     document = format.load(text, path)
     for one in document.edited:
-        warn(f"{path}:{one.line}: {frames_differ(one)} (openai-replay lint --fix mends the file)")
+        warn(f"{path}:{one.line}: {one.what} (openai-replay lint --fix mends the file)")
     return document.interactions

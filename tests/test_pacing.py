@@ -56,13 +56,22 @@ def test_what_is_no_pace(text: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "ms"), [("200ms", 200.0), ("1.5s", 1500.0), ("2m", 120_000.0), (" 0s ", 0.0), ("007s", 7000.0)]
+    ("text", "ms"),
+    [
+        ("200ms", 200.0),
+        ("1.5s", 1500.0),
+        ("2m", 120_000.0),
+        (" 0s ", 0.0),
+        ("007s", 7000.0),
+        ("3h", 1.08e7),
+        ("90d", 7.776e9),
+    ],
 )
 def test_parse_duration(text: str, ms: float) -> None:
     assert pacing.parse_duration(text) == ms
 
 
-@pytest.mark.parametrize("text", ["", "5", "5h", "-5s", "1e3s", ".5s", "5 s", "s", "9" * 400 + "s"])
+@pytest.mark.parametrize("text", ["", "5", "5w", "-5s", "1e3s", ".5s", "5 s", "s", "9" * 400 + "s"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError, match="is not a duration"):
         pacing.parse_duration(text)
