@@ -31,6 +31,7 @@ PURE := errors sse jsontext multipart ids patterns normalizing matching redactio
 PURE += editing leaks linting places
 PURE += assembling printable usage timeline showing
 PURE += importers assumed
+PURE += differing quoting aligning
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

@@ -6,8 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from openai_replay import advising, ids, jsontext, printable, quoting
 from openai_replay.advising import Advice
@@ -33,8 +32,7 @@ _GIVEN = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Tape:
+class Tape(NamedTuple):
     """The tape that a request was not found on.
 
     `not_given` makes of ids those that no answer on the tape gave; it may read all of them, so it is only asked where

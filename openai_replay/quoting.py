@@ -64,18 +64,11 @@ def _pieces(thing: Any, room: int) -> Iterator[str]:
     elif thing is None or isinstance(thing, bool):
         yield {None: "null", True: "true", False: "false"}[thing]
     else:
-        yield _number(thing)
+        yield repr(thing)
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
-
-
-def _number(thing: Any) -> str:
-    try:
-        return repr(thing)
-    except ValueError:  # an integer of more digits than Python writes
-        return "a very long number"
 
 
 def changes(recorded: str, now: str) -> str:
@@ -83,7 +76,7 @@ def changes(recorded: str, now: str) -> str:
     little in common.
     """
     longest = max(len(recorded), len(now))
-    if longest <= ROOM:
+    if longest <= ROOM or recorded == now:
         return ""
     start, end = _ends(recorded, now)
     old, new = recorded[start : len(recorded) - end], now[start : len(now) - end]

@@ -349,6 +349,120 @@ def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
     assert told(sent(now), [sent(recorded)]) == NO + "Closest is #1; " + message
 
 
+NOT_HERE = " was given by no recording on this tape"
+
+
+@pytest.mark.parametrize(
+    ("now", "recorded", "gave", "lines"),
+    [
+        pytest.param(
+            ask({"previous_response_id": "resp_b", "input": "Hi"}),
+            [ask({"previous_response_id": "resp_a", "input": "Hi"})],
+            [],
+            [f"previous_response_id: resp_b{NOT_HERE}"],
+            id="a response",
+        ),
+        pytest.param(
+            ask({"previous_response_id": "resp_b", "input": "Ho"}),
+            [ask({"previous_response_id": "resp_a", "input": "Hi"})],
+            ["resp_b"],
+            [],
+            id="a response that was given",
+        ),
+        pytest.param(
+            ask({"conversation": {"id": "conv_b"}}),
+            [ask({"conversation": {"id": "conv_a"}})],
+            [],
+            [f"conversation.id: conv_b{NOT_HERE}"],
+            id="a conversation",
+        ),
+        pytest.param(
+            ask({"messages": [{"role": "tool", "tool_call_id": "call_b2", "content": "resp_b"}]}),
+            [],
+            [],
+            [f"messages[0].tool_call_id: call_b2{NOT_HERE}"],
+            id="a call",
+        ),
+        pytest.param(
+            ask({"input": [{"call_id": f"call_b{n}"} for n in range(9)]}),
+            [ask({"input": [{"call_id": "call_b0"}, {"call_id": "call_b1"}]})],
+            ["call_b3"],
+            [f"input[{n}].call_id: call_b{n}{NOT_HERE}" for n in (2, 4, 5)],
+            id="many calls, some of which are on the tape",
+        ),
+        pytest.param(
+            Request("GET", "https://x/v1/threads/thread_b/runs/run_b"),
+            [Request("GET", "https://x/v1/threads/thread_b/runs/run_a")],
+            [],
+            [f"path: run_b{NOT_HERE}"],
+            id="a path",
+        ),
+        pytest.param(
+            ask({"attachments": [{"file_id": "file-b1"}], "user": "resp_x", "vector_store_ids": ["vs_b"]}),
+            [],
+            [],
+            [f"attachments[0].file_id: file-b1{NOT_HERE}", f"vector_store_ids[0]: vs_b{NOT_HERE}"],
+            id="files",
+        ),
+        pytest.param(post(b'{"call_id":' * 300 + b"1" + b"}" * 300), [], [], [], id="too deep"),
+    ],
+)
+def test_ids_that_nobody_gave(now: Request, recorded: list[Request], gave: list[str], lines: list[str]) -> None:
+    text = told(now, recorded, gave=gave)
+    assert [line for line in text.splitlines() if line.endswith(NOT_HERE)] == lines
+
+
+def test_answers_are_read_only_where_a_request_speaks_of_ids() -> None:
+    def never(names: Collection[str]) -> set[str]:
+        raise AssertionError(names)
+
+    shelf = tape(ask({"a": 1, "call_id": "call_a1"}))._replace(not_given=never)
+    for now in (ask({"a": 2}), ask({"a": 1, "call_id": "call_a1"}), ask({"a": 2, "call_id": "call_a1"})):
+        assert explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+
+
+@pytest.mark.parametrize(
+    ("now", "recorded", "says"),
+    [
+        ("/chat/completions", "/v1/chat/completions", "the path differs only by /v1. Is the base URL right?"),
+        ("/openai/v1/responses", "/v1/responses", "the path differs only by /openai. Is the base URL right?"),
+        ("/v1/v1/responses", "/v1/responses", "the path differs only by /v1. Is the base URL right?"),
+        ("//v1/responses/", "/v1/responses", "the path differs only by slashes. Is the base URL right?"),
+        ("/v1/responses", "/v1/embeddings", "no recording of that method and path, only POST /v1/embeddings (1)."),
+        ("/", "/v1/responses", "no recording of that method and path, only POST /v1/responses (1)."),
+    ],
+)
+def test_another_path(now: str, recorded: str, says: str) -> None:
+    assert says in told(ask({}, "https://x" + now), [ask({}, "https://y" + recorded)])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "(there is none)"),
+        (b"{\n 'a': 1}", "(not JSON: expecting property name enclosed in double quotes in line 2, column 2)"),
+        (b"\xff", "(not JSON)"),
+        (b'{"a": NaN}', "(not JSON)"),
+    ],
+)
+def test_a_body_that_is_no_json(body: bytes, says: str) -> None:
+    assert f"\n  body: recorded is json  now is bytes  {says}\n" in told(post(body), [ask({})])
+
+
+def test_recordings_that_are_far_off_are_not_told_at_length() -> None:
+    near = hi("Say hello")
+    far = {"model": "x", "messages": [{"role": "user", "content": str(n)} for n in range(3)], "n": 3, "stop": "x"}
+    text = told(ask(hi("Say hi")), [ask(far), ask(near | {"top_p": 0.5, "n": 2, "a": 1}), ask(near)])
+    assert "\nClosest is #3; it differs at\n  messages[0].content: recorded 'Say hello'  now 'Say hi'\n" in text
+    assert "\nNext is #2; it differs at 4 places\nNext is #1; it differs at 6 places\n" in text
+    text = told(ask(hi("Say hi") | {"n": 1}), [ask(hi("Say ho") | {"n": 1}), ask(hi("Say hi") | {"n": 2}), ask(near)])
+    assert "\nNext is #2; it differs at n: recorded 2  now 1\n" in text
+    wide = ask(near | {"b": 1, "c": 1, "d": 1})
+    assert "\nNext is #2; it differs at b, c, d and 1 more place\n" in told(
+        ask(hi("x y z w")), [ask(hi("s t u v") | {"a": 2}), wide]
+    )
+
+
 def test_a_header_that_is_matched_is_a_difference() -> None:
     one, other = (Request("POST", CHAT, (*JSON, ("X-Tenant", name)), b"{}") for name in ("a", "b"))
     assert "\n  headers: recorded 'x-tenant: b'  now 'x-tenant: a'\n" in told(
@@ -383,3 +497,12 @@ def test_the_order_of_keys_changes_nothing(was: Any, is_now: Any, random: Random
         return dict(items)
 
     assert told(ask(shuffled(is_now)), [ask(shuffled(was))]) == told(ask(is_now), [ask(was)])
+
+
+def test_a_huge_value_is_one_short_line() -> None:
+    image = "data:image/png;base64," + "iVBORw0KGgo/" * 100_000
+    text = told(ask({"a": 1, "url": image + "A"}), [ask({"a": 1, "url": image + "B"})])
+    assert text == (
+        NO + "Closest is #1; it differs at\n  url: …AoK/iVBORw0KGgo/iVBORw0KGgo/[-B-]{+A+}"
+        f"{RECORD}\nIgnore it:  --ignore /url"
+    ).replace("AoK/iVBORw0KGgo/iVBORw0KGgo/", image[-30:])
