@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from openai_replay import editing, format, layout, storage
+from openai_replay import format, layout, matching, rerecording, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted, Request
 
@@ -36,17 +36,20 @@ class Cassette:
     """What is on the tape, what of it has been played, and where more is added.
 
     `key` turns a request into its key; recorded requests go through it as well, so both sides are treated alike.
+    `described` is that in words, for the first line of a new file; empty where it is as ever.
     """
 
-    def __init__(self, key: Callable[[Request], bytes], path: Path) -> None:
+    def __init__(self, key: Callable[[Request], bytes], path: Path, described: str = "") -> None:
         self.path = path
         self.name = str(path)
         self.recordings: list[Recording] = []
         self.warnings: list[str] = []
+        self.mismatches: list[str] = []  # files that were recorded with another matching
         self.was_on_disk = False
         # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
         self.added = 0
         self._key = key
+        self._described = described
         self._queues: dict[bytes, list[Recording]] = defaultdict(list)
         self._taken: Counter[bytes] = Counter()
         self._items = 0  # in `path`
@@ -56,11 +59,11 @@ class Cassette:
     # -------------------------------------------------------------------------------------- open
 
     @classmethod
-    def for_play(cls, paths: Sequence[Path], key: Callable[[Request], bytes]) -> Cassette:
+    def for_play(cls, paths: Sequence[Path], key: Callable[[Request], bytes], described: str = "") -> Cassette:
         """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
         warnings: list[str] = []
         found = [file for path in paths for file in files(path, warnings.append)]
-        tape = cls(key, found[0])
+        tape = cls(key, found[0], described)
         tape.warnings = warnings
         if len(found) > 1:
             tape.name = f"{len(found)} cassettes ({', '.join(str(path) for path in paths)})"
@@ -74,9 +77,9 @@ class Cassette:
         return tape
 
     @classmethod
-    def for_record(cls, path: Path, key: Callable[[Request], bytes]) -> Cassette:
+    def for_record(cls, path: Path, key: Callable[[Request], bytes], described: str = "") -> Cassette:
         """Read `path` if it is there, and make sure that it can be added to. Raises CassetteError or StartError."""
-        tape = cls(key, path)
+        tape = cls(key, path, described)
         storage.check_writable(path)
         if path.exists():
             storage.drop_torn(path)
@@ -103,6 +106,13 @@ class Cassette:
                 f"{path}: a recorder was killed while it added the last recording: that one is left out"
             )
         document = format.load(text, path) if text.strip() else format.Document([], [], 0, 0)
+        said = layout.declared(text)
+        if said and not matching.alike(said, self._described):
+            now = self._described or "the default one"
+            mismatch = f"{path}: was recorded with another matching: {said}; this run's is {now}"
+            if mismatch not in self.mismatches:
+                self.mismatches.append(mismatch)
+                self.warnings.append(mismatch)
         self.warnings += [
             f"{path}:{one.line}: {one.what}; cut anew for this run (openai-replay lint --fix mends the file)"
             for one in document.edited
@@ -162,7 +172,7 @@ class Cassette:
                 size = self._look_at_others(fd)
                 pieces = layout.dump(interaction, self._items + 1)
                 try:
-                    storage.append(fd, size, "" if size else layout.HEADER, pieces, self._indent)
+                    storage.append(fd, size, "" if size else layout.header(self._described), pieces, self._indent)
                 except OSError:
                     if not (was_there or size):  # an empty file is no cassette
                         self.path.unlink(missing_ok=True)
@@ -190,27 +200,10 @@ class Cassette:
         self.added = 0
 
     def _with_recorded_in_place(self, text: str) -> str:
-        document = format.load(text, self.path)
-        keys = [self._key(interaction.request) for interaction in document.interactions]
-        head, texts, tail = editing.parts(text, self.path, document)
         known = len(self.recordings)
-        if len(keys) != known + self.added:
+        if len(format.load(text, self.path).interactions) != known + self.added:
             return text
-        anew: dict[bytes, deque[str]] = defaultdict(deque)
-        for key, item in zip(keys[known:], texts[known:], strict=True):
-            anew[key].append(item)
-        items: list[str] = []
-        for key, old in zip(keys[:known], texts[:known], strict=True):
-            if key not in anew:
-                items.append(old)
-            elif anew[key]:
-                items.append(anew[key].popleft())
-        for key in keys[known:]:
-            if anew[key]:  # more than there were before
-                items.append(anew[key].popleft())
-        new = editing.joined(head, items, tail)
-        format.load(new, self.path)  # before the file is touched
-        return new
+        return rerecording.in_place(text, self.path, known, self._key, self._described)
 
     def sync(self) -> None:
         """Bring what was added through a power cut, too. Raises OSError."""

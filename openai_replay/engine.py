@@ -164,7 +164,8 @@ class Engine:
         answers = (one.interaction.response for one in cassette.recordings)
         tape = explaining.Tape(name, rules.mode, recorded, lambda names: ids.not_given(names, answers), self._seen)
         advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
-        return Miss(*explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request))
+        message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
+        return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in cassette.mismatches[:3])]))
 
     # -------------------------------------------------------------------------------------- record
 

@@ -143,6 +143,11 @@ def parse_pointer(text: str) -> Pointer:
     return tuple(segment.replace("~1", "/").replace("~0", "~") for segment in text[1:].split("/"))
 
 
+def pointer_text(pointer: Pointer) -> str:
+    """`pointer` as text again."""
+    return "".join("/" + segment.replace("~", "~0").replace("/", "~1") for segment in pointer)
+
+
 def points_at(pointer: Pointer, path: Path) -> bool:
     """Whether `pointer` names the value at `path`."""
     return len(pointer) == len(path) and all(want in ("*", str(have)) for want, have in zip(pointer, path, strict=True))

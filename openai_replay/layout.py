@@ -16,6 +16,25 @@ from openai_replay.model import End, Frame, Headers, Interaction, Request, media
 from openai_replay.schema import Edited
 
 HEADER = "version: 1\ninteractions:\n"
+#: What the first line of a cassette begins with that was recorded with a matching of its own.
+_MATCHING = "# openai-replay matching: "
+
+
+def header(described: str) -> str:
+    """The start of a new cassette; `described` is the matching it is recorded with, empty for the default."""
+    return declaring(HEADER, described)
+
+
+def declared(text: str) -> str:
+    """The matching that the first line of a cassette names; empty where it names none."""
+    first, _, _ = text.partition("\n")
+    return first.removeprefix(_MATCHING).strip() if first.startswith(_MATCHING) else ""
+
+
+def declaring(text: str, described: str) -> str:
+    """`text`, the start of a cassette, with a first line that names this matching, or with none."""
+    rest = text.partition("\n")[2] if text.startswith(_MATCHING) else text
+    return f"{_MATCHING}{described}\n{rest}" if described else rest
 
 
 def dump(interaction: Interaction, number: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ order of fields is not, that of fields of one name is. Not in the key: the host,
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -78,6 +79,22 @@ class Matcher:
         said = Meaning(method, path, query, kind, body, self._headers(request) if self.headers else [])
         return _normalized(self.normalize, said) if self.normalize else said
 
+    @property
+    def described(self) -> str:
+        """All of this in a line: `on method,path,query,body; normalize uuid,date; ignore /metadata/run`. Empty where it
+        is the default; `parse` reads it.
+        """
+        if self == Matcher():
+            return ""
+        said = {
+            "on": self.on,
+            "headers": self.headers,
+            "normalize": map(str, self.normalize),
+            "ignore": map(jsontext.pointer_text, self.ignore),
+        }
+        texts = {name: ",".join(map(_quoted, values)) for name, values in said.items()}
+        return "; ".join(f"{name} {text}" for name, text in texts.items() if text)
+
     def _headers(self, request: Request) -> list[list[str]]:
         """Those that are compared, sorted by name; values of one name in their order."""
         found = [[name.lower(), value] for name, value in request.headers if name.lower() in self.headers]
@@ -117,6 +134,41 @@ def _normalized(steps: tuple[Normalizer, ...], said: Meaning) -> Meaning:
 
 def _each(change: Callable[[Any], Any], one_or_more: Any) -> Any:
     return [change(one) for one in one_or_more] if isinstance(one_or_more, list) else change(one_or_more)
+
+
+#: A word of a description that needs no quotes, and any.
+_BARE = re.compile(r"[!$-+\--:<-\[\]-~]+")
+_SECTION = re.compile(r'(on|headers|normalize|ignore) ((?:"(?:[^"\\]|\\.)*"|[^";])*)(?:; |$)')
+_WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|[^",]+')
+
+
+def _quoted(text: str) -> str:
+    return text if _BARE.fullmatch(text) else json.dumps(text)
+
+
+def parse(described: str) -> Matcher:
+    """The Matcher that is `described` so. Raises UsageError."""
+    said: dict[str, list[str]] = {}
+    position = 0
+    while section := _SECTION.match(described, position):
+        said[section[1]] = [json.loads(word) if word[0] == '"' else word for word in _WORDS.findall(section[2])]
+        position = section.end()
+    if position != len(described):
+        raise UsageError(f"{described!r} is no matching", "It is such as: on method,path; ignore /metadata/run")
+    return Matcher(
+        tuple(map(jsontext.parse_pointer, said.get("ignore", ()))),
+        parse_on(said.get("on", ON)),
+        parse_headers(said.get("headers", ())),
+        normalizing.parse(said.get("normalize", ())),
+    )
+
+
+def alike(one: str, other: str) -> bool:
+    """Whether two descriptions say the same, in whatever words; an empty one is the default."""
+    try:
+        return one == other or parse(one) == parse(other)
+    except UsageError:
+        return False
 
 
 def parse_on(texts: str | Iterable[str]) -> tuple[str, ...]:

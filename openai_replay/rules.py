@@ -51,6 +51,11 @@ class Rules:
         """The key of `request`, secrets and ignored parts left out."""
         return self.matcher.key(self.redactor.request(request))
 
+    @property
+    def described(self) -> str:
+        """What decides the key, in a line without secrets; empty for the default."""
+        return self.redactor.text(self.matcher.described)
+
     def when_used_up(self, was_on_disk: bool) -> OnExhausted:
         """What an identical request gets when its recordings are used up.
 

@@ -100,11 +100,11 @@ class Sessions:
         if rules.mode is Mode.NONE:
             upstream = None
         if rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
-            tape = Cassette(rules.key, paths[0])
+            tape = Cassette(rules.key, paths[0], rules.described)
         elif rules.mode is Mode.NONE:
-            tape = Cassette.for_play(paths, rules.key)
+            tape = Cassette.for_play(paths, rules.key, rules.described)
         else:
-            tape = Cassette.for_record(paths[0], rules.key)
+            tape = Cassette.for_record(paths[0], rules.key, rules.described)
         for warning in tape.warnings:
             self._warn(warning)
         name = secrets.token_hex(8) if name is None else name

@@ -47,7 +47,7 @@ FLOORS = [
     ("yamltext",),
     ("showing", "counting"),
     ("advising", "editing", "inspecting"),
-    ("explaining", "linting"),
+    ("explaining", "linting", "rerecording"),
     ("assumed", "importers.source"),
     ("importers.parts",),
     tuple(f"importers.{one}" for one in IMPORTERS),

@@ -176,6 +176,7 @@ def test_what_is_wide_is_not_deep() -> None:
 )
 def test_parse_pointer(text: str, pointer: jsontext.Pointer) -> None:
     assert jsontext.parse_pointer(text) == pointer
+    assert jsontext.pointer_text(pointer) == text
 
 
 @pytest.mark.parametrize(

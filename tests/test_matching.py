@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import matching
+from openai_replay import matching, normalizing
 from openai_replay.errors import UsageError
 from openai_replay.jsontext import parse_pointer
 from openai_replay.matching import ON, Matcher, parse_headers, parse_on
@@ -292,3 +292,69 @@ def test_secrets_are_not_part_of_the_key() -> None:
 def test_a_compressed_request_is_matched_by_what_it_says() -> None:
     packed = post(gzip.compress(b'{"a": 1}'), (*JSON, ("Content-Encoding", "gzip")))
     assert Matcher().key(Redactor().request(packed)) == Matcher().key(post(b'{"a":1}'))
+
+
+# ------------------------------------------------------------------------------------------------ in words
+
+MATCHERS = st.builds(
+    Matcher,
+    st.lists(st.text(max_size=5).map(lambda text: parse_pointer("/" + text.replace("~", "~0"))), max_size=3).map(tuple),
+    st.sets(st.sampled_from(ON), min_size=1).map(parse_on),
+    st.sets(st.sampled_from(["x-tenant", "a.b", "x~y"]), max_size=2).map(parse_headers),
+    st.lists(
+        st.sampled_from(["uuid", "date", "order=ORD-[0-9]{1,3}; x", 'quoted="[^"]*"', "e=é"]),
+        max_size=3,
+        unique=True,
+    ).map(normalizing.parse),
+)
+
+
+@given(MATCHERS)
+def test_a_matcher_in_words_is_one_line_of_ascii_and_reads_back(matcher: Matcher) -> None:
+    assert matching.parse(matcher.described) == matcher
+    assert matcher.described.isascii()
+    assert matcher.described.isprintable()
+
+
+def test_in_words() -> None:
+    assert Matcher().described == ""
+    matcher = Matcher(
+        (parse_pointer("/metadata/run"), parse_pointer("/a b/*")), normalize=normalizing.parse(["uuid,date", "o=a,b"])
+    )
+    said = 'on method,path,query,body; normalize uuid,date,"o=a,b"; ignore /metadata/run,"/a b/*"'
+    assert matcher.described == said
+    assert Matcher(on=("path",), headers=("x-a", "x-b")).described == "on path; headers x-a,x-b"
+    assert matching.alike("normalize  uuid", "normalize uuid")
+    assert matching.alike("normalize uuid", "on query,path,body,method; normalize uuid")
+    assert matching.alike("", "on method,path,query,body")
+    assert not matching.alike("normalize uuid", "")
+
+
+@pytest.mark.parametrize("text", ["off x", "on path;ignore /a", "on uri", "ignore a", "normalize a=(x+)+"])
+def test_what_is_no_description(text: str) -> None:
+    with pytest.raises(UsageError):
+        matching.parse(text)
+
+
+# ------------------------------------------------------------------------------------------------ both sides alike
+
+FIELDS = st.dictionaries(st.text("abc", min_size=1, max_size=2), st.text('ab\r\n-"é', max_size=6), max_size=3)
+
+
+@given(FIELDS, FIELDS, st.sampled_from(["b", "--b", "xyz0123456789"]), st.randoms(use_true_random=False))
+def test_an_upload_is_its_fields(one: dict[str, str], other: dict[str, str], boundary: str, random: Any) -> None:
+    def made(fields: dict[str, str], boundary: str) -> Request:
+        parts = [(name, "", text.encode()) for name, text in fields.items()]
+        return upload(*random.sample(parts, len(parts)), boundary=boundary)
+
+    clean = Redactor().request
+    for matcher in (Matcher(), Matcher(normalize=normalizing.parse(["uuid,date,tmp-path"]))):
+        assert matcher.key(clean(made(one, "q"))) == matcher.key(clean(made(one, boundary)))
+        assert (matcher.key(clean(made(one, "q"))) == matcher.key(clean(made(other, boundary)))) is (one == other)
+
+
+@given(VALUES, DUMPS, DUMPS)
+def test_a_value_without_secrets_has_one_key(value: Any, one: Any, other: Any) -> None:
+    clean = Redactor().request
+    for matcher in (Matcher(), Matcher(normalize=normalizing.parse([",".join(normalizing.BUILT_IN)]))):
+        assert matcher.key(clean(post(one(value)))) == matcher.key(clean(clean(post(other(value)))))
