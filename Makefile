@@ -30,8 +30,8 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
 PURE += editing leaks linting places
 PURE += assembling printable usage timeline showing
-PURE += importers assumed
 PURE += differing quoting aligning
+PURE += importers assumed exporters
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

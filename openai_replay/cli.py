@@ -19,6 +19,7 @@ _COMMANDS = {
     "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
     "config": ("config.config", "Show which settings hold, and where each is from."),
     "import": ("move.import_", "Make cassettes of what other tools have recorded."),
+    "export": ("move.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
 }
 

@@ -41,8 +41,21 @@ def dump(interaction: Interaction, number: int) -> Iterator[str]:
     """The text of one item, comment above it and all, in pieces: a body of hundreds of megabytes is never held as one
     string more.
     """
+    response = interaction.response
+    yield f"{_comment(interaction, number)}\n"
+    yield from plain(interaction)
+    yield f"    wire:\n      head: {response.head_ms}\n"
+    if response.assumed:
+        yield f"      assumed: {_scalar(response.assumed)}\n"
+    if response.head.length is not None:
+        yield f"      length: {response.head.length}\n"
+    yield f"      frames: {_frames(response.frames, '        ')}\n      end: {response.end_ms} {response.end}\n"
+
+
+def plain(interaction: Interaction) -> Iterator[str]:
+    """The text of one item as vcrpy knows it: without a comment, and without times and cuts."""
     request, response = interaction.request, interaction.response
-    yield f"{_comment(interaction, number)}\n- request:\n"
+    yield "- request:\n"
     yield f"    method: {_scalar(request.method)}\n    uri: {_scalar(request.uri, flow=False)}\n"
     yield _headers(request.headers, "    ")
     yield "    body: "
@@ -52,12 +65,6 @@ def dump(interaction: Interaction, number: int) -> Iterator[str]:
     yield _headers(head.headers, "    ")
     yield "    body:\n      string: "
     yield from _text(response.body, "        ")
-    yield f"    wire:\n      head: {response.head_ms}\n"
-    if response.assumed:
-        yield f"      assumed: {_scalar(response.assumed)}\n"
-    if head.length is not None:
-        yield f"      length: {head.length}\n"
-    yield f"      frames: {_frames(response.frames, '        ')}\n      end: {response.end_ms} {response.end}\n"
 
 
 def _comment(interaction: Interaction, number: int) -> str:

@@ -58,6 +58,9 @@ FLOORS = [
     ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
     ("importing",),
+    ("exporters.written",),
+    ("exporters.curl", "exporters.har", "exporters.raw", "exporters.vcrpy"),
+    ("exporters", "exporting"),
     ("cors",),
     ("access", "verbatim", "connections"),  # surfaces
     ("control", "report", "turns"),  # surfaces

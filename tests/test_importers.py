@@ -843,7 +843,8 @@ BOMB = gzip.compress(bytes(1 << 20))
         (VCRPY.replace("POST", "'PO ST'").encode(), "entry 1: cannot be read: 'PO ST' is no method"),
         (VCRPY.replace("[application/json]", "[{a: b}]").encode(), "entry 1: cannot be read: request.headers"),
         (RUBY.replace("code: 200", "kode: 200").encode(), "entry 1: has no code"),
-        (GO.replace("code: 200", "code: 7").encode(), "entry 1: cannot be read: 7 is no status"),
+        (GO.replace("code: 200", "code: 7").encode(), "entry 1: cannot be read: 7 is not the status of an answer"),
+        (GO.replace("353.6ms", "25h").encode(), "entry 1: cannot be read: 90000000 ms is more than a day"),
         (TRACE[:-3], "line 2: is cut off: "),
         (TRACE + b"x", "line 15: here the lengths of the next request and response should stand"),
         (b"httprr trace v1\n3 3\nabcdef", "entry 1: cannot be read: an HTTP message has no head"),
@@ -851,7 +852,7 @@ BOMB = gzip.compress(bytes(1 << 20))
         (gzip.compress(b"x" * 99)[:-12], "the file is cut off: its gzip has no end"),
         (b"\x1f\x8bnonsense", "the file is damaged: "),
     ],
-    ids=range(31),
+    ids=range(32),
 )
 def test_bad_input_is_refused_with_place_and_reason(data: bytes, message: str) -> None:
     assert refused(data).startswith(message)

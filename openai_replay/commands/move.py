@@ -30,6 +30,8 @@ _FORMATS = (
     "mitmproxy",
     "raw",
 )
+#: As `exporters.FORMATS` has them.
+_TARGETS = ("vcrpy", "har", "curl", "sse")
 
 
 @click.command("import", cls=Configured)
@@ -106,6 +108,51 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
             click.echo(printable.line(f"{one.job.source}: left out: {why}"), err=True)
     click.echo("\n".join(_table(outcomes)))
     ctx.exit(1 if any(one.error for one in outcomes) else 0)
+
+
+@click.command(cls=Configured)
+@click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--to", "name", type=click.Choice(_TARGETS), required=True, help="What to write.")
+@click.option(
+    "-o",
+    "--output",
+    "destination",
+    type=click.Path(path_type=Path),
+    metavar="DST",
+    help="File to write, or folder for it; without it, stdout.",
+)
+@click.option("--force", is_flag=True, help="Replace files that are there.")
+@option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too.")
+@option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers.")
+@option("--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events.")
+@click.pass_context
+def export(
+    ctx: click.Context, /, cassette: Path, name: str, destination: Path | None, force: bool, **options: Any
+) -> None:
+    """Write CASSETTE for other tools.
+
+    \b
+    vcrpy   a plain vcrpy cassette, without times and cuts
+    har     an HTTP archive (HAR 1.2), with the times
+    curl    a shell script that asks everything again, the key from the environment
+    sse     the event streams as they came, a file each
+
+    What a format cannot say is told on stderr. Secrets are redacted here as well.
+    """
+    from openai_replay import exporters, exporting, printable, redaction
+
+    redactor = redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"])
+    written = exporters.FORMATS[name](exporting.interactions(cassette, redactor))
+    for note in written.notes:
+        click.echo(printable.line(f"{cassette}: {note}"), err=True)
+    if not written.files:
+        click.echo(printable.line(f"{cassette}: holds nothing to export"), err=True)
+        ctx.exit(1)
+    if destination is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(exporting.alone(written, cassette))
+    else:
+        exporting.put(written, cassette, destination, force)
 
 
 def _table(outcomes: Iterable[Outcome]) -> Iterable[str]:

@@ -9,6 +9,7 @@ Sources: the HAR 1.2 specification; packages/@pollyjs/persister and adapter-node
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -111,4 +112,6 @@ def _as_it_was(said: Response, wire: Any) -> Response:
         frames.append(Frame(at, body[start : start + size]))
         start += size
     end_ms, _, end = str(wire["end"]).partition(" ")
-    return Response(said.head, int(wire["head"]), tuple(frames), int(end_ms), End(end))
+    head = replace(said.head, length=None if wire.get("length") is None else int(wire["length"]))
+    times = int(wire["head"]), tuple(frames), int(end_ms), End(end), str(wire.get("assumed", ""))
+    return Response(head, *times)

@@ -84,6 +84,8 @@ def from_hex(text: str) -> bytes:
     return binascii.unhexlify(text)
 
 
+#: As `schema` has it: what is played at the original pace must not sleep for years.
+LONGEST_MS = 86_400_000
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 5.6.2
 
 
@@ -165,8 +167,10 @@ def response(
     mended.
     """
     code = int(status)
-    if not 100 <= code <= 999:
-        raise ValueError(f"{code} is no status")
+    if not 200 <= code <= 999:
+        raise ValueError(f"{code} is not the status of an answer")
+    if max(head_ms, end_ms) > LONGEST_MS:
+        raise ValueError(f"{max(head_ms, end_ms)} ms is more than a day")
     pieces = [body] if isinstance(body, bytes) else body
     body = b"".join(pieces)
     true = without(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
