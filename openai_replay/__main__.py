@@ -2,4 +2,5 @@
 
 from openai_replay.cli import main
 
-main()
+if __name__ == "__main__":  # processes that read a big tape import it, too
+    main()

@@ -5,31 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from openai_replay import format, layout, matching, rerecording, storage
 from openai_replay.errors import CassetteError, NotWritten
-from openai_replay.model import Interaction, OnExhausted, Request
+from openai_replay.model import Interaction, OnExhausted
+from openai_replay.recordings import READING, Reading, Recording, Source, carry_over, held, read_document
+from openai_replay.recordings import SUFFIXES as SUFFIXES
+from openai_replay.recordings import files as files
+from openai_replay.scanning import Changed, Key
 
-SUFFIXES = (".yaml", ".yml")
-
-
-@dataclass(slots=True)
-class Recording:
-    """An interaction on the tape: `number` counts over all its files, from 1.
-
-    `ready` is what whoever plays it has made of it, kept for the next time.
-    """
-
-    number: int
-    path: Path
-    interaction: Interaction
-    key: bytes
-    played: int = 0
-    ready: Any = None
+#: Recordings of a big tape that are read to explain a miss.
+_COMPARED = 1000
 
 
 class Cassette:
@@ -39,12 +28,13 @@ class Cassette:
     `described` is that in words, for the first line of a new file; empty where it is as ever.
     """
 
-    def __init__(self, key: Callable[[Request], bytes], path: Path, described: str = "") -> None:
+    def __init__(self, key: Key, path: Path, described: str = "") -> None:
         self.path = path
         self.name = str(path)
         self.recordings: list[Recording] = []
         self.warnings: list[str] = []
         self.mismatches: list[str] = []  # files that were recorded with another matching
+        self.on_warning: Callable[[str], object] = lambda warning: None  # what is odd from now on
         self.was_on_disk = False
         # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
         self.added = 0
@@ -55,29 +45,26 @@ class Cassette:
         self._items = 0  # in `path`
         self._size = 0  # of `path` in bytes, when last looked at
         self._indent = 0
+        self._source: Source | None = None  # of a tape that is played
 
     # -------------------------------------------------------------------------------------- open
 
     @classmethod
-    def for_play(cls, paths: Sequence[Path], key: Callable[[Request], bytes], described: str = "") -> Cassette:
+    def for_play(cls, paths: Sequence[Path], key: Key, described: str = "", reading: Reading = READING) -> Cassette:
         """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
-        warnings: list[str] = []
-        found = [file for path in paths for file in files(path, warnings.append)]
-        tape = cls(key, found[0], described)
-        tape.warnings = warnings
+        tape = cls(key, paths[0], described)
+        tape._source = Source(paths, key, tape.warn, tape._look, reading)
+        recordings = tape._source.read()
+        found = tape._source.found
+        tape.path = found[0]
+        tape.name = str(tape.path)
         if len(found) > 1:
             tape.name = f"{len(found)} cassettes ({', '.join(str(path) for path in paths)})"
-        for file in found:
-            text, document = tape._read(file)
-            if not text.strip():
-                raise CassetteError(
-                    file, None, "is empty", f"Record it:  openai-replay record {file} -- <your command>"
-                )
-            tape._put(file, document.interactions)
+        tape._put(recordings)
         return tape
 
     @classmethod
-    def for_record(cls, path: Path, key: Callable[[Request], bytes], described: str = "") -> Cassette:
+    def for_record(cls, path: Path, key: Key, described: str = "") -> Cassette:
         """Read `path` if it is there, and make sure that it can be added to. Raises CassetteError or StartError."""
         tape = cls(key, path, described)
         storage.check_writable(path)
@@ -85,7 +72,7 @@ class Cassette:
             storage.drop_torn(path)
             text, document = tape._read(path)
             tape.was_on_disk = bool(text.strip())
-            tape._put(path, document.interactions)
+            tape._put(held(path, document.interactions, key))
             if document.indent is None:
                 raise CassetteError(
                     path,
@@ -99,35 +86,71 @@ class Cassette:
             tape._items, tape._size = len(document.interactions), path.stat().st_size
         return tape
 
-    def _read(self, path: Path) -> tuple[str, format.Document]:
-        text, torn_at = storage.read_text(path)
-        if torn_at is not None:
-            self.warnings.append(
-                f"{path}: a recorder was killed while it added the last recording: that one is left out"
-            )
-        document = format.load(text, path) if text.strip() else format.Document([], [], 0, 0)
-        said = layout.declared(text)
+    def warn(self, warning: str) -> None:
+        """Note what is odd about a file."""
+        self.warnings.append(warning)
+        self.on_warning(warning)
+
+    def _look(self, path: Path, start: str) -> None:
+        """See by what matching the cassette at `path`, which starts so, was recorded."""
+        said = layout.declared(start)
         if said and not matching.alike(said, self._described):
             now = self._described or "the default one"
             mismatch = f"{path}: was recorded with another matching: {said}; this run's is {now}"
             if mismatch not in self.mismatches:
                 self.mismatches.append(mismatch)
-                self.warnings.append(mismatch)
-        self.warnings += [
-            f"{path}:{one.line}: {one.what}; cut anew for this run (openai-replay lint --fix mends the file)"
-            for one in document.edited
-        ]
+                self.warn(mismatch)
+
+    def _read(self, path: Path) -> tuple[str, format.Document]:
+        text, document = read_document(path, self.warn)
+        self._look(path, text)
         return text, document
 
-    def _put(self, path: Path, interactions: list[Interaction]) -> None:
-        for interaction in interactions:
-            recording = Recording(len(self.recordings) + 1, path, interaction, self._key(interaction.request))
+    def _put(self, recordings: Iterable[Recording]) -> None:
+        for recording in recordings:
+            recording.number = len(self.recordings) + 1
             self.recordings.append(recording)
             self._queues[recording.key].append(recording)
 
+    def is_outdated(self, recording: Recording | None) -> bool:
+        """Whether somebody has changed the file of `recording` since it was read; of None, any file of the tape."""
+        return self._source is not None and self._source.is_outdated(recording)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether all of the tape is in memory."""
+        return all(one.held is not None for one in self.recordings)
+
+    def candidates(self, method: str, target: str) -> list[tuple[Recording, Interaction]]:
+        """Recordings that a request of `method` and `target` may be compared with; of a big tape, so many only."""
+        if self.is_held:
+            return [(one, one.interaction) for one in self.recordings]
+        alike = [one for one in self.recordings if (one.method, one.target) == (method, target)] or self.recordings
+        found = []
+        for one in alike[:_COMPARED]:
+            with suppress(Changed):
+                found.append((one, one.interaction))
+        return found
+
+    def distrust(self, recording: Recording) -> None:
+        """What is remembered of the file of `recording` turned out to be wrong."""
+        assert self._source is not None, "only what is played is read again"
+        self._source.distrust(recording.path)
+
+    def reload(self) -> None:
+        """Read a tape that is played again. What has been played stays played. Raises CassetteError; the tape is then
+        what it was.
+        """
+        assert self._source is not None, "only what is played is read again"
+        recordings = self._source.read()
+        carry_over(self.recordings, recordings)
+        self.recordings.clear()
+        self._queues.clear()
+        self._put(recordings)
+
     # -------------------------------------------------------------------------------------- play
 
-    def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
+    def next(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
         """The next recording of `key`, in recorded order; None if there is none, or none left."""
         queue = self._queues.get(key)
         if not queue:
@@ -137,16 +160,22 @@ class Cassette:
             if on_exhausted is OnExhausted.ERROR:
                 return None
             position = position % len(queue) if on_exhausted is OnExhausted.CYCLE else len(queue) - 1
-        self._taken[key] += 1
-        recording = queue[position]
-        recording.played += 1
+        return queue[position]
+
+    def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
+        """As `next`, and it counts as played."""
+        recording = self.next(key, on_exhausted)
+        if recording is not None:
+            self._taken[key] += 1
+            recording.played += 1
         return recording
 
     def rewind(self) -> None:
         """Everything is unplayed again, and what was recorded since the last time can be played (law 10)."""
         if self.added:
             known = sum(one.path == self.path for one in self.recordings)
-            self._put(self.path, self._read(self.path)[1].interactions[known:])
+            _, document = self._read(self.path)
+            self._put(held(self.path, document.interactions[known:], self._key))
             self.added = 0
         self._taken.clear()
         self._queues.clear()
@@ -196,7 +225,8 @@ class Cassette:
         storage.rewrite(self.path, self._with_recorded_in_place)
         self.recordings.clear()
         self._queues.clear()
-        self._put(self.path, self._read(self.path)[1].interactions)
+        _, document = self._read(self.path)
+        self._put(held(self.path, document.interactions, self._key))
         self.added = 0
 
     def _with_recorded_in_place(self, text: str) -> str:
@@ -238,23 +268,6 @@ class Cassette:
                 self.path, None, "cannot be added to: its layout is unusual", "Record to a file of its own."
             )
         return new
-
-
-def files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> list[Path]:
-    """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError.
-
-    A link in the folder that leads out of it is left out, and `warn` is told: what is found is read and mended.
-    """
-    if not path.is_dir():
-        return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
-    folder = path.resolve()
-    for file in [file for file in found if not file.resolve().is_relative_to(folder)]:
-        warn(f"{file}: a link that leads out of its folder is left out; name the file itself")
-        found.remove(file)
-    if not found:
-        raise CassetteError(path, None, "there is no cassette in this folder", "Cassettes end in .yaml or .yml.")
-    return found
 
 
 def _can_append(text: str, document: format.Document) -> bool:

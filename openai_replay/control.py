@@ -100,14 +100,14 @@ def journal(session: Session) -> dict[str, Any]:
 def outcome(session: Session) -> dict[str, Any]:
     """How a session went: what was played and recorded, the explanation of every miss, and what nobody asked for."""
     engine = session.engine
-    left = [one.interaction.request for one in engine.cassette.unplayed()]
+    left = engine.cassette.unplayed()
     return {
         "id": session.name,
         "cassette": engine.cassette.name,
         "mode": engine.rules.mode,
         **{str(one): engine.journal.counts[one] for one in Outcome if one is not Outcome.MISSED},
         "missed": [one.error for one in engine.journal.exchanges if one.outcome is Outcome.MISSED],
-        "unplayed": [f"{request.method} {request.path}" for request in left],
+        "unplayed": [f"{one.method} {one.target}" for one in left],
     }
 
 

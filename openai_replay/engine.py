@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
@@ -11,9 +11,9 @@ from weakref import WeakSet
 from openai_replay import explaining, ids, pacing, sse, transcript
 from openai_replay.advising import at_the_command_line
 from openai_replay.asked import LARGE, Asked, Asking
-from openai_replay.cassette import Cassette, Recording
+from openai_replay.cassette import Cassette
 from openai_replay.differing import Recorded
-from openai_replay.errors import ERROR_HEADER, LoopError, Miss, ReplayError
+from openai_replay.errors import ERROR_HEADER, CassetteError, LoopError, Miss, ReplayError
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
@@ -27,7 +27,9 @@ from openai_replay.model import (
     header,
     media_type,
 )
+from openai_replay.recordings import Recording
 from openai_replay.rules import DECISIONS, Do, Rules
+from openai_replay.scanning import Changed
 from openai_replay.upstream import VIA, Arriving, Upstream
 
 T = TypeVar("T")
@@ -101,8 +103,8 @@ class Engine:
             asked = await _aside(len(request.body), self._asking.read, request)
         mode = self.rules.mode
         plays = Do.PLAY in DECISIONS[mode]
-        found = self.cassette.take(asked.key, self.rules.when_used_up(self.cassette.was_on_disk)) if plays else None
         try:
+            found = await self._take(asked.key) if plays else None
             do = DECISIONS[mode][0 if found else 1 if self.cassette.was_on_disk else 2]
             if do is Do.PLAY:
                 assert found is not None
@@ -125,6 +127,32 @@ class Engine:
             raise
 
     # -------------------------------------------------------------------------------------- play
+
+    async def _take(self, key: bytes) -> Recording | None:
+        """The next recording of `key`, as the files are now. Raises CassetteError where its file is no longer one."""
+        tape, used_up = self.cassette, self.rules.when_used_up(self.cassette.was_on_disk)
+        if tape.is_outdated(tape.next(key, used_up)):
+            await self._reload()
+        for again in (True, False):
+            found = tape.next(key, used_up)
+            if found is None or found.held is not None:
+                break
+            try:
+                found.interaction  # noqa: B018 - it is read
+            except Changed:  # and from the outside nobody could tell
+                if not again:
+                    raise CassetteError(found.path, None, "has changed, and cannot be read", "Restore it.") from None
+                tape.distrust(found)
+                await self._reload()
+        return tape.take(key, used_up)
+
+    async def _reload(self) -> None:
+        """Read again what somebody has changed; where that is no cassette now, what was there is played on."""
+        async with self._writing:
+            try:
+                await asyncio.to_thread(self.cassette.reload)
+            except CassetteError as error:
+                self.cassette.warn(f"{error.message}; what was there before is played on")
 
     async def _play(self, asked: Asked, found: Recording, client: Client, now_ms: Callable[[], float]) -> None:
         response = found.interaction.response
@@ -160,9 +188,14 @@ class Engine:
     def _miss(self, clean: Request) -> Miss:
         rules, cassette = self.rules, self.cassette
         name, path = cassette.name, str(cassette.path)
-        recorded = [Recorded(one.number, one.interaction.request, one.key, one.played) for one in cassette.recordings]
-        answers = (one.interaction.response for one in cassette.recordings)
-        tape = explaining.Tape(name, rules.mode, recorded, lambda names: ids.not_given(names, answers), self._seen)
+        near = cassette.candidates(clean.method, clean.path)
+        recorded = [Recorded(one.number, interaction.request, one.key, one.played) for one, interaction in near]
+        answers = (interaction.response for _, interaction in near)
+
+        def not_given(names: Collection[str]) -> Collection[str]:
+            return ids.not_given(names, answers) if cassette.is_held else ()
+
+        tape = explaining.Tape(name, rules.mode, recorded, not_given, self._seen)
         advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
         message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
         return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in cassette.mismatches[:3])]))

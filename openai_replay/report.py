@@ -39,6 +39,17 @@ def warn(warning: str) -> None:
     say(f"warning: {warning}")
 
 
+def reading(done: int, size: int) -> None:
+    """How much of a big tape has been read, in bytes: a bar at a terminal, a line at the start elsewhere."""
+    if sys.stderr.isatty():
+        with suppress(OSError):
+            filled = 40 * done // size
+            bar = f"\rreading {size / 1e6:,.0f} MB of cassettes  [{'#' * filled:40}] {100 * done // size} %"
+            print(bar, end="\n" if done == size else "", file=sys.stderr, flush=True)
+    elif not done:
+        say(f"reading {size / 1e6:,.0f} MB of cassettes; what is found is remembered for the next time")
+
+
 def error(problem: ReplayError) -> None:
     """`error: FILE:LINE: what` and `hint: what to do`."""
     say(f"error: {problem.message}")

@@ -56,6 +56,15 @@ class Rules:
         """What decides the key, in a line without secrets; empty for the default."""
         return self.redactor.text(self.matcher.described)
 
+    @property
+    def told(self) -> str:
+        """A text of all that decides a key: where it is the same, so are the keys."""
+        redactor, matcher = self.redactor, self.matcher
+        patterns = [(one.pattern, one.flags) for one in redactor.patterns]
+        own = [str(one) for one in matcher.normalize]
+        parts = (sorted(redactor.headers), patterns, redactor.pointers, matcher.ignore, sorted(matcher.on))
+        return repr((*parts, sorted(matcher.headers), own))
+
     def when_used_up(self, was_on_disk: bool) -> OnExhausted:
         """What an identical request gets when its recordings are used up.
 

@@ -23,6 +23,7 @@ from openai_replay.errors import NotWritten, StartError, UsageError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.limits import Limits
 from openai_replay.model import LOOPBACK, Mode
+from openai_replay.recordings import READING, Reading
 from openai_replay.rules import Rules
 from openai_replay.sessions import Sessions
 from openai_replay.upstream import Upstream
@@ -55,6 +56,7 @@ class Serving:
     log_level: str = "warning"
     rules_at: Callable[[Path], Rules] | None = None  # those of a cassette in `folder`; None: `rules`
     tell: Callable[[Exchange], None] | None = None  # what to call with every exchange; None: the terminal
+    reading: Reading = READING  # how big tapes are read
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
 
 
@@ -71,6 +73,7 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
     _check_host(what)
     tell = what.tell or report.teller(what.quiet)
     sessions = Sessions(what.rules, what.folder, tell, report.warn, what.rules_at)
+    sessions.reading = what.reading
     async with AsyncExitStack() as stack:
         if what.upstream is not None:
             sessions.upstream = await stack.enter_async_context(Upstream(what.upstream, what.idle_limit_s))

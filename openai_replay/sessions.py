@@ -22,6 +22,7 @@ from openai_replay.engine import Engine
 from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.model import Mode
+from openai_replay.recordings import READING
 from openai_replay.rules import Rules
 from openai_replay.upstream import Upstream
 
@@ -45,9 +46,7 @@ class Session:
     def unplayed(self) -> list[str]:
         """`#3 POST /v1/chat/completions  FILE` for every recording that nobody asked for."""
         left = self.engine.cassette.unplayed()
-        return [
-            f"#{one.number} {one.interaction.request.method} {one.interaction.request.path}  {one.path}" for one in left
-        ]
+        return [f"#{one.number} {one.method} {one.target}  {one.path}" for one in left]
 
 
 class Sessions:
@@ -72,6 +71,7 @@ class Sessions:
         self.upstream: Upstream | None = None
         self.own: Session | None = None
         self.origin = ""  # http://HOST:PORT, once the server listens
+        self.reading = READING  # how big tapes are read
         self._tell = tell
         self._warn = warn
         self._astray = Journal(tell)  # requests that belong to no session
@@ -102,11 +102,12 @@ class Sessions:
         if rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
             tape = Cassette(rules.key, paths[0], rules.described)
         elif rules.mode is Mode.NONE:
-            tape = Cassette.for_play(paths, rules.key, rules.described)
+            tape = Cassette.for_play(paths, rules.key, rules.described, self.reading._replace(told=rules.told))
         else:
             tape = Cassette.for_record(paths[0], rules.key, rules.described)
         for warning in tape.warnings:
             self._warn(warning)
+        tape.on_warning = self._warn
         name = secrets.token_hex(8) if name is None else name
         session = Session(name, Engine(rules, tape, upstream, Journal(self._tell)), _base_path(upstream, tape))
         if name:

@@ -166,7 +166,7 @@ class Tape:
     def unplayed(self) -> list[str]:
         """`#3 POST /v1/chat/completions` for every recording that nobody asked for."""
         left = self.session.engine.cassette.unplayed()
-        return [f"#{one.number} {one.interaction.request.method} {one.interaction.request.path}" for one in left]
+        return [f"#{one.number} {one.method} {one.target}" for one in left]
 
     @property
     def session(self) -> Session:

@@ -193,9 +193,11 @@ def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> 
 
 
 def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, Any]) -> None:
-    from openai_replay import server
+    from openai_replay import report, server
     from openai_replay.building import labelled
     from openai_replay.pacing import parse_duration
+    from openai_replay.recordings import Reading
+    from openai_replay.scanning import processes
 
     command = ctx.obj or ()
     port = options["port"]
@@ -218,8 +220,13 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         strict=options.get("strict", False),
         quiet=options["quiet"],
         idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
+        reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else report.reading),
     )
     ctx.exit(server.run(serving, command))
+
+
+def _nothing(*of: object) -> None:
+    """Say nothing."""
 
 
 def _access(options: dict[str, Any]) -> Access:

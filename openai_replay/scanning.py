@@ -1,0 +1,180 @@
+"""Big cassettes: where each item lies in its file, and its key, without holding what they say.
+
+A cassette laid out like ours is cut at its items and read a piece at a time, by several processes where that is
+worth it. Of each item stays its place, so that it can be read again alone when it is played.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import mmap
+import multiprocessing
+import os
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from itertools import repeat
+from pathlib import Path
+from typing import NamedTuple
+
+from openai_replay import format, layout
+from openai_replay.errors import CassetteError
+from openai_replay.model import Interaction, Request
+from openai_replay.schema import Edited
+
+#: Bytes of text that are read at a time: some hundred items, some 100 MB of memory while they are YAML.
+_PIECE = 4 << 20
+#: Bytes in all from which other processes are worth their start.
+_SHARED_FROM = 64 << 20
+_PROCESSES = 4
+
+#: What stands before the first item, and the start of each, in the layout that is known; at column 0, where no text
+#: inside an item can stand.
+_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?(?:#[^\n]*\n|version: 1\n)*interactions:\n(?:#[^\n]*\n)*(?=- )")
+_ITEM = re.compile(rb"^- ", re.MULTILINE)
+_BEHIND = re.compile(rb"^[^\s#-]", re.MULTILINE)
+
+Key = Callable[[Request], bytes]
+
+
+class Place(NamedTuple):
+    """Where an item lies in its file, in bytes, and a digest of what stands there."""
+
+    start: int
+    end: int
+    digest: bytes
+
+
+class Item(NamedTuple):
+    """What is known of an item without reading it: its place, its key, and its method and path."""
+
+    place: Place
+    key: bytes
+    method: str
+    path: str
+
+
+class Piece(NamedTuple):
+    """Items of one file that are read together: where each starts, and where the last one ends."""
+
+    path: Path
+    starts: list[int]
+    end: int
+
+
+class Scanned(NamedTuple):
+    """A file's items in order, and which of them were edited."""
+
+    items: list[Item]
+    edited: list[Edited]
+
+
+class Changed(Exception):
+    """What stands at a place is not what stood there."""
+
+
+def scan(
+    paths: Sequence[Path], key: Key, processes: int = 1, progress: Callable[[int], object] = lambda size: None
+) -> Iterator[tuple[Path, Scanned | None]]:
+    """The items of every file of `paths`, in that order; None where its layout is another one, or it is no cassette.
+
+    `progress` is called with the bytes that have been read since the last call.
+    """
+    cut = [(path, _pieces(path)) for path in paths]
+    work = [piece for _, pieces in cut for piece in pieces or ()]
+    size = sum(piece.end - piece.starts[0] for piece in work)
+    with ExitStack() as stack:
+        if processes > 1 and size >= _SHARED_FROM:
+            context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
+            pool = stack.enter_context(ProcessPoolExecutor(min(processes, _PROCESSES), mp_context=context))
+            found = pool.map(_read_piece, work, repeat(key))
+        else:
+            found = map(_read_piece, work, repeat(key))
+        for path, pieces in cut:
+            items: list[Item] = []
+            edited: list[Edited] = []
+            usual = pieces is not None
+            for piece in pieces or ():
+                scanned = next(found)
+                progress(piece.end - piece.starts[0])
+                usual = usual and scanned is not None
+                if scanned is not None:
+                    edited += [one._replace(number=one.number + len(items)) for one in scanned.edited]
+                    items += scanned.items
+            yield path, Scanned(items, edited) if usual else None
+
+
+def read(path: Path, place: Place) -> Interaction:
+    """The item at `place` of `path`. Raises Changed when something else stands there."""
+    try:
+        with path.open("rb") as file:
+            file.seek(place.start)
+            text = file.read(place.end - place.start)
+    except OSError as error:
+        raise Changed from error
+    if _digest(text) != place.digest:
+        raise Changed
+    return format.load(layout.HEADER + text.decode(), path).interactions[0]
+
+
+def _pieces(path: Path) -> list[Piece] | None:
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            return _cut(path, text)
+    except (OSError, ValueError):  # ValueError: it is empty
+        return None
+
+
+def _cut(path: Path, text: mmap.mmap) -> list[Piece] | None:
+    head = _HEAD.match(text)
+    if head is None or text.find(b"\0") >= 0:  # a torn end
+        return None
+    starts = [match.start() for match in _ITEM.finditer(text, head.end())]
+    behind = _BEHIND.search(text, starts[-1])
+    pieces = [Piece(path, [], behind.start() if behind else len(text))]
+    for start in starts:
+        *_, last = pieces
+        if last.starts and start - last.starts[0] >= _PIECE:
+            pieces[-1:] = [last._replace(end=start), Piece(path, [], last.end)]
+        pieces[-1].starts.append(start)
+    return pieces
+
+
+def _read_piece(piece: Piece, key: Key) -> Scanned | None:
+    first = piece.starts[0]
+    with piece.path.open("rb") as file:
+        file.seek(first)
+        text = file.read(piece.end - first)
+    try:
+        document = format.load(layout.HEADER + text.decode(), piece.path)
+    except (CassetteError, UnicodeDecodeError):
+        return None  # whoever reads the whole file says what is wrong, and where
+    if len(document.interactions) != len(piece.starts):
+        return None
+    items = []
+    for start, end, interaction in zip(
+        piece.starts, [*piece.starts[1:], piece.end], document.interactions, strict=True
+    ):
+        request = interaction.request
+        place = Place(start, end, _digest(text[start - first : end - first]))
+        items.append(Item(place, key(request), request.method, request.path))
+    edited = document.edited
+    if edited:
+        above = _lines(piece.path, first) - layout.HEADER.count("\n")
+        edited = [one._replace(line=one.line + above) for one in edited]
+    return Scanned(items, edited)
+
+
+def _lines(path: Path, end: int) -> int:
+    with path.open("rb") as file:
+        return sum(file.read(min(_PIECE, end - at)).count(b"\n") for at in range(0, end, _PIECE))
+
+
+def _digest(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=8).digest()
+
+
+def processes() -> int:
+    """How many processes may read at a time."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

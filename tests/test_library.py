@@ -1,0 +1,361 @@
+"""Big tapes: read a piece at a time, remembered, and read again where somebody has changed them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from openai_replay import format, index, layout, recordings, scanning
+from openai_replay.cassette import Cassette
+from openai_replay.errors import CassetteError
+from openai_replay.index import Index, Stamp
+from openai_replay.model import Frame, Head, Headers, Interaction, OnExhausted, Request, Response
+from openai_replay.recordings import Reading
+from openai_replay.rules import Rules
+from openai_replay.scanning import Changed, Item, Place, scan
+from tests.proxy import CHAT, Proxy, ask, command, playing
+
+CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.yaml"))
+KEY = Rules().key
+JSON: Headers = (("Content-Type", "application/json"),)
+VCRPY = """interactions:
+- request: {method: GET, uri: 'http://a/v1/models', body: null, headers: {}}
+  response: {status: {code: 200, message: OK}, headers: {}, body: {string: one}}
+# between
+- request: {method: GET, uri: 'http://a/v1/files', body: null, headers: {}}
+  response: {status: {code: 200, message: OK}, headers: {}, body: {string: two}}
+version: 1
+"""
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openai-replay"
+
+
+@pytest.fixture
+def big(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every tape is a big one, read some items at a time, of which few are held."""
+    monkeypatch.setattr(recordings, "_BIG", 0)
+    monkeypatch.setattr(recordings, "_HELD", 3000)
+    monkeypatch.setattr(scanning, "_PIECE", 2000)
+
+
+def many(path: Path, *texts: str) -> Path:
+    """A cassette that answers each text with itself."""
+    items = [
+        Interaction(
+            Request("POST", f"https://api.openai.com{CHAT}", JSON, json.dumps(text).encode()),
+            Response(Head(200, "OK", JSON, len(text.encode())), 1, (Frame(2, text.encode()),), 3),
+        )
+        for text in texts
+    ]
+    pieces = (piece for number, one in enumerate(items, 1) for piece in layout.dump(one, number))
+    path.write_text(layout.HEADER + "".join(pieces), "utf-8")
+    return path
+
+
+def scanned(path: Path) -> scanning.Scanned | None:
+    [(_, found)] = scan([path], KEY)
+    return found
+
+
+def same(path: Path) -> None:
+    """What is scanned is what is read whole."""
+    document = format.load(path.read_text("utf-8"), path)
+    found = scanned(path)
+    assert found is not None
+    assert [scanning.read(path, one.place) for one in found.items] == document.interactions
+    assert [one.key for one in found.items] == [KEY(one.request) for one in document.interactions]
+    requests = [one.request for one in document.interactions]
+    assert [(one.method, one.path) for one in found.items] == [(one.method, one.path) for one in requests]
+    lines = [(one.number, one.line) for one in found.edited]
+    assert lines == [(one.number, one.line) for one in document.edited]
+
+
+# ------------------------------------------------------------------------------------------------ scanning
+
+
+@pytest.mark.parametrize("path", CASSETTES, ids=lambda path: path.stem)
+def test_what_is_scanned_is_what_is_read_whole(path: Path) -> None:
+    same(path)
+
+
+@pytest.mark.parametrize("piece", [1, 1000, 1 << 20])
+@pytest.mark.parametrize("head", ["", "# by hand\n", "\ufeff"])
+def test_it_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, head: str) -> None:
+    monkeypatch.setattr(scanning, "_PIECE", piece)
+    path = many(tmp_path / "a.yaml", "one", "zwö", "- request: three\n- request:", "# 4\nversion: 1\n", "five")
+    path.write_text(head + path.read_text("utf-8").replace("one", "One", 1) + "# the end\n", "utf-8")
+    same(path)
+
+
+def test_an_edited_item_is_named_with_its_line_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "_PIECE", 1)
+    path = many(tmp_path / "a.yaml", "one", "two", "three")
+    path.write_text(
+        path.read_text("utf-8").replace("string: |-\n        three", "string: |-\n        threeeee"), "utf-8"
+    )
+    same(path)
+    found = scanned(path)
+    assert found is not None
+    assert [one.number for one in found.edited] == [3]
+
+
+def test_cassettes_of_vcrpy(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(VCRPY, "utf-8")
+    same(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda text: "",
+        lambda text: "a cassette?\n",
+        lambda text: text.replace("interactions:\n", "interactions: []\n", 1).partition("#")[0],
+        lambda text: text.replace("- request:", "- reqvest:", 1),
+        lambda text: text + "\0" * 100,
+        lambda text: text[:-20],
+        lambda text: text + "- {}\n",
+        lambda text: text.replace("one", "\udce4", 1),
+        lambda text: text.replace("\n- ", "\n - ").replace("\n  ", "\n   "),
+    ],
+)
+def test_what_looks_like_nothing_known_is_left_to_be_read_whole(tmp_path: Path, change: Callable[[str], str]) -> None:
+    path = many(tmp_path / "a.yaml", "one", "two")
+    path.write_bytes(change(path.read_text("utf-8")).encode("utf-8", "surrogateescape"))
+    assert scanned(path) is None
+
+
+def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
+    assert scanned(tmp_path / "none.yaml") is None
+    path = many(tmp_path / "a.yaml", "one", "two")
+    found = scanned(path)
+    assert found is not None
+    path.write_text(path.read_text("utf-8").replace("one", "eno"), "utf-8")
+    with pytest.raises(Changed):
+        scanning.read(path, found.items[0].place)
+    assert scanning.read(path, found.items[1].place).response.body == b"two"
+    path.unlink()
+    with pytest.raises(Changed):
+        scanning.read(path, found.items[1].place)
+
+
+def test_several_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [many(tmp_path / f"{name}.yaml", *(f"{name} {number}" for number in range(9))) for name in "abc"]
+    alone, read = list(scan(paths, KEY)), list[int]()
+    monkeypatch.setattr(scanning, "_SHARED_FROM", 0)
+    monkeypatch.setattr(scanning, "_PIECE", 2000)
+    assert list(scan(paths, KEY, 2, read.append)) == alone
+    assert len(read) > 3
+    texts = [path.read_bytes() for path in paths]
+    assert sum(read) == sum(len(text) - text.index(b"- request:") for text in texts)
+
+
+# ------------------------------------------------------------------------------------------------ the index
+
+ITEMS = [Item(Place(0, 9, b"12345678"), b"k" * 16, "GET", "/v1/models")]
+
+
+def known(*paths: Path, rules: str = "") -> list[tuple[Path, Stamp, list[Item]]]:
+    with Index(paths, rules) as one:
+        return list(one.known())
+
+
+def keep(path: Path, rules: str = "", name: str = "a.yaml") -> tuple[Path, Stamp, list[Item]]:
+    found = Path(name), Stamp(1, 2, 3), ITEMS
+    with Index([path], rules) as one:
+        one.keep([found], [])
+    return found
+
+
+def test_what_is_kept_is_known_to_the_same_tape_by_the_same_rules_only(tmp_path: Path) -> None:
+    found = keep(tmp_path, "rules")
+    assert known(tmp_path, rules="rules") == [found]
+    assert known(tmp_path, rules="others") == known(tmp_path / "b", rules="rules") == []
+    with Index([tmp_path], "rules") as one:
+        newer = [(found[0], Stamp(2, 2, 2), ITEMS * 2), (Path("b.yaml"), Stamp(1, 1, 1), [])]
+        one.keep(newer, [])
+        assert list(one.known()) == newer
+        one.keep([], [Path("a.yaml")])
+        assert list(one.known()) == newer[1:]
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database", None])
+def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path, damage: bytes | None) -> None:
+    keep(tmp_path)
+    [file] = cache.glob("*.sqlite")
+    if damage is None:
+        with sqlite3.connect(file) as database:
+            database.executescript("DROP TABLE items; CREATE TABLE items (file, number, start)")
+    else:
+        file.write_bytes(damage)
+    assert known(tmp_path) == []
+    assert known(tmp_path) == []
+    found = keep(tmp_path)
+    assert known(tmp_path) == [found]
+
+
+def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    keep(tmp_path)
+    assert known(tmp_path) == []
+
+
+def test_others_cannot_look_into_it_and_old_ones_go(tmp_path: Path, cache: Path) -> None:
+    for number in range(index._KEPT + 3):
+        keep(tmp_path / str(number))
+    assert len(list(cache.glob("*.sqlite"))) == index._KEPT
+    assert cache.stat().st_mode & 0o777 == 0o700
+    assert known(tmp_path / "0") == []
+    assert known(tmp_path / str(index._KEPT + 2)) != []
+
+
+# ------------------------------------------------------------------------------------------------ recordings
+
+REMEMBERED = Reading("rules")
+
+
+def spoken(tape: Cassette) -> list[tuple[int, str, str, bytes]]:
+    return [(one.number, one.method, one.target, one.interaction.response.body) for one in tape.recordings]
+
+
+@pytest.mark.usefixtures("big")
+def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in "ab":
+        many(tmp_path / f"{name}.yaml", *(f"{name} {number}" for number in range(9)), "last")
+    (tmp_path / "c.yml").write_text(VCRPY.replace("- request", "  - request").replace("  response", "    response"))
+    tapes = [Cassette.for_play([tmp_path], KEY, "", REMEMBERED) for _ in range(2)]
+    monkeypatch.setattr(recordings, "_BIG", 1 << 30)
+    small = Cassette.for_play([tmp_path], KEY)
+    assert len(small.recordings) == 22
+    for tape in tapes:
+        assert (tape.name, tape.path) == (small.name, small.path)
+        assert spoken(tape) == spoken(small)
+        held = [one.place for one in tape.recordings if one.held and one.place]
+        assert sum(place.end - place.start for place in held) <= recordings._HELD
+
+
+@pytest.mark.usefixtures("big")
+def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [many(tmp_path / f"{name}.yaml", name) for name in "ab"]
+    read = list[list[Path]]()
+
+    def noted(paths: list[Path], *more: object) -> Iterator[tuple[Path, scanning.Scanned | None]]:
+        read.append(list(paths))
+        yield from scan(paths, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(scanning, "scan", noted)
+    progress = list[tuple[int, int]]()
+    size = sum(path.stat().st_size for path in paths)
+    for _ in range(2):
+        Cassette.for_play([tmp_path], KEY, "", Reading("rules", progress=lambda *done: progress.append(done)))
+    many(paths[1], "b", "bb")
+    tape = Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
+    assert [one.interaction.response.body for one in tape.recordings] == [b"a", b"b", b"bb"]
+    paths[0].unlink()
+    Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
+    assert read == [paths, [], [paths[1]], []]
+    assert progress[-1] == (size, size)
+
+
+@pytest.mark.usefixtures("big")
+def test_an_edited_item_is_said_every_time(tmp_path: Path) -> None:
+    path = many(tmp_path / "a.yaml", "one", "two")
+    path.write_text(path.read_text("utf-8").replace("string: |-\n        two", "string: |-\n        twoooo"), "utf-8")
+    for _ in range(2):
+        tape = Cassette.for_play([path], KEY, "", REMEMBERED)
+        assert len(tape.warnings) == 1
+        assert "interaction 2: the frames sum up to 3 bytes, the body has 6" in tape.warnings[0]
+        assert tape.recordings[1].interaction.response.body == b"twoooo"
+
+
+@pytest.mark.usefixtures("big")
+def test_another_matching_is_said_every_time(tmp_path: Path) -> None:
+    path = many(tmp_path / "a.yaml", "one")
+    path.write_text(layout.declaring(path.read_text("utf-8"), "ignore /user"), "utf-8")
+    for _ in range(2):
+        tape = Cassette.for_play([path], KEY, "", REMEMBERED)
+        assert tape.mismatches == tape.warnings != []
+        assert Cassette.for_play([path], KEY, "ignore /user", REMEMBERED).mismatches == []
+
+
+@pytest.mark.usefixtures("big")
+def test_what_is_wrong_with_a_big_one_is_said_as_of_a_small_one(tmp_path: Path) -> None:
+    path = many(tmp_path / "a.yaml", "one", "two")
+    path.write_text(path.read_text("utf-8").replace("end: ", "and: "), "utf-8")
+    with pytest.raises(CassetteError, match=r"a\.yaml:\d+: "):
+        Cassette.for_play([path], KEY)
+
+
+async def heard(proxy: Proxy, text: str) -> str:
+    answer = await proxy.ask("POST", CHAT, json.dumps(text).encode(), JSON)
+    return answer.body.decode() if answer.status == 200 else str(answer.status)
+
+
+@pytest.mark.usefixtures("big")
+async def test_a_big_tape_is_played(tmp_path: Path) -> None:
+    path = many(tmp_path / "a.yaml", *(f"{number}" * 500 for number in range(9)))
+    async with playing(path) as proxy:
+        for text in [f"{number}" * 500 for number in (8, 3, 0, 3, 7, 1)]:
+            assert await heard(proxy, text) == text
+        assert await heard(proxy, "else") == "424"
+        recorded = proxy.engine.cassette.recordings
+        assert 1 <= sum(one.held is not None for one in recorded) <= 2
+        assert all(one.held is not None for one in recorded if one.ready is not None)
+
+
+@pytest.mark.parametrize("size", ["small", "big"])
+async def test_a_cassette_that_changes_while_it_is_played(
+    tmp_path: Path, size: str, request: pytest.FixtureRequest
+) -> None:
+    """What is asked next is answered from the file as it is now; what was played before stays played."""
+    if size == "big":
+        request.getfixturevalue("big")
+    path = many(tmp_path / "a.yaml", "one", "two", "two")
+    async with playing(tmp_path, on_exhausted=OnExhausted.ERROR) as proxy:
+        tape = proxy.engine.cassette
+        assert [await heard(proxy, text) for text in ("one", "two", "new")] == ["one", "two", "424"]
+        many(path, "one", "two", "two", "new")
+        assert [await heard(proxy, text) for text in ("new", "two", "two", "one")] == ["new", "two", "424", "424"]
+        assert tape.unplayed() == []
+        many(tmp_path / "b.yaml", "other")
+        assert await heard(proxy, "other") == "other"
+        assert tape.warnings == []
+        path.write_text("not a cassette\n", "utf-8")
+        assert [await heard(proxy, text) for text in ("else", "else")] == ["424", "424"]
+        assert [one.partition(": ")[2] for one in tape.warnings] == [
+            "is not a cassette: it has no `interactions`; what was there before is played on"
+        ]
+        many(path, "again")
+        assert await heard(proxy, "again") == "again"
+
+
+@pytest.mark.usefixtures("big")
+async def test_a_big_cassette_that_changes_unnoticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = many(tmp_path / "a.yaml", "one", "two")
+    monkeypatch.setattr(Stamp, "of", classmethod(lambda cls, path: Stamp(1, 1, 1)))
+    async with playing(path) as proxy:
+        many(path, "1st", "one", "two")
+        assert [await heard(proxy, text) for text in ("one", "two", "1st")] == ["one", "two", "1st"]
+
+
+async def test_several_processes_read_for_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As users start it: a tape past the sizes of a big one, twice; the second time it is remembered."""
+    text = "x" * 100_000
+    for name in "ab":
+        many(tmp_path / f"{name}.yaml", *(f"{name} {number} {text}" for number in range(170)))
+    for _ in range(2):
+        async with command("play", tmp_path) as process:
+            answer = await ask(process.origin, "POST", CHAT, json.dumps(f"b 99 {text}").encode(), JSON)
+            assert answer.body.decode() == f"b 99 {text}"
+            assert await process.stop() == 0
