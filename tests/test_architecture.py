@@ -47,7 +47,7 @@ FLOORS = [
     ("yamltext",),
     ("showing", "counting"),
     ("advising", "editing", "inspecting"),
-    ("explaining", "linting", "rerecording", "scanning"),
+    ("explaining", "linting", "rerecording", "scanning", "redacting"),
     ("index",),
     ("recordings",),
     ("assumed", "importers.source"),

@@ -1,20 +1,24 @@
-"""`lint` and `redact`: cassettes kept in order."""
+"""`lint`, `redact` and `prune`: cassettes kept in order."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Configured
+from openai_replay.commands.options import Configured, redacting_options
 from openai_replay.errors import CassetteError, UsageError
 
 if TYPE_CHECKING:
     from openai_replay.inspecting import Finding
 
 _paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
+_cassettes = click.argument(
+    "cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE..."
+)
 
 
 @click.command(cls=Configured)
@@ -63,7 +67,7 @@ def lint(
 
     Exit 1 if anything was found and not mended.
     """
-    from openai_replay import cassette, pacing
+    from openai_replay import pacing
     from openai_replay.inspecting import Rule
 
     known = [str(rule) for rule in Rule]
@@ -72,12 +76,11 @@ def lint(
             raise UsageError(f"there is no rule {rule!r}", f"There are {', '.join(known)}.")
     max_age_s = pacing.parse_duration(max_age) / 1000 if max_age is not None else None
     clean = True
-    for path in paths:
-        for file in cassette.files(path, lambda warning: click.echo(warning, err=True)):
-            for found in _findings(file, fix, max_age_s):
-                if found.rule not in lint_allow and (not rules or found.rule in rules):
-                    click.echo(_annotation(file, found) if form == "github" else _line(file, found))
-                    clean = clean and found.mended
+    for file in _files(paths):
+        for found in _findings(file, fix, max_age_s):
+            if found.rule not in lint_allow and (not rules or found.rule in rules):
+                click.echo(_annotation(file, found) if form == "github" else _line(file, found))
+                clean = clean and found.mended
     ctx.exit(0 if clean else 1)
 
 
@@ -113,3 +116,41 @@ def _escaped(text: str, more: str = "") -> str:
     for character in f"%\r\n{more}":  # the percent sign first: the others become one
         text = text.replace(character, f"%{ord(character):02X}")
     return text
+
+
+@click.command(cls=Configured)
+@_cassettes
+@redacting_options
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@click.pass_context
+def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **options: Any) -> None:
+    """Take secrets out of cassettes, files or folders of them, by the rules of recording.
+
+    Recordings without a secret keep their text to the byte; in the others cuts and times stay as they were. A file is
+    replaced at one stroke. Exit 1 where a body cannot be read: compressed with what only its client knows.
+    """
+    from openai_replay import redacting, redaction, storage
+
+    redactor = redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"])
+    clean = True
+    for file in _files(cassettes):
+        text, torn_at = storage.read_text(file)
+        if torn_at is not None and not check:
+            storage.drop_torn(file)
+        done = redacting.redacted(text, file, redactor)
+        if done.changed and not check:
+            storage.rewrite(file, lambda text, file=file: redacting.redacted(text, file, redactor).text)  # type: ignore[misc]
+        for line, what in done.unread:
+            click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
+        verb = "would be redacted" if check else "redacted"
+        where = f" ({', '.join(done.places)})" if done.places else ""
+        click.echo(f"{file}: {done.changed} of {done.items} {verb}{where}")
+        clean = clean and not done.unread and not (check and done.changed)
+    ctx.exit(0 if clean else 1)
+
+
+def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
+    from openai_replay import cassette
+
+    for path in paths:
+        yield from cassette.files(path, lambda warning: click.echo(warning, err=True))
