@@ -170,6 +170,15 @@ class Cassette:
             recording.played += 1
         return recording
 
+    def take_instead(self, recording: Recording) -> None:
+        """`recording` is played for another request than its own: it is used up like any other."""
+        queue, position = self._queues[recording.key], self._taken[recording.key]
+        if recording in queue[position:]:
+            queue.remove(recording)
+            queue.insert(position, recording)
+            self._taken[recording.key] += 1
+        recording.played += 1
+
     def rewind(self) -> None:
         """Everything is unplayed again, and what was recorded since the last time can be played (law 10)."""
         if self.added:

@@ -53,6 +53,7 @@ class ExchangeOut(BaseModel):
     end: End
     recording: int | None
     error: str
+    note: str
 
 
 async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> Any:

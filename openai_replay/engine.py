@@ -14,11 +14,13 @@ from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette
 from openai_replay.differing import Recorded
 from openai_replay.errors import ERROR_HEADER, CassetteError, LoopError, Miss, ReplayError
+from openai_replay.fallback import instead
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
 from openai_replay.model import (
     End,
+    Fallback,
     Head,
     Interaction,
     Mode,
@@ -119,7 +121,7 @@ class Engine:
                 case Do.FORWARD:
                     await self._forward(request, clean, client, now_ms)
                 case Do.REFUSE:
-                    raise self._miss(clean)
+                    await self._play_instead(asked, clean, client, now_ms)
         except ReplayError as error:
             outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
             said = self.rules.redactor.text(error.text)
@@ -154,7 +156,22 @@ class Engine:
             except CassetteError as error:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
-    async def _play(self, asked: Asked, found: Recording, client: Client, now_ms: Callable[[], float]) -> None:
+    async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+        if self.rules.fallback is Fallback.NONE:
+            raise self._miss(clean)
+        try:
+            found, note = instead(clean, self.cassette, self.rules)
+        except Changed:
+            await self._reload()
+            found, note = instead(clean, self.cassette, self.rules)
+        if found is None:
+            raise self._miss(clean, note)
+        self.cassette.take_instead(found)
+        await self._play(asked, found, client, now_ms, self.rules.redactor.text(note))
+
+    async def _play(
+        self, asked: Asked, found: Recording, client: Client, now_ms: Callable[[], float], note: str = ""
+    ) -> None:
         response = found.interaction.response
         ready: _Ready = found.ready or self._made_ready(found)
         noted, left = False, len(response.frames)
@@ -166,11 +183,11 @@ class Engine:
                 # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
                 if not (left or noted):
                     noted = True
-                    self._played(asked, found, ready.said, now_ms)
+                    self._played(asked, found, ready.said, now_ms, note)
                 await client.send(head=due.head, frames=due.frames, end=due.end, encoded=due.encoded)
         finally:
             if not noted:  # it counts as played for a client that left in the middle, too
-                self._played(asked, found, ready.said, now_ms)
+                self._played(asked, found, ready.said, now_ms, note)
 
     def _made_ready(self, found: Recording) -> _Ready:
         response = found.interaction.response
@@ -182,10 +199,10 @@ class Engine:
         found.ready = ready = _Ready(schedule, transcript.said(response))
         return ready
 
-    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Callable[[], float]) -> None:
-        self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number)
+    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Callable[[], float], note: str) -> None:
+        self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number, note)
 
-    def _miss(self, clean: Request) -> Miss:
+    def _miss(self, clean: Request, note: str = "") -> Miss:
         rules, cassette = self.rules, self.cassette
         name, path = cassette.name, str(cassette.path)
         near = cassette.candidates(clean.method, clean.path)
@@ -198,7 +215,8 @@ class Engine:
         tape = explaining.Tape(name, rules.mode, recorded, not_given, self._seen)
         advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
         message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
-        return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in cassette.mismatches[:3])]))
+        notes = [*([note] if note else []), *cassette.mismatches[:3]]
+        return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]))
 
     # -------------------------------------------------------------------------------------- record
 
@@ -355,6 +373,7 @@ class Engine:
         ms: int,
         said: str,
         recording: int | None = None,
+        note: str = "",
     ) -> None:
         self.journal.add(
             Exchange(
@@ -367,6 +386,7 @@ class Engine:
                 response.end,
                 said,
                 recording,
+                note=note,
             )
         )
 

@@ -76,6 +76,13 @@ def explain(
     return tuple("\n".join(map(printable.line, lines)) for lines in (message, hint))  # type: ignore[return-value]
 
 
+def differences(near: Near, request: Request) -> list[str]:
+    """Where `near` and `request` differ, a line a place, as a miss has it; `request` holds no secret."""
+    lines = [line for line, _ in _lines(near.apart, [""] * len(near.apart), request)]
+    more = [f"and at {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    return [printable.line(line) for line in [*lines[:_SHOWN], *more]]
+
+
 # ------------------------------------------------------------------------------------------------ the recordings
 
 

@@ -38,6 +38,7 @@ class Exchange:
     said: str = ""
     recording: int | None = None
     error: str = ""
+    note: str = ""  # what is odd about it, though nothing went wrong: another recording was played than its own
 
 
 class Journal:

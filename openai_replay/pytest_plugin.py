@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from openai_replay.tape import Background, Tape
 
 #: Outcomes that the summary names only where there are any.
-_SELDOM = ("forwarded", "failed", "lost")
+_SELDOM = ("forwarded", "failed", "lost", "by fallback")
 _LOOPBACK = (r"127\.0\.0\.1$", "localhost$", "::1$")
 
 _run = pytest.StashKey["Run"]()
@@ -276,7 +276,11 @@ def pytest_runtest_makereport(
         tape = taped.tape
         counts = {str(outcome): count for outcome, count in tape.session.engine.journal.counts.items()}
         said = {
-            "counts": {**counts, "unplayed": 0 if taped.records else len(tape.unplayed)},
+            "counts": {
+                **counts,
+                "unplayed": 0 if taped.records else len(tape.unplayed),
+                "by fallback": sum(bool(one.note) for one in tape.journal),
+            },
             "cassette": str(tape.cassette.resolve()),
             "folder": str(taped.folder.resolve()),
             "warnings": tape.session.engine.cassette.warnings,

@@ -61,7 +61,7 @@ def teller(quiet: bool) -> Callable[[Exchange], None]:
     """What to call with every exchange: a line each, or, if `quiet`, only what went wrong."""
 
     def tell(exchange: Exchange) -> None:
-        if exchange.error or not quiet:
+        if exchange.error or exchange.note or not quiet:
             say(line(exchange))
 
     return tell
@@ -80,7 +80,8 @@ def line(exchange: Exchange) -> str:
     if exchange.said:
         said = exchange.said if len(exchange.said) <= _SAID else exchange.said[: _SAID - 1] + "…"
         parts.append(json.dumps(said, ensure_ascii=False))
-    return "  ".join(parts)
+    note = "\n  " + exchange.note.replace("\n", "\n  ") if exchange.note else ""
+    return "  ".join(parts) + note
 
 
 def closing(sessions: Sessions) -> str:

@@ -56,7 +56,7 @@ FLOORS = [
     ("importers",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
     ("selecting",),
-    ("asked",),
+    ("asked", "fallback"),
     ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
     ("importing",),
