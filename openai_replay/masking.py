@@ -1,7 +1,6 @@
 """Secrets found and masked in texts: keys by their look, and what one's own patterns and pointers name.
 
-* The built-in patterns hold no quote, brace or comma, and no backslash but that of `\\/`, so that what they match lies
-  inside one JSON string.
+* The built-in patterns (`keyshapes`) match inside one JSON string.
 * One's own patterns are only applied inside JSON strings where the text is JSON, or lines or a stream of it, and to
   the contents and names of the parts of multipart/form-data. Numbers, keys and structure are never touched.
 * A model speaks in tokens: a key may be split over many events. Such pieces are joined in *lanes*, matched together,
@@ -18,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from openai_replay import jsontext, multipart
+from openai_replay import jsontext, keyshapes, multipart
 from openai_replay.jsontext import Path, Pointer
 
 MARK = b"REDACTED"
@@ -26,22 +25,6 @@ MARK = b"REDACTED"
 Mark = Callable[[int], bytes]
 #: Start and end, in bytes.
 Edit = tuple[int, int]
-
-# A key starts where a word starts. The letter before may belong to an escape (`\nsk-...`, `%20sk-...`). It ends where a
-# word ends, within 200 characters: base64url media is longer, and before a `sk-` inside it stands a word character.
-_START = rb"(?:(?<![A-Za-z0-9_-])|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4})|(?<=%[0-9a-fA-F]{2}))"
-_KEY = re.compile(_START + rb"((?:sk-|ek_|sess-)[A-Za-z0-9_-]{20,200})(?![A-Za-z0-9_-])")
-# Prose speaks of bearers, too: a token is long and holds a digit.
-_BEARER = re.compile(
-    _START + rb"(?i:bearer)(?:[ \t]|%20|\+)+(?=(?:[A-Za-z._~+-]|\\?/)*[0-9])((?:[A-Za-z0-9._~+-]|\\?/){16,}(?<!\.)=*)"
-)
-# How a browser authenticates a WebSocket.
-_INSECURE = re.compile(rb"openai-insecure-api-key\.([A-Za-z0-9._~+-]+(?<!\.))")
-#: The words, in lower case, that these are looked for by. To find a word in hundreds of megabytes takes a tenth of a
-#: second; to try an expression everywhere in them takes a minute, and nothing else runs then.
-_BY_SIGN = {b"sk-": _KEY, b"ek_": _KEY, b"sess-": _KEY, b"bearer": _BEARER, b"openai-insecure-api-key.": _INSECURE}
-#: Bytes that are made lower case at a time: a body of hundreds of megabytes is not held once more for it.
-_WINDOW = 1 << 20
 
 _MASK = re.compile(re.escape(MARK) + rb"\*+")
 _MARKED = re.compile(re.escape(MARK.decode()) + r"\**")
@@ -103,7 +86,7 @@ class Masker:
                 edits = [*self._in_json(clean, regions.json, not stream), *self._in_plain(clean, regions.plain)]
             else:
                 edits = []
-            clean = _replace(clean, _merged([*_keys(clean), *edits]), mark)
+            clean = _replace(clean, _merged([*keyshapes.keys(clean), *edits]), mark)
             if clean == body:
                 return body
             body = clean
@@ -159,8 +142,8 @@ class Masker:
         for pieces in _lanes(body, documents):
             text = b"".join(body[start:end] for start, end in pieces)
             edits = list(self._hits(text)) if self.patterns else []
-            if len(pieces) > 1 and any(sign in text.lower() for sign in _BY_SIGN):
-                edits += _keys(text)
+            if len(pieces) > 1 and keyshapes.may_hold(text):
+                edits += keyshapes.keys(text)
             for first, last in _merged(edits):
                 edited = edited if edited is not None else bytearray(body)
                 shown = mask(last - first)
@@ -177,19 +160,6 @@ def _last_key(pointer: Pointer) -> bytes:
     """The last key of a pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
     plain = (segment for segment in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", segment))
     return next(plain, "").encode()
-
-
-def _keys(text: bytes) -> Iterator[Edit]:
-    for sign, pattern in _BY_SIGN.items():
-        end = 0
-        for low in range(0, len(text), _WINDOW):
-            lowered = text[low : low + _WINDOW + len(sign) - 1].lower()
-            at = lowered.find(sign)
-            while at >= 0:
-                if low + at >= end and (match := pattern.match(text, low + at)) is not None:
-                    yield match.span(1)
-                    end = match.end()
-                at = lowered.find(sign, at + 1)
 
 
 def _merged(edits: Iterable[Edit]) -> list[Edit]:

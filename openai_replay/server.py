@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import resource
 import secrets
@@ -148,6 +149,7 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
     code, sessions = 0, None
     try:
         async with serving(what) as (base_url, sessions):
+            gc.freeze()  # what was read of the tape stays: to go through it again and again costs more the longer it is
             code = await _until_stopped(what, command, base_url, stop)
     except NotWritten as error:
         if sessions is None:

@@ -31,6 +31,7 @@ FLOORS = [
         "jsontext",
         "multipart",
         "headers",
+        "keyshapes",
         "ids",
         "patterns",
         "defaults",

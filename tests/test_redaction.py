@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from openai_replay import masking, matching
+from openai_replay import keyshapes, masking, matching
 from openai_replay.errors import UsageError
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Request, Response
@@ -151,7 +151,7 @@ def test_no_hit_in_the_base64_of_a_corpus() -> None:
     for path in sorted(CORPUS.rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
         for match in media.finditer(data):
-            hits = list(masking._keys(data[max(0, match.start() - 9) : match.end() + 9]))
+            hits = list(keyshapes.keys(data[max(0, match.start() - 9) : match.end() + 9]))
             assert not hits, f"{path}, byte {match.start()}"
 
 
