@@ -45,6 +45,15 @@ class App(web.Server):
         headers = _headers(request)
         response = Verbatim(request, self._access.page(headers))
         try:
+            await self._answer_or_refuse(request, headers, response)
+        except ConnectionError:
+            response.alive = False  # the client has left; the engine knows what is to be done
+        finally:
+            self.connections_made.waits(request.protocol)
+        return response
+
+    async def _answer_or_refuse(self, request: web.BaseRequest, headers: Headers, response: Verbatim) -> None:
+        try:
             await self._answer(request, headers, response)
         except ReplayError as error:
             if response.started:
@@ -55,11 +64,6 @@ class App(web.Server):
                 log.warning("refused with %d: %s", error.status, said)
             head, body = error_reply(error)
             await response.send(head=head, frames=[body], end=End.COMPLETE)
-        except ConnectionError:
-            response.alive = False  # the client has left; the engine knows what is to be done
-        finally:
-            self.connections_made.waits(request.protocol)
-        return response
 
     async def _answer(self, request: web.BaseRequest, headers: Headers, response: Verbatim) -> None:
         access, path = self._access, _target(request)

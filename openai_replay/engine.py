@@ -40,6 +40,9 @@ T = TypeVar("T")
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
 #: seconds, as it does.
 _LAST_EVENT_WAITS_S = 0.2
+#: Bytes of an event after which nobody looks for its end any more: no SDK stops reading at such a one.
+_LONGEST_EVENT = 1 << 24
+_TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
 
 
 class Client(Protocol):
@@ -242,10 +245,10 @@ class Engine:
         if response is not None:
             shown = await _aside(len(response.body), self.rules.redactor.response, response)
             self._done(Outcome.FORWARDED, clean, shown, response.end_ms, transcript.said(shown))
-        elif arriving.head is not None:  # the client left
-            self.journal.add(
-                Exchange(Outcome.FORWARDED, clean.method, clean.path, arriving.head.status, end=End.TRUNCATED)
-            )
+        elif arriving.head is not None:  # the client left, or it is very large
+            end, status = arriving.end or End.TRUNCATED, arriving.head.status
+            said = Exchange(Outcome.FORWARDED, clean.method, clean.path, status, arriving.count, arriving.end_ms, end)
+            self.journal.add(said)
 
     def _send(self, request: Request, now_ms: Callable[[], float]) -> Arriving:
         if any(name.lower() == "via" and VIA in value for name, value in request.headers):
@@ -260,15 +263,20 @@ class Engine:
 
     async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
-        head_sent, sent = False, 0
+        head_sent = False
+        frames: list[bytes] = []
         begun = b""  # of an event that is not whole yet
         while True:
             await arriving.news()
             if arriving.error is not None:
                 raise arriving.error
-            frames = [frame.data for frame in arriving.frames[sent:]]
+            frames += arriving.take()
             enough = False  # for an SDK to stop reading
-            if arriving.head and media_type(arriving.head.headers) == "text/event-stream":
+            if (
+                arriving.head
+                and len(begun) < _LONGEST_EVENT
+                and media_type(arriving.head.headers) == "text/event-stream"
+            ):
                 events = b"".join([begun, *frames])
                 end = sse.whole(events)
                 enough = sse.ends_stream(events[:end])
@@ -287,7 +295,7 @@ class Engine:
                 )  # no end: it was cancelled
                 return
             await client.send(head=head, frames=frames)
-            head_sent, sent = True, sent + len(frames)
+            head_sent, frames = True, []
 
     async def _keep(self, clean: Request, arriving: Arriving) -> None:
         """Put the answer on the tape when it is whole.
@@ -297,7 +305,9 @@ class Engine:
         await arriving.over()
         response = _whole(arriving)
         if response is None:
-            if arriving.error is None:
+            if arriving.too_large:
+                self._lost(clean, arriving.head.status if arriving.head else 0, _TOO_LARGE)
+            elif arriving.error is None:
                 self._lost(clean, arriving.head.status if arriving.head else 0, arriving.cancelled)
             return
         if code := header(response.head.headers, ERROR_HEADER):
@@ -339,6 +349,7 @@ class Engine:
     async def _drain(self, arriving: Arriving) -> None:
         """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
         limit_s = self.rules.drain_limit_s
+        arriving.leave()
         if not await _within(limit_s, arriving.over()):
             arriving.cancel(f"the client left, and the answer went on for more than --drain-limit {limit_s:g}s")
 
@@ -422,6 +433,6 @@ async def _aside(size: int, function: Callable[..., T], *args: object) -> T:
 
 
 def _whole(arriving: Arriving) -> Response | None:
-    if arriving.head is None or arriving.end is None:
+    if arriving.head is None or arriving.end is None or arriving.too_large:
         return None
     return Response(arriving.head, arriving.head_ms, tuple(arriving.frames), arriving.end_ms, arriving.end)

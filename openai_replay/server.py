@@ -77,7 +77,9 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
     sessions.reading = what.reading
     async with AsyncExitStack() as stack:
         if what.upstream is not None:
-            sessions.upstream = await stack.enter_async_context(Upstream(what.upstream, what.idle_limit_s))
+            sessions.upstream = await stack.enter_async_context(
+                Upstream(what.upstream, what.idle_limit_s, what.limits.recorded)
+            )
         base_path = ""
         if what.cassettes:
             own = sessions.open(what.cassettes, what.rules, name="")

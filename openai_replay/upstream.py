@@ -9,7 +9,7 @@ import asyncio
 import io
 import os
 from collections.abc import Callable
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -19,12 +19,19 @@ from yarl import URL
 
 from openai_replay.errors import UpstreamError, UsageError
 from openai_replay.headers import kept
+from openai_replay.limits import Limits, shown
 from openai_replay.model import LOOPBACK, End, Frame, Head, Request, header
 
 #: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
 VIA = "openai-replay"
 #: Seconds for a connection to be made, TLS and all.
 _CONNECT_S = 30.0
+#: Methods that ask for nothing to be done (RFC 9110 9.2.1): what was sent twice is as what was sent once.
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+#: Bytes that wait for a client before more is read, once the tape does not keep them: it may read slowly.
+_AHEAD = 1 << 20
+#: Bytes that a frame costs beside its data, so that a million empty ones are not for nothing.
+_FRAME_COST = 128
 # A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
 _LARGE = 1 << 20
 _HEAD_BYTES = 1 << 16
@@ -34,18 +41,29 @@ class Arriving:
     """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
     news.
 
-    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same.
+    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same, unless
+    it is larger than `most` bytes: then it is `too_large` for the tape, `frames` stay empty, and it is read as fast as
+    the reader takes it.
     """
 
-    def __init__(self, now_ms: Callable[[], int]) -> None:
+    def __init__(self, now_ms: Callable[[], int], most: int) -> None:
         self.head: Head | None = None
         self.head_ms = 0
         self.frames: list[Frame] = []
+        self.count = 0
+        self.too_large = False
+        self.reused = False  # whether the connection had carried another answer before
         self.end: End | None = None
         self.end_ms = 0
         self.error: UpstreamError | None = None
         self.cancelled = ""
         self._now_ms = now_ms
+        self._most = most
+        self._size = 0
+        self._untaken: list[bytes] = []
+        self._waiting = 0  # bytes of them
+        self._nobody_reads = False
+        self._taken = asyncio.Event()
         self._news = asyncio.Event()
         self._over = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
@@ -55,6 +73,17 @@ class Arriving:
         await self._news.wait()
         if not self._over.is_set():
             self._news.clear()
+
+    def take(self) -> list[bytes]:
+        """What has come since the last call."""
+        taken, self._untaken, self._waiting = self._untaken, [], 0
+        self._taken.set()
+        return taken
+
+    def leave(self) -> None:
+        """Nobody will take any more: what comes is for the tape only."""
+        self._nobody_reads = True
+        self.take()
 
     async def over(self) -> None:
         """Wait until nothing more can come: `end` is set, or `error`, or neither if it was cancelled."""
@@ -75,9 +104,23 @@ class Arriving:
         self.head, self.head_ms = head, self._now_ms()
         self._news.set()
 
-    def _adds(self, data: bytes) -> None:
-        self.frames.append(Frame(self._now_ms(), data))
+    async def _adds(self, data: bytes) -> None:
+        self.count += 1
+        self._size += len(data) + _FRAME_COST
+        if self._size > self._most:
+            self.too_large = True
+            self.frames.clear()
+        else:
+            self.frames.append(Frame(self._now_ms(), data))
+        if not self._nobody_reads:
+            self._untaken.append(data)
+            self._waiting += len(data)
         self._news.set()
+        while self.too_large and (self._nobody_reads or self._waiting > _AHEAD):
+            if self._nobody_reads:
+                raise asyncio.CancelledError  # it is for nobody
+            self._taken.clear()
+            await self._taken.wait()
 
     def _ends(self, end: End) -> None:
         if not self._over.is_set():
@@ -93,16 +136,20 @@ class Upstream:
     """One origin that requests are forwarded to, with a pool of connections. Use it as an async context manager.
 
     `url` such as `https://api.openai.com/v1`: its origin is where requests go, its path is what clients are told
-    (`base_path`). `idle_limit_s`: seconds without a byte after which an answer counts as cut.
+    (`base_path`). `idle_limit_s`: seconds without a byte after which an answer counts as cut. `most`: bytes of an
+    answer that are kept for the tape.
     """
 
-    def __init__(self, url: str, idle_limit_s: float = 600.0) -> None:
+    def __init__(self, url: str, idle_limit_s: float = 600.0, most: int = Limits().recorded) -> None:
         self.origin, self.base_path = _split(url)
         self._proxy = _proxy(self.origin)
         self._idle_limit_s = idle_limit_s
+        self._most = most
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
+        tracing = aiohttp.TraceConfig()
+        tracing.on_connection_reuseconn.append(_is_reused)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             auto_decompress=False,
@@ -112,6 +159,8 @@ class Upstream:
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._idle_limit_s),
             max_line_size=_HEAD_BYTES,
             max_field_size=_HEAD_BYTES,
+            middlewares=(_sent_once,),
+            trace_configs=[tracing],
         )
         return self
 
@@ -123,53 +172,115 @@ class Upstream:
 
     def send(self, request: Request, now_ms: Callable[[], int]) -> Arriving:
         """Send `request` and return at once. `now_ms`: milliseconds since it had been read."""
-        arriving = Arriving(now_ms)
+        arriving = Arriving(now_ms, self._most)
         arriving._pump = asyncio.create_task(self._read(request, arriving))
         return arriving
 
     async def _read(self, request: Request, arriving: Arriving) -> None:
         # One task from the request to the last byte: what lies in the buffer when the connection breaks is lost to
         # latecomers.
-        assert self._session is not None, "an Upstream is used inside `async with`"
         try:
-            async with self._session.request(
-                request.method,
-                URL(request.uri, encoded=True),
-                headers=_forwarded(request),
-                data=io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None,
-                allow_redirects=False,
-                proxy=self._proxy,
-            ) as response:
-                arriving._starts(_head(response))
-                await _read_body(response, arriving)
+            while True:
+                try:
+                    await self._exchange(request, arriving)
+                    return
+                except _Dropped as dropped:
+                    # The upstream may close a connection of the pool at the moment it is used again. Whether it has
+                    # seen the request nobody can tell: only what asks for nothing to be done is sent again (RFC 9110
+                    # 9.2.2), until the connection is a new one.
+                    if arriving.reused and request.method in _SAFE:
+                        continue
+                    raise dropped.error from None
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if arriving.head is None:
                 arriving.error = UpstreamError(
-                    f"{request.method} {self.origin} failed: {_cause(error)}", _advice(error)
+                    f"{request.method} {self.origin} failed: {_cause(error)}", _advice(request, arriving, error)
                 )
         finally:
             arriving._is_over()
+
+    async def _exchange(self, request: Request, arriving: Arriving) -> None:
+        assert self._session is not None, "an Upstream is used inside `async with`"
+        arriving.reused = False
+        async with self._session.request(
+            request.method,
+            URL(request.uri, encoded=True),
+            headers=_forwarded(request),
+            data=io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None,
+            allow_redirects=False,
+            proxy=self._proxy,
+            trace_request_ctx=arriving,
+        ) as response:
+            if response.status < 200:  # 101: the others are passed over
+                response.close()
+                raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
+            arriving._starts(_head(response))
+            await _read_body(response, arriving)
+
+
+class _Dropped(Exception):
+    """The connection was closed, or broke, before a head came."""
+
+    def __init__(self, error: aiohttp.ClientError) -> None:
+        super().__init__()
+        self.error = error
+
+
+async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    """Keep aiohttp from sending a request again by itself: it does with PUT and DELETE, too, and on new connections."""
+    try:
+        return await handler(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Dropped(error) from error
+
+
+async def _is_reused(
+    session: aiohttp.ClientSession, context: SimpleNamespace, params: aiohttp.TraceConnectionReuseconnParams
+) -> None:
+    context.trace_request_ctx.reused = True
 
 
 async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> None:
     # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
     # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
     connection = response.connection.protocol if response.connection is not None else None
-    end = End.COMPLETE
+    content, end = response.content, End.COMPLETE
+
+    def is_closed(closed: asyncio.Future[None]) -> None:
+        # aiohttp tells nobody of a chunk it cannot read, if the head had come before: the reader would wait for ever.
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
+
+    closed = connection.closed if connection is not None else None
+    if closed is not None:
+        closed.remove_done_callback(_is_heard)  # of an answer before this one
+        closed.add_done_callback(_is_heard)
+        closed.add_done_callback(is_closed)
     try:
         # readchunk keeps HTTP chunks apart that came in one segment; an empty one is only the end of a chunk.
         # (Where there is no body, its end is told only once in the life of the process: aiohttp shares one empty
         # stream.)
-        while not response.content.at_eof():
-            data, _ = await response.content.readchunk()
+        while not content.at_eof():
+            data, _ = await content.readchunk()
             if data:
-                arriving._adds(data)
+                await arriving._adds(data)
     except (aiohttp.ClientError, TimeoutError, OSError):
         end = End.TRUNCATED
+    finally:
+        if closed is not None:
+            closed.remove_done_callback(is_closed)
     broken = connection.exception() if connection is not None else None
     if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
         end = End.RESET
     arriving._ends(end)
+
+
+def _is_heard(closed: asyncio.Future[None]) -> None:
+    """A connection that breaks while nobody uses it is nothing to tell of."""
+    if not closed.cancelled():
+        closed.exception()
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -239,12 +350,19 @@ def _cause(error: BaseException) -> str:
         return "it sent nothing for longer than the idle limit"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
+    if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Got more than"):
+        return f"a line of the head it sent is larger than {shown(_HEAD_BYTES)}"  # which one could be a secret
     if isinstance(error, aiohttp.ClientResponseError):
         return f"what it sent is not HTTP: {error.message}"
     return str(error) or type(error).__name__
 
 
-def _advice(error: BaseException) -> str:
+def _advice(request: Request, arriving: Arriving, error: BaseException) -> str:
+    if arriving.reused and request.method not in _SAFE:
+        return (
+            "Nothing was recorded. It was sent on a connection that had been used before; whether this "
+            f"{request.method} arrived nobody can tell, so it is not sent again."
+        )
     if isinstance(error, aiohttp.ClientConnectorError):
         return "Nothing was recorded. Check --upstream, and HTTPS_PROXY if there is a proxy in between."
     return "Nothing was recorded."

@@ -139,6 +139,11 @@ class _Arrivals(asyncio.Protocol):
         self.over = self.over or (Ended.EARLY if exc is None else Ended.RESET)
         self._news.set()
 
+    def forget(self, size: int) -> None:
+        """Let go of the first `size` bytes, and of all times but now's."""
+        del self.data[:size]
+        self._ends, self._times = [sys.maxsize], [asyncio.get_running_loop().time()]
+
     def time_of(self, end: int) -> float:
         """When the first `end` bytes were there."""
         return self._times[bisect.bisect_left(self._ends, end)]
@@ -297,6 +302,11 @@ class Connection:
             await self._arrivals.until(sys.maxsize)
         assert self._arrivals.over is not None
         return self._arrivals.over
+
+    def forget(self) -> None:
+        """Let go of what was taken; times of what comes are not known any more."""
+        self._arrivals.forget(self._position)
+        self._position = 0
 
     @property
     def unread(self) -> bytes:

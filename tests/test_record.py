@@ -322,7 +322,7 @@ async def test_request_bodies(tmp_path: Path, sent: bytes, received: bytes) -> N
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
         up.script("POST", CHAT, plain(b"{}"))
         async with Connection(proxy.origin) as client:
-            client.write(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: x\r\n" + sent, "POST")
+            client.write(b"POST " + CHAT.encode() + b" HTTP/1.1\r\nHost: localhost\r\n" + sent, "POST")
             assert (await client.rest()).status == 200
         assert up.requests[0].body == received
 
@@ -344,7 +344,8 @@ async def test_expect_100_continue(tmp_path: Path) -> None:
         up.script("POST", CHAT, plain(b"{}"))
         async with Connection(proxy.origin) as client:
             client.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+                b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n"
+                b"Expect: 100-continue\r\nContent-Length: 3\r\n\r\n"
             )
             async with asyncio.timeout(PATIENCE_S):
                 while not client.unread:

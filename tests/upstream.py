@@ -23,7 +23,7 @@ import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,14 @@ class Send:
     """Write these bytes as they are, in one write, and wait until the kernel has all of them."""
 
     data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Repeat:
+    """Write these bytes so many times, one write each: a body of any size, and no memory for it."""
+
+    data: bytes
+    times: int
 
 
 class Chunk(tuple[bytes, ...]):
@@ -86,7 +94,7 @@ class Reset:
     grace: float = 0.05
 
 
-Step = Send | Chunk | End | Sleep | Hold | Close | Reset
+Step = Send | Repeat | Chunk | End | Sleep | Hold | Close | Reset
 
 
 class Received(NamedTuple):
@@ -164,6 +172,7 @@ class Upstream:
         self._api = api
         self._port = port
         self._scripts: dict[tuple[str, str], deque[Sequence[Step]]] = {}
+        self._early: set[tuple[str, str]] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -182,11 +191,14 @@ class Upstream:
         """The writes of the answer that was begun last."""
         return self.answers[-1] if self.answers else []
 
-    def script(self, method: str, path: str, steps: Sequence[Step]) -> None:
+    def script(self, method: str, path: str, steps: Sequence[Step], *, early: bool = False) -> None:
         """Queue an answer for `method` and `path` (without query).
 
         Answers are used in the order they were queued. The last one in the queue is not used up: it stays for ever.
+        `early`: it is given once the head of the request is there, and the body is never read.
         """
+        if early:
+            self._early.add((method, path))
         self._scripts.setdefault((method, path), deque()).append(list(steps))
 
     async def __aenter__(self) -> Upstream:
@@ -217,7 +229,7 @@ class Upstream:
         self.connections += 1
         writer.transport.set_write_buffer_limits(high=0)  # drain() then waits until the kernel has everything
         try:
-            while request := await _read_request(reader, writer):
+            while request := await _read_request(reader, writer, self._early):
                 self.requests.append(request)
                 sent: list[Sent] = []
                 self.answers.append(sent)
@@ -257,6 +269,11 @@ async def _perform(steps: Sequence[Step], writer: asyncio.StreamWriter, sent: li
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_zero)
                 writer.transport.abort()
                 return False
+            case Repeat(data, times):
+                for _ in range(times):  # not logged: there may be very many
+                    writer.write(data)
+                    await writer.drain()
+                continue
             case Send(data):
                 pass
             case Chunk():
@@ -269,8 +286,13 @@ async def _perform(steps: Sequence[Step], writer: asyncio.StreamWriter, sent: li
     return True
 
 
-async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Received | None:
-    """The next request, or None when the peer has closed the connection between two requests."""
+async def _read_request(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, early: Container[tuple[str, str]]
+) -> Received | None:
+    """The next request, or None when the peer has closed the connection between two requests.
+
+    Of one that is answered `early` (method and path), only the head is read.
+    """
     try:
         block = await reader.readuntil(b"\r\n\r\n")
     except asyncio.IncompleteReadError as error:
@@ -280,6 +302,8 @@ async def _read_request(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     first, *lines = block.decode("latin-1").split("\r\n")[:-2]
     method, target, _version = first.split(" ")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
+    if (method, target.partition("?")[0]) in early:
+        return Received(method, target, headers, b"", time.monotonic())
     known = {name.lower(): value.lower() for name, value in headers}
     if known.get("expect") == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
