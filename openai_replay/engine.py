@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 from openai_replay import explaining, ids, pacing, sse, transcript
 from openai_replay.advising import at_the_command_line
+from openai_replay.arriving import Arriving
 from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette
 from openai_replay.differing import Recorded
@@ -32,7 +33,7 @@ from openai_replay.model import (
 from openai_replay.recordings import Recording
 from openai_replay.rules import DECISIONS, Do, Rules
 from openai_replay.scanning import Changed
-from openai_replay.upstream import VIA, Arriving, Upstream
+from openai_replay.upstream import VIA, Upstream
 
 T = TypeVar("T")
 

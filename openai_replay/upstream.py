@@ -17,10 +17,11 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from openai_replay.arriving import Arriving
 from openai_replay.errors import UpstreamError, UsageError
 from openai_replay.headers import kept
 from openai_replay.limits import Limits, shown
-from openai_replay.model import LOOPBACK, End, Frame, Head, Request, header
+from openai_replay.model import LOOPBACK, End, Head, Request, header
 
 #: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
 VIA = "openai-replay"
@@ -28,108 +29,9 @@ VIA = "openai-replay"
 _CONNECT_S = 30.0
 #: Methods that ask for nothing to be done (RFC 9110 9.2.1): what was sent twice is as what was sent once.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-#: Bytes that wait for a client before more is read, once the tape does not keep them: it may read slowly.
-_AHEAD = 1 << 20
-#: Bytes that a frame costs beside its data, so that a million empty ones are not for nothing.
-_FRAME_COST = 128
 # A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
 _LARGE = 1 << 20
 _HEAD_BYTES = 1 << 16
-
-
-class Arriving:
-    """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
-    news.
-
-    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same, unless
-    it is larger than `most` bytes: then it is `too_large` for the tape, `frames` stay empty, and it is read as fast as
-    the reader takes it.
-    """
-
-    def __init__(self, now_ms: Callable[[], int], most: int) -> None:
-        self.head: Head | None = None
-        self.head_ms = 0
-        self.frames: list[Frame] = []
-        self.count = 0
-        self.too_large = False
-        self.reused = False  # whether the connection had carried another answer before
-        self.end: End | None = None
-        self.end_ms = 0
-        self.error: UpstreamError | None = None
-        self.cancelled = ""
-        self._now_ms = now_ms
-        self._most = most
-        self._size = 0
-        self._untaken: list[bytes] = []
-        self._waiting = 0  # bytes of them
-        self._nobody_reads = False
-        self._taken = asyncio.Event()
-        self._news = asyncio.Event()
-        self._over = asyncio.Event()
-        self._pump: asyncio.Task[None] | None = None
-
-    async def news(self) -> None:
-        """Wait until something has been added since the last call."""
-        await self._news.wait()
-        if not self._over.is_set():
-            self._news.clear()
-
-    def take(self) -> list[bytes]:
-        """What has come since the last call."""
-        taken, self._untaken, self._waiting = self._untaken, [], 0
-        self._taken.set()
-        return taken
-
-    def leave(self) -> None:
-        """Nobody will take any more: what comes is for the tape only."""
-        self._nobody_reads = True
-        self.take()
-
-    async def over(self) -> None:
-        """Wait until nothing more can come: `end` is set, or `error`, or neither if it was cancelled."""
-        await self._over.wait()
-
-    @property
-    def is_over(self) -> bool:
-        """Whether nothing more can come."""
-        return self._over.is_set()
-
-    def cancel(self, why: str) -> None:
-        """Stop reading; the answer stays without an end, and `cancelled` says why."""
-        self.cancelled = why
-        if self._pump is not None:
-            self._pump.cancel()
-
-    def _starts(self, head: Head) -> None:
-        self.head, self.head_ms = head, self._now_ms()
-        self._news.set()
-
-    async def _adds(self, data: bytes) -> None:
-        self.count += 1
-        self._size += len(data) + _FRAME_COST
-        if self._size > self._most:
-            self.too_large = True
-            self.frames.clear()
-        else:
-            self.frames.append(Frame(self._now_ms(), data))
-        if not self._nobody_reads:
-            self._untaken.append(data)
-            self._waiting += len(data)
-        self._news.set()
-        while self.too_large and (self._nobody_reads or self._waiting > _AHEAD):
-            if self._nobody_reads:
-                raise asyncio.CancelledError  # it is for nobody
-            self._taken.clear()
-            await self._taken.wait()
-
-    def _ends(self, end: End) -> None:
-        if not self._over.is_set():
-            self.end, self.end_ms = end, self._now_ms()
-            self._is_over()
-
-    def _is_over(self) -> None:
-        self._over.set()
-        self._news.set()
 
 
 class Upstream:
@@ -173,7 +75,7 @@ class Upstream:
     def send(self, request: Request, now_ms: Callable[[], int]) -> Arriving:
         """Send `request` and return at once. `now_ms`: milliseconds since it had been read."""
         arriving = Arriving(now_ms, self._most)
-        arriving._pump = asyncio.create_task(self._read(request, arriving))
+        arriving.pump = asyncio.create_task(self._read(request, arriving))
         return arriving
 
     async def _read(self, request: Request, arriving: Arriving) -> None:
@@ -197,7 +99,7 @@ class Upstream:
                     f"{request.method} {self.origin} failed: {_cause(error)}", _advice(request, arriving, error)
                 )
         finally:
-            arriving._is_over()
+            arriving.stops()
 
     async def _exchange(self, request: Request, arriving: Arriving) -> None:
         assert self._session is not None, "an Upstream is used inside `async with`"
@@ -214,7 +116,7 @@ class Upstream:
             if response.status < 200:  # 101: the others are passed over
                 response.close()
                 raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
-            arriving._starts(_head(response))
+            arriving.starts(_head(response))
             await _read_body(response, arriving)
 
 
@@ -265,7 +167,7 @@ async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> No
         while not content.at_eof():
             data, _ = await content.readchunk()
             if data:
-                await arriving._adds(data)
+                await arriving.adds(data)
     except (aiohttp.ClientError, TimeoutError, OSError):
         end = End.TRUNCATED
     finally:
@@ -274,7 +176,7 @@ async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> No
     broken = connection.exception() if connection is not None else None
     if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
         end = End.RESET
-    arriving._ends(end)
+    arriving.ends(end)
 
 
 def _is_heard(closed: asyncio.Future[None]) -> None:

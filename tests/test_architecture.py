@@ -40,7 +40,7 @@ FLOORS = [
         "leaks",
         "places",
     ),  # pure functions on texts
-    ("hosts", "limits", "logs"),
+    ("hosts", "limits", "logs", "arriving"),
     ("assembling", "saying", "usage"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),

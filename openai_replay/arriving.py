@@ -1,0 +1,113 @@
+"""An answer of the upstream while it arrives: one adds to it, one reads, and neither waits for the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from openai_replay.errors import UpstreamError
+from openai_replay.model import End, Frame, Head
+
+#: Bytes that wait for a client before more is read, once the tape does not keep them: it may read slowly.
+_AHEAD = 1 << 20
+#: Bytes that a frame costs beside its data, so that a million empty ones are not for nothing.
+_FRAME_COST = 128
+
+
+class Arriving:
+    """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
+    news.
+
+    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same, unless
+    it is larger than `most` bytes: then it is `too_large` for the tape, `frames` stay empty, and it is read as fast as
+    the reader takes it.
+    """
+
+    def __init__(self, now_ms: Callable[[], int], most: int) -> None:
+        self.head: Head | None = None
+        self.head_ms = 0
+        self.frames: list[Frame] = []
+        self.count = 0
+        self.too_large = False
+        self.reused = False  # whether the connection had carried another answer before
+        self.end: End | None = None
+        self.end_ms = 0
+        self.error: UpstreamError | None = None
+        self.cancelled = ""
+        self._now_ms = now_ms
+        self._most = most
+        self._size = 0
+        self._untaken: list[bytes] = []
+        self._waiting = 0  # bytes of them
+        self._nobody_reads = False
+        self._taken = asyncio.Event()
+        self._news = asyncio.Event()
+        self._over = asyncio.Event()
+        self.pump: asyncio.Task[None] | None = None
+
+    async def news(self) -> None:
+        """Wait until something has been added since the last call."""
+        await self._news.wait()
+        if not self._over.is_set():
+            self._news.clear()
+
+    def take(self) -> list[bytes]:
+        """What has come since the last call."""
+        taken, self._untaken, self._waiting = self._untaken, [], 0
+        self._taken.set()
+        return taken
+
+    def leave(self) -> None:
+        """Nobody will take any more: what comes is for the tape only."""
+        self._nobody_reads = True
+        self.take()
+
+    async def over(self) -> None:
+        """Wait until nothing more can come: `end` is set, or `error`, or neither if it was cancelled."""
+        await self._over.wait()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come."""
+        return self._over.is_set()
+
+    def cancel(self, why: str) -> None:
+        """Stop reading; the answer stays without an end, and `cancelled` says why."""
+        self.cancelled = why
+        if self.pump is not None:
+            self.pump.cancel()
+
+    def starts(self, head: Head) -> None:
+        """The head is there."""
+        self.head, self.head_ms = head, self._now_ms()
+        self._news.set()
+
+    async def adds(self, data: bytes) -> None:
+        """`data` has come. Waits for a slow reader where the tape does not keep it."""
+        self.count += 1
+        self._size += len(data) + _FRAME_COST
+        if self._size > self._most:
+            self.too_large = True
+            self.frames.clear()
+        else:
+            self.frames.append(Frame(self._now_ms(), data))
+        if not self._nobody_reads:
+            self._untaken.append(data)
+            self._waiting += len(data)
+        self._news.set()
+        while self.too_large and (self._nobody_reads or self._waiting > _AHEAD):
+            if self._nobody_reads:
+                raise asyncio.CancelledError  # it is for nobody
+            self._taken.clear()
+            await self._taken.wait()
+
+    def ends(self, end: End) -> None:
+        """The answer is over."""
+        if not self._over.is_set():
+            self.end, self.end_ms = end, self._now_ms()
+            self.stops()
+
+    def stops(self) -> None:
+        """Nothing more can come."""
+        self._over.set()
+        self._news.set()
