@@ -30,7 +30,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
 PURE += editing leaks linting places redacting
 PURE += assembling printable usage timeline showing
-PURE += differing quoting aligning
+PURE += differing quoting aligning requestfile
 PURE += importers assumed exporters
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested

@@ -20,6 +20,7 @@ _COMMANDS = {
     "config": ("config.config", "Show which settings hold, and where each is from."),
     "import": ("move.import_", "Make cassettes of what other tools have recorded."),
     "export": ("move.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
+    "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
     "redact": ("keep.redact", "Take secrets out of cassettes that are there already."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
 }

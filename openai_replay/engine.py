@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol, TypeVar
 from weakref import WeakSet
 
-from openai_replay import explaining, ids, pacing, sse, transcript
-from openai_replay.advising import at_the_command_line
+from openai_replay import missing, pacing, sse, transcript
 from openai_replay.arriving import Arriving
 from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette
-from openai_replay.differing import Recorded
 from openai_replay.errors import ERROR_HEADER, CassetteError, LoopError, Miss, ReplayError
 from openai_replay.fallback import instead
 from openai_replay.headers import kept
@@ -162,14 +160,14 @@ class Engine:
 
     async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
         if self.rules.fallback is Fallback.NONE:
-            raise self._miss(clean)
+            raise missing.miss(self.rules, self.cassette, clean, self._seen)
         try:
             found, note = instead(clean, self.cassette, self.rules)
         except Changed:
             await self._reload()
             found, note = instead(clean, self.cassette, self.rules)
         if found is None:
-            raise self._miss(clean, note)
+            raise missing.miss(self.rules, self.cassette, clean, self._seen, note)
         self.cassette.take_instead(found)
         await self._play(asked, found, client, now_ms, self.rules.redactor.text(note))
 
@@ -205,22 +203,6 @@ class Engine:
 
     def _played(self, asked: Asked, found: Recording, said: str, now_ms: Callable[[], float], note: str) -> None:
         self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number, note)
-
-    def _miss(self, clean: Request, note: str = "") -> Miss:
-        rules, cassette = self.rules, self.cassette
-        name, path = cassette.name, str(cassette.path)
-        near = cassette.candidates(clean.method, clean.path)
-        recorded = [Recorded(one.number, interaction.request, one.key, one.played) for one, interaction in near]
-        answers = (interaction.response for _, interaction in near)
-
-        def not_given(names: Collection[str]) -> Collection[str]:
-            return ids.not_given(names, answers) if cassette.is_held else ()
-
-        tape = explaining.Tape(name, rules.mode, recorded, not_given, self._seen)
-        advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
-        message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
-        notes = [*([note] if note else []), *cassette.mismatches[:3]]
-        return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]))
 
     # -------------------------------------------------------------------------------------- record
 

@@ -41,7 +41,7 @@ FLOORS = [
         "places",
     ),  # pure functions on texts
     ("hosts", "limits", "logs", "arriving"),
-    ("assembling", "saying", "usage"),  # what JSON answers say
+    ("assembling", "saying", "usage", "requestfile"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
     ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
@@ -57,7 +57,7 @@ FLOORS = [
     ("importers",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
     ("selecting",),
-    ("asked", "fallback"),
+    ("asked", "fallback", "missing"),
     ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
     ("importing",),
@@ -71,7 +71,7 @@ FLOORS = [
     ("server",),  # the process
     ("tape", "pytest_settings"),
     ("commands.options", "commands.terminal"),  # doors
-    ("commands.serve", "commands.keep", "commands.look"),
+    ("commands.serve", "commands.keep", "commands.look", "commands.explain"),
     ("commands.config",),
     ("commands.move",),
     ("cli", "commands", "pytest_plugin"),
@@ -89,6 +89,7 @@ DOORS = {
         "cli",
         "commands.options",
         "commands.config",
+        "commands.explain",
         "commands.serve",
         "commands.keep",
         "commands.look",

@@ -33,6 +33,30 @@ def together(*options: Callable[[F], F]) -> Callable[[F], F]:
     return decorate
 
 
+#: What decides which requests are the same.
+matching_options = together(
+    option(
+        "--match-on",
+        default="method,path,query,body",
+        show_default=True,
+        metavar="NAMES",
+        help="What of a request has to be the same: some of these.",
+    ),
+    option("--match-header", multiple=True, metavar="NAME", help="This header has to be the same, too."),
+    option(
+        "--normalize",
+        multiple=True,
+        metavar="NAMES",
+        help="What may differ: uuid, datetime, date, epoch, tmp-path, call-id, data-url, defaults (with commas "
+        "between), or NAME=REGEX of your own.",
+    ),
+    option(
+        "--ignore",
+        multiple=True,
+        metavar="POINTER",
+        help="JSON pointer to leave out of matching; * is any key or index. Fields of forms and uploads by name.",
+    ),
+)
 redacting_options = together(
     option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
     option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Command, given, label, option, redacting_options, together
+from openai_replay.commands.options import Command, given, label, matching_options, option, redacting_options, together
 from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 
@@ -31,27 +31,7 @@ serving_options = together(
         type=click.Path(path_type=Path),
         help="Write the base URL to this file once requests are answered.",
     ),
-    option(
-        "--match-on",
-        default="method,path,query,body",
-        show_default=True,
-        metavar="NAMES",
-        help="What of a request has to be the same: some of these.",
-    ),
-    option("--match-header", multiple=True, metavar="NAME", help="This header has to be the same, too."),
-    option(
-        "--normalize",
-        multiple=True,
-        metavar="NAMES",
-        help="What may differ: uuid, datetime, date, epoch, tmp-path, call-id, data-url, defaults (with commas "
-        "between), or NAME=REGEX of your own.",
-    ),
-    option(
-        "--ignore",
-        multiple=True,
-        metavar="POINTER",
-        help="JSON pointer to leave out of matching; * is any key or index. Fields of forms and uploads by name.",
-    ),
+    matching_options,
     redacting_options,
     option("--cors", is_flag=True, help="Let pages in a browser ask: those of this machine."),
     option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin ask, too; implies --cors."),

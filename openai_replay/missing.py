@@ -1,0 +1,35 @@
+"""A request that nothing on the tape matches: the error that its client gets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, MutableMapping
+
+from openai_replay import explaining, ids
+from openai_replay.advising import at_the_command_line
+from openai_replay.cassette import Cassette
+from openai_replay.differing import Recorded
+from openai_replay.errors import Miss
+from openai_replay.model import Request
+from openai_replay.rules import Rules
+
+
+def miss(
+    rules: Rules, cassette: Cassette, clean: Request, seen: MutableMapping[bytes, frozenset[int]], note: str = ""
+) -> Miss:
+    """Why `clean`, a request without its secrets, matches nothing on `cassette`.
+
+    What of the tape is read to find out is kept in `seen` for the next miss. `note` is to be said as well.
+    """
+    name, path = cassette.name, str(cassette.path)
+    near = cassette.candidates(clean.method, clean.path)
+    recorded = [Recorded(one.number, interaction.request, one.key, one.played) for one, interaction in near]
+    answers = (interaction.response for _, interaction in near)
+
+    def not_given(names: Collection[str]) -> Collection[str]:
+        return ids.not_given(names, answers) if cassette.is_held else ()
+
+    tape = explaining.Tape(name, rules.mode, recorded, not_given, seen)
+    advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
+    message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
+    notes = [*([note] if note else []), *cassette.mismatches[:3]]
+    return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]))

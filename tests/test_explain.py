@@ -1,0 +1,112 @@
+"""`openai-replay explain`, and one text for a miss wherever it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from openai_replay.cli import main
+
+from .proxy import CHAT, cassette, command, invoke, item
+
+
+def asked(value: Any) -> str:
+    return item('{"id": "resp_1", "said": 0}').replace("'\"hello\"'", f"'{json.dumps(value)}'")
+
+
+def chat(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], **more}
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return cassette(tmp_path / "tape.yaml", asked(chat("Say hello")), asked(chat("Bye")), asked(chat("Say hello")))
+
+
+def request(folder: Path, value: Any) -> Path:
+    path = folder / "request.json"
+    path.write_text(json.dumps(value), "utf-8")
+    return path
+
+
+def test_a_request_that_matches(tape: Path, tmp_path: Path) -> None:
+    assert invoke("explain", tape, request(tmp_path, chat("Bye"))) == (0, "matches #2\n", "")
+    assert invoke("explain", tape, request(tmp_path, chat("Say hello"))) == (0, "matches #1, #3\n", "")
+    other = cassette(tmp_path / "other.yaml", asked(chat("More")))
+    assert invoke("explain", tape, other, request(tmp_path, chat("More"))) == (0, "matches #4\n", "")
+
+
+def test_a_request_that_does_not(tape: Path, tmp_path: Path) -> None:
+    assert invoke("explain", tape, request(tmp_path, chat("Say hi", n=1))) == (
+        1,
+        f"No recording matches POST /v1/chat/completions in {tape} (mode none).\n"
+        "Closest is #1; it differs at\n"
+        "  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
+        "  n: recorded absent  now 1  (a default that is said or left out)\n"
+        "Next is #2; it differs at messages[0].content, n\n"
+        f"Record it:  openai-replay record {tape} -- <your command>\n"
+        "Accept it:  --normalize defaults --ignore /messages/0/content\n",
+        "",
+    )
+
+
+def test_what_it_advises_helps(tape: Path, tmp_path: Path) -> None:
+    options = ["--normalize", "defaults", "--ignore", "/messages/0/content"]
+    assert invoke("explain", *options, tape, request(tmp_path, chat("Say hi", n=1))) == (0, "matches #1, #2, #3\n", "")
+
+
+def test_settings_files_count(tape: Path, tmp_path: Path) -> None:
+    (tmp_path / "openai-replay.toml").write_text('ignore = ["/user"]\n', "utf-8")
+    assert invoke("explain", tape, request(tmp_path, chat("Bye", user="a"))).stdout == "matches #2\n"
+
+
+def test_from_stdin_with_a_path_and_a_header(tape: Path) -> None:
+    def run(*options: str) -> tuple[int, str]:
+        ran = CliRunner().invoke(main, ["explain", *options, str(tape), "-"], input=json.dumps(chat("Bye")))
+        return ran.exit_code, ran.stdout
+
+    assert run("--path", CHAT) == (0, "matches #2\n")
+    code, out = run("--path", "/chat/completions")
+    assert code == 1
+    assert "\nIt has POST /v1/chat/completions: the path differs only by /v1. Is the base URL right?\n" in out
+    code, out = run("--match-header", "x-tenant", "--header", "x-tenant: a")
+    assert code == 1
+    assert "\n  headers: recorded ''  now 'x-tenant: a'\n" in out
+    assert "\nIt has no recording of that method and path, only" in run("--method", "PUT")[1]
+
+
+def test_secrets_are_not_shown(tape: Path, tmp_path: Path) -> None:
+    key = "sk-" + "aB3dE6gH" * 6
+    ran = invoke("explain", tape, request(tmp_path, chat(f"My key is {key}")))
+    assert ran.code == 1
+    assert key not in ran.stdout
+    assert "now 'My key is REDACTED'" in ran.stdout
+
+
+def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"a": 1,\n "b"}', "utf-8")
+    ran = invoke("explain", tape, tmp_path / "bad.json")
+    assert ran.code == 2
+    assert f"error: {tmp_path / 'bad.json'}:2:5: not JSON: expecting ':' delimiter\n" in ran.stderr
+    assert invoke("explain", tape, tmp_path / "none.json").code == 2
+    assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
+
+
+async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:
+    value = {"model": "gpt-4o", "messages": [{"role": "tool", "tool_call_id": "call_9", "content": "Say hi\x1b[2J"}]}
+    async with command("play", tape.name, cwd=tmp_path) as process:
+        missed = await process.ask("POST", CHAT, value)
+        said = missed.json["error"]["message"]
+        journal = (await process.ask("GET", "/@/journal")).json
+        await process.says("\n  " + said.replace("\n", "\n  "))
+    offline = invoke("explain", tape, request(tmp_path, value))
+    assert said.splitlines()[-3:-1] == [
+        "messages[0].tool_call_id: call_9 was given by no recording on this tape",
+        "Record it:  openai-replay record tape.yaml -- <your command>",
+    ]
+    assert [one["error"] for one in journal["exchanges"]] == [said]
+    assert offline.stdout == said.replace("tape.yaml", str(tape)) + "\n"
