@@ -32,6 +32,7 @@ PURE += editing leaks linting places redacting
 PURE += assembling printable usage timeline showing
 PURE += differing quoting aligning requestfile
 PURE += importers assumed exporters
+PURE += shapes
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from openai_replay.errors import UpstreamError
-from openai_replay.model import End, Frame, Head
+from openai_replay.model import End, Frame, Head, Response
 
 #: Bytes that wait for a client before more is read, once the tape does not keep them: it may read slowly.
 _AHEAD = 1 << 20
@@ -70,6 +70,13 @@ class Arriving:
     def is_over(self) -> bool:
         """Whether nothing more can come."""
         return self._over.is_set()
+
+    @property
+    def response(self) -> Response | None:
+        """The whole answer; None until it has ended, and where it never does, or is too large for the tape."""
+        if self.head is None or self.end is None or self.too_large:
+            return None
+        return Response(self.head, self.head_ms, tuple(self.frames), self.end_ms, self.end)
 
     def cancel(self, why: str) -> None:
         """Stop reading; the answer stays without an end, and `cancelled` says why."""

@@ -224,7 +224,7 @@ class Engine:
 
     async def _note(self, clean: Request, arriving: Arriving) -> None:
         await arriving.over()
-        response = _whole(arriving)
+        response = arriving.response
         if response is not None:
             shown = await _aside(len(response.body), self.rules.redactor.response, response)
             self._done(Outcome.FORWARDED, clean, shown, response.end_ms, transcript.said(shown))
@@ -286,7 +286,7 @@ class Engine:
         Never raises: the client gets its answer whatever becomes of the file.
         """
         await arriving.over()
-        response = _whole(arriving)
+        response = arriving.response
         if response is None:
             if arriving.too_large:
                 self._lost(clean, arriving.head.status if arriving.head else 0, _TOO_LARGE)
@@ -413,9 +413,3 @@ async def _aside(size: int, function: Callable[..., T], *args: object) -> T:
     if size <= LARGE:
         return function(*args)
     return await asyncio.to_thread(function, *args)
-
-
-def _whole(arriving: Arriving) -> Response | None:
-    if arriving.head is None or arriving.end is None or arriving.too_large:
-        return None
-    return Response(arriving.head, arriving.head_ms, tuple(arriving.frames), arriving.end_ms, arriving.end)

@@ -41,12 +41,12 @@ FLOORS = [
         "places",
     ),  # pure functions on texts
     ("hosts", "limits", "logs", "arriving"),
-    ("assembling", "saying", "usage", "requestfile"),  # what JSON answers say
+    ("assembling", "saying", "usage", "shapes", "requestfile"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
     ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
     ("yamltext",),
-    ("showing", "counting"),
+    ("showing", "counting", "drifting"),
     ("advising", "editing", "inspecting"),
     ("explaining", "linting", "rerecording", "scanning", "redacting"),
     ("index",),
@@ -56,7 +56,7 @@ FLOORS = [
     tuple(f"importers.{one}" for one in IMPORTERS),
     ("importers",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
-    ("selecting",),
+    ("selecting", "refreshing"),
     ("asked", "fallback", "missing"),
     ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
@@ -73,6 +73,7 @@ FLOORS = [
     ("commands.options", "commands.terminal"),  # doors
     ("commands.serve", "commands.keep", "commands.look", "commands.explain"),
     ("commands.config",),
+    ("commands.refresh",),
     ("commands.move",),
     ("cli", "commands", "pytest_plugin"),
     ("__init__", "__main__"),
@@ -93,6 +94,7 @@ DOORS = {
         "commands.serve",
         "commands.keep",
         "commands.look",
+        "commands.refresh",
         "commands.move",
     },
     "pytest": {"pytest_plugin", "pytest_settings"},

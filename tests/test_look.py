@@ -147,7 +147,7 @@ def test_what_is_no_cassette(tmp_path: Path, command: str) -> None:
 
 def test_a_torn_end_is_left_out_and_said(tape: Path) -> None:
     with tape.open("ab") as file:
-        file.write(b"\0" * 40 + b"method: POST\n")
+        file.write(b"\0" * 8192 + b"method: POST\n")
     done = invoke("list", tape)
     assert (done.code, len(done.stdout.splitlines())) == (0, 2)
     assert "a recorder was killed" in done.stderr
