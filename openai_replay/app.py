@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from http import HTTPStatus
+from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
 
@@ -23,6 +24,16 @@ from openai_replay.verbatim import Verbatim
 
 #: What a container's health check asks without a key; it tells no more than that the server runs, and how many tapes.
 _HEALTH = ("GET", "/@/health")
+#: Headers that are remembered, of so many requests.
+_MOST_KNOWN = 256
+
+
+class _Known(NamedTuple):
+    """The headers of a request that was let in, their size in bytes, and the page that asks, where it may read."""
+
+    headers: Headers
+    size: int
+    page: str
 
 
 class App(web.Server):
@@ -35,6 +46,8 @@ class App(web.Server):
         self._access = access or Access()
         self._limits = limits or Limits()
         self._reading: set[web.RequestHandler] = set()  # connections whose request has not come whole yet
+        # A client sends the same headers again and again, and whether it is let in depends on nothing else.
+        self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 
     def __call__(self) -> web.RequestHandler:
         """A protocol for one connection."""
@@ -42,19 +55,18 @@ class App(web.Server):
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         self.connections_made.works(request.protocol)
-        headers = _headers(request)
-        response = Verbatim(request, self._access.page(headers))
+        response = Verbatim(request)
         try:
-            await self._answer_or_refuse(request, headers, response)
+            await self._answer_or_refuse(request, response)
         except ConnectionError:
             response.alive = False  # the client has left; the engine knows what is to be done
         finally:
             self.connections_made.waits(request.protocol)
         return response
 
-    async def _answer_or_refuse(self, request: web.BaseRequest, headers: Headers, response: Verbatim) -> None:
+    async def _answer_or_refuse(self, request: web.BaseRequest, response: Verbatim) -> None:
         try:
-            await self._answer(request, headers, response)
+            await self._answer(request, response)
         except ReplayError as error:
             if response.started:
                 raise
@@ -65,18 +77,14 @@ class App(web.Server):
             head, body = error_reply(error)
             await response.send(head=head, frames=[body], end=End.COMPLETE)
 
-    async def _answer(self, request: web.BaseRequest, headers: Headers, response: Verbatim) -> None:
+    async def _answer(self, request: web.BaseRequest, response: Verbatim) -> None:
         access, path = self._access, _target(request)
-        if len(path) + sum(len(name) + len(value) + 4 for name, value in headers) > self._limits.head:
+        headers, size, response.origin = self._known.get(request.raw_headers) or self._let_in(request, response)
+        if len(path) + size > self._limits.head:
             raise head_too_large(self._limits)
-        access.check(headers)
         if response.origin and cors.is_preflight(request.method, headers):
             await response.send(head=cors.preflight(headers), end=End.COMPLETE)
             return
-        if (request.method, path) != _HEALTH:
-            access.check_key(headers)
-        if request.headers.get("Upgrade", "").lower() == "websocket":
-            raise _no_websocket()
         if path.startswith("/@/"):
             access.check_control(request.remote or "", headers)
             value = await control.answer(self._sessions, request.method, path, await self._body(request))
@@ -90,6 +98,24 @@ class App(web.Server):
             response.redactor = engine.rules.redactor
         await engine.answer(asked, response)
 
+    def _let_in(self, request: web.BaseRequest, response: Verbatim) -> _Known:
+        """The headers of `request`. Raises Refused where it is not let in."""
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers)
+        size = sum(len(name) + len(value) + 4 for name, value in headers)
+        if size > self._limits.head:
+            raise head_too_large(self._limits)
+        response.origin = page = self._access.page(headers)
+        self._access.check(headers)
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            raise _no_websocket()
+        known = _Known(headers, size, page)
+        if (request.method, request.raw_path) != _HEALTH and not (page and cors.is_preflight(request.method, headers)):
+            self._access.check_key(headers)
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[request.raw_headers] = known
+        return known
+
     def stop_reading(self) -> None:
         """Hang up on clients whose request is not whole: nobody knows when it would be."""
         for connection in self._reading:
@@ -97,6 +123,12 @@ class App(web.Server):
                 connection.transport.abort()
 
     async def _body(self, request: web.BaseRequest) -> bytes:
+        content = request.content
+        if content.is_eof() and content.exception() is None:  # it came with the head
+            whole = content.read_nowait()
+            if len(whole) > self._limits.body:
+                raise _body_too_large(self._limits)
+            return whole
         declared = request.headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > self._limits.body:
             raise _body_too_large(self._limits)
@@ -161,10 +193,6 @@ def _target(request: web.BaseRequest) -> str:
             "Set the client's base URL (OPENAI_BASE_URL) instead.",
         )
     return request.raw_path
-
-
-def _headers(request: web.BaseRequest) -> Headers:
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request.raw_headers)
 
 
 def _show(request: Request, redactor: Redactor) -> None:

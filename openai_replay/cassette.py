@@ -166,9 +166,13 @@ class Cassette:
         """As `next`, and it counts as played."""
         recording = self.next(key, on_exhausted)
         if recording is not None:
-            self._taken[key] += 1
-            recording.played += 1
+            self.taken(recording)
         return recording
+
+    def taken(self, recording: Recording) -> None:
+        """`recording`, the next of its key, counts as played."""
+        self._taken[recording.key] += 1
+        recording.played += 1
 
     def take_instead(self, recording: Recording) -> None:
         """`recording` is played for another request than its own: it is used up like any other."""

@@ -135,10 +135,11 @@ class Engine:
     async def _take(self, key: bytes) -> Recording | None:
         """The next recording of `key`, as the files are now. Raises CassetteError where its file is no longer one."""
         tape, used_up = self.cassette, self.rules.when_used_up(self.cassette.was_on_disk)
-        if tape.is_outdated(tape.next(key, used_up)):
+        found = tape.next(key, used_up)
+        if tape.is_outdated(found):
             await self._reload()
-        for again in (True, False):
             found = tape.next(key, used_up)
+        for again in (True, False):
             if found is None or found.held is not None:
                 break
             try:
@@ -148,7 +149,10 @@ class Engine:
                     raise CassetteError(found.path, None, "has changed, and cannot be read", "Restore it.") from None
                 tape.distrust(found)
                 await self._reload()
-        return tape.take(key, used_up)
+                found = tape.next(key, used_up)
+        if found is not None:
+            tape.taken(found)
+        return found
 
     async def _reload(self) -> None:
         """Read again what somebody has changed; where that is no cassette now, what was there is played on."""

@@ -7,6 +7,7 @@ again: there is no other truth than the file.
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -26,6 +27,8 @@ _BIG = 32 << 20
 #: Bytes of recordings of a big tape that are held, as they are in the file.
 _HELD = 32 << 20
 
+#: Seconds for which a file is taken to be what it was: to look takes a tenth of what playing costs.
+LOOK_EVERY_S = 0.1
 #: Characters of a first line that is read.
 _FIRST_LINE = 4096
 SUFFIXES = (".yaml", ".yml")
@@ -117,6 +120,7 @@ class Source:
         self._reading = reading
         self._stamps: dict[Path, Stamp | None] = {}
         self._distrusted: set[Path] = set()
+        self._look_again: dict[Path, float] = {}  # when, on the monotonic clock, in seconds
 
     def read(self) -> list[Recording]:
         """Everything on the tape, in order. Raises CassetteError."""
@@ -130,7 +134,11 @@ class Source:
     def is_outdated(self, recording: Recording | None) -> bool:
         """Whether the file of `recording` is not what was read; of None, whether any is not, or another is there."""
         if recording is not None:
-            return _stamp(recording.path) != self._stamps.get(recording.path)
+            path, at = recording.path, time.monotonic()
+            if at < self._look_again.get(path, 0.0):
+                return False
+            self._look_again[path] = at + LOOK_EVERY_S
+            return _stamp(path) != self._stamps.get(path)
         try:
             now = {file: _stamp(file) for path in self._paths for file in files(path)}
         except CassetteError:

@@ -166,9 +166,9 @@ async def _until_stopped(
     what: Serving, command: Sequence[str], base_url: str, stop: asyncio.Queue[signal.Signals]
 ) -> int:
     """Say where we are, and wait for `command` or a signal. Returns the exit code so far."""
+    if what.ready_file is not None:
+        _write_ready_file(what.ready_file, base_url)
     try:
-        if what.ready_file is not None:
-            _write_ready_file(what.ready_file, base_url)
         if command:
             return await _run_command(command, base_url, what, stop)
         print(base_url, flush=True)

@@ -38,6 +38,11 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "openai-replay"
 
 
+@pytest.fixture(autouse=True)
+def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recordings, "LOOK_EVERY_S", 0.0)
+
+
 @pytest.fixture
 def big(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every tape is a big one, read some items at a time, of which few are held."""
