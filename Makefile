@@ -38,9 +38,10 @@ coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a 
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)
 	$(BIN)/python -m coverage report
 
-bench: $(INSTALLED) ## what recording adds, and what the pytest plugin costs
+bench: $(INSTALLED) ## what recording adds, and what the pytest plugin and explaining a miss cost
 	$(BIN)/python benchmarks/record_latency.py
 	$(BIN)/python benchmarks/plugin_costs.py
+	$(BIN)/python benchmarks/explain_cost.py
 	$(BIN)/python benchmarks/record_growth.py
 
 soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for

@@ -130,7 +130,9 @@ def nearest(
     found.sort(key=lambda entry: entry[:3])
     close = [one for *_, one in found]
     if len(close) > COMPARED:
-        close = _by_words(close, wanted, matcher, clean)
+        # Where twice as many parts differ, words make no difference.
+        near = sum(parts <= 2 * found[0][0] + 2 for parts, *_ in found)
+        close = _by_words(close[:near], wanted, matcher, clean) + close[near:]
     compared = []
     for one in close[:COMPARED]:
         cleaned = clean(one.request)
@@ -189,7 +191,7 @@ def _by_words(
 
 
 def _words(texts: Iterable[bytes]) -> Counter[bytes]:
-    return Counter(word for text in texts for word in _WORD.findall(text[:_WORDS_OF]))
+    return Counter(_WORD.findall(b" ".join(text[:_WORDS_OF] for text in texts)))
 
 
 def _unlike(mine: Counter[bytes], other: Counter[bytes]) -> int:

@@ -64,6 +64,8 @@ def pretty(text: bytes) -> bytes:
 
 # orjson reads integers past 64 bits as floats, and two of them could look equal.
 _LONG_NUMBER = re.compile(rb"\d{19}")
+#: Of 19 digits in a row, every sixth byte finds three: a sixth of the text tells almost always that there are none.
+_SPARSE, _IN_A_ROW = 6, re.compile(rb"\d{3}")
 #: orjson writes 254 levels at most; what is deeper has no canonical text.
 _DEEPEST = 250
 
@@ -80,7 +82,7 @@ def loads(text: bytes) -> Any:
 
 def exact(text: bytes) -> Any:
     """As `loads`, with integers of any length."""
-    return _stdlib(text) if _LONG_NUMBER.search(text) else loads(text)
+    return _stdlib(text) if _IN_A_ROW.search(text[::_SPARSE]) and _LONG_NUMBER.search(text) else loads(text)
 
 
 def shallow(text: bytes) -> Any:

@@ -239,3 +239,11 @@ def test_drop(pointer: str, left: Any) -> None:
     value = copy.deepcopy(VALUE)
     jsontext.drop(value, jsontext.parse_pointer(pointer))
     assert value == left
+
+
+@pytest.mark.parametrize("offset", range(13))
+def test_long_numbers_are_found_wherever_they_stand(offset: int) -> None:
+    number = 9_007_199_254_740_993_000_001
+    assert jsontext.exact(b" " * offset + b'{"a":%d}' % number) == {"a": number}
+    assert jsontext.exact(b" " * offset + b"%d" % (1 << 64)) == 1 << 64
+    assert jsontext.exact(b" " * offset + b'["%d", 1.5]' % number) == [str(number), 1.5]
