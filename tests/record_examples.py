@@ -14,8 +14,10 @@ from pathlib import Path
 from tests.upstream import running_upstream
 
 ROOT = Path(__file__).parent.parent
-PYTEST, NODE = ROOT / "examples/pytest", ROOT / "examples/node"
+PYTEST, NODE, AGENT = ROOT / "examples/pytest", ROOT / "examples/node", ROOT / "examples/agent"
 NODE_MODULES = ROOT / "tests/clients/node/node_modules"
+#: What the agent is asked.
+QUESTION = "Write a report about rivers"
 #: Fixed, so that recording anew changes no URL.
 PORT = 8799
 
@@ -28,8 +30,8 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def main() -> None:
-    """Record what both examples ask."""
-    for folder in (PYTEST / "tests/cassettes", NODE / "cassettes"):
+    """Record what the examples ask."""
+    for folder in (PYTEST / "tests/cassettes", NODE / "cassettes", AGENT / "cassettes"):
         shutil.rmtree(folder, ignore_errors=True)
     (NODE / "cassettes").mkdir()
     (NODE / "node_modules").symlink_to(NODE_MODULES)
@@ -37,6 +39,7 @@ def main() -> None:
         for folder, command in (
             (PYTEST, ["pytest", "--openai-replay=new_episodes", "-p", "no:cacheprovider"]),
             (NODE, ["npm", "run", "record"]),
+            (AGENT, ["openai-replay", "record", "cassettes/agent.yaml", "--", "python", "agent.py", QUESTION]),
         ):
             with running_upstream(port=PORT) as upstream:
                 keys = {"OPENAI_API_KEY": "sk-test", "OPENAI_REPLAY_UPSTREAM": upstream.url}
