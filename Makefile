@@ -30,6 +30,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
 PURE += editing leaks linting places redacting
 PURE += assembling printable usage timeline showing
+PURE += fallback rerecording
 PURE += differing quoting aligning requestfile
 PURE += importers assumed exporters
 PURE += shapes

@@ -502,6 +502,32 @@ def test_ini_keys_the_command_line_and_pyproject(project: Project, upstream: Ups
     assert ran.summary == "openai-replay: 1 played, 0 recorded, 0 missed, 1 unplayed (test_ini.py::test_typed)"
 
 
+def test_what_matches_is_as_the_file_beside_the_cassettes_and_the_marker_say(project: Project) -> None:
+    project.write("cassettes/openai-replay.toml", "normalize = ['order=ORD-[0-9]+']")
+    project.write(
+        "test_match.py",
+        """
+        import pytest
+        from raw import post
+        def test_file(openai_replay):
+            post("ORD-2")
+            assert openai_replay.journal[0].note == ""
+        @pytest.mark.openai_replay(match_on="method,path")
+        def test_marker(openai_replay):
+            post("else")
+        @pytest.mark.openai_replay(fallback="sequence", match_headers=["x-none"], normalize=["date"])
+        def test_fallback(openai_replay):
+            post("else")
+            assert openai_replay.journal[0].note.startswith("fallback sequence: #1 is played")
+        """,
+    )
+    for name in ("file", "marker", "fallback"):
+        project.taped(f"cassettes/test_match/test_{name}.yaml", "ORD-1")
+    ran = project.run()
+    assert set(ran.outcomes.values()) == {"passed"}, ran.out
+    assert ran.summary == "openai-replay: 3 played, 0 recorded, 0 missed, 0 unplayed, 1 by fallback"
+
+
 def test_orphans_are_those_of_other_modules_too_but_not_those_of_pytest_recording(project: Project) -> None:
     project.write("test_one.py", ONE)
     project.taped("cassettes/test_one/test_one.yaml", "hi")
