@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 OPENAI2 := .cache/openai2/.installed
 NODE := tests/clients/node/node_modules/.installed
 
-.PHONY: demo test check coverage format cassettes bench soak clean
+.PHONY: demo test check coverage format cassettes bench soak corpus clean
 
 demo: $(INSTALLED) ## play a cassette as the API, record from it, play the recording, compare
 	$(BIN)/python examples/demo.py
@@ -44,6 +44,10 @@ bench: $(INSTALLED) ## what recording adds, and what the pytest plugin and expla
 	$(BIN)/python benchmarks/plugin_costs.py
 	$(BIN)/python benchmarks/explain_cost.py
 	$(BIN)/python benchmarks/record_growth.py
+
+CORPUS ?= $(abspath ../shared/corpus)
+corpus: $(INSTALLED) ## import and play all recordings of other projects that lie in CORPUS, and count them
+	OPENAI_REPLAY_CORPUS='$(CORPUS)' OPENAI_REPLAY_CORPUS_PART=1 $(BIN)/python -m pytest -q -rs tests/test_corpus.py
 
 soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for
 	OPENAI_REPLAY_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py

@@ -418,7 +418,7 @@ version: 1
         b'{"model":"m","stream":true,"temperature":0.5,"n":2,"user":"7","stop":null,"input":["a","2020-10-01"]}'
     )
     assert interaction.response.body.decode() == '{"ok":true,"said":"é"}'
-    assert found.repaired == ["JSON that was kept as values was written anew"]
+    assert found.repaired[0] == "JSON that was kept as values was written anew"
 
 
 def test_requests_beside_responses_and_a_url_that_was_taken_out() -> None:
@@ -436,7 +436,7 @@ responses:
 """
         _, found = read(text)
         assert found.interactions[0].request.uri == f"https://api.openai.com/v1/{path}"
-        assert found.repaired == ["a URL that was taken out was put back by what the answer says to be"]
+        assert found.repaired[0] == "a URL that was taken out was put back by what the answer says to be"
     assert refused("requests: [{}]\nresponses: []\n").startswith("has 1 requests and 0 responses")
 
 
@@ -444,6 +444,27 @@ def test_a_url_that_nothing_tells_stays_as_it_is() -> None:
     for body in ("no json", "[]", '{"object": "list", "data": []}', 'data: {"type": "x"}\n\n'):
         text = answer(json.dumps(body)).replace(URL, "'**GONE**'")
         assert one(text, "vcrpy").request.uri == "**GONE**"
+        assert "no request will match" in read(text)[1].repaired[0]
+
+
+def test_a_content_type_that_was_taken_out_is_put_back_where_the_body_tells() -> None:
+    for string, kind in (
+        (json.dumps(STREAM.decode()), "text/event-stream"),
+        (f"'{PLAIN.decode()}'", "application/json"),
+        ("hello", "**GONE**"),
+    ):
+        text = answer(string, "{content-type: ['**GONE**']}").replace("[application/json]", "['**GONE**']")
+        _, found = read(text)
+        asked, said = found.interactions[0].request, found.interactions[0].response
+        assert header(said.head.headers, "content-type") == kind
+        assert header(asked.headers, "content-type") == "application/json"
+        assert found.repaired == ["a content-type that was not kept was put back by what the body is"]
+        assert len(said.frames) == (2 if "event" in kind else 1)
+    _, found = read(answer(json.dumps(STREAM.decode())))  # no headers at all
+    assert header(found.interactions[0].response.head.headers, "content-type") == "text/event-stream"
+    assert len(found.interactions[0].response.frames) == 2
+    _, found = read(answer(json.dumps(STREAM.decode()), "{x-request-id: [r]}"))
+    assert found.interactions[0].response.head.headers == (("x-request-id", "r"),)
 
 
 def test_chunks_of_an_iterator_are_joined() -> None:

@@ -176,4 +176,4 @@ def _table(outcomes: Iterable[Outcome]) -> Iterable[str]:
     for name, counts in rows.items():
         yield f"{name:<14}" + "".join(f"{counts[column]:>14}" for column in columns)
     for what, times in mended.most_common():
-        yield f"repaired {times} x: {what}"
+        yield f"{times} x {what}"

@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -39,8 +39,12 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
     found = Found()
     for number, entry in enumerate(entries, 1):
         repairs: dict[str, None] = {}
+
+        def repair(what: str, into: dict[str, None] = repairs) -> None:
+            into[what] = None
+
         try:
-            one = interaction(entry, lambda what, into=repairs: into.setdefault(what))  # type: ignore[misc]
+            one = interaction(entry, repair)
         except Skip as why:
             found.skipped.append(f"entry {number}: {why}")
             continue
@@ -49,7 +53,9 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             # A part that is missing, or of another type than the format says.
             raise SourceError(f"entry {number}: {_blame(error)}") from None
-        found.interactions.append(one)
+        asked = one.request
+        typed = replace(asked, headers=_typed(asked.headers, asked.body, repair))
+        found.interactions.append(Interaction(typed, one.response))
         found.repaired += repairs
     return found
 
@@ -173,6 +179,7 @@ def response(
         raise ValueError(f"{max(head_ms, end_ms)} ms is more than a day")
     pieces = [body] if isinstance(body, bytes) else body
     body = b"".join(pieces)
+    pairs = _typed(pairs, body, repair)
     true = without(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
     if true != pairs and body:
         repair("a content-encoding that the body does not have was dropped")
@@ -187,6 +194,25 @@ def response(
     framed = header(pairs, "transfer-encoding") or (stream and not header(pairs, "content-length"))
     head = Head(code, "" if reason is None else _line(str(reason)), true, None if framed else len(body))
     return Response(head, head_ms, frames, max(head_ms, end_ms))
+
+
+def _typed(pairs: Headers, body: bytes, repair: Repair) -> Headers:
+    """`pairs` with a content-type that is one: some recorders put a word in its place, or keep no headers at all, and
+    clients go by it.
+    """
+    said = media_type(pairs)
+    if "/" in said or (pairs and not said) or not body:
+        return pairs
+    if re.match(rb"(?:data|event): ?", body):
+        kind = "text/event-stream"
+    else:
+        try:
+            jsontext.loads(body)
+        except ValueError:
+            return pairs
+        kind = "application/json"
+    repair("a content-type that was not kept was put back by what the body is")
+    return (*without(pairs, "content-type"), ("content-type", kind))
 
 
 def _line(text: str) -> str:

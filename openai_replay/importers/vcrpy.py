@@ -84,9 +84,14 @@ def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
         repair("an answer that was edited was cut anew")
     asked = found.request
     uri = asked.uri
-    if not re.match(r"(?i)https?://", uri) and (likely := endpoint(found.response.body)):
-        uri = likely
-        repair("a URL that was taken out was put back by what the answer says to be")
+    if not re.match(r"(?i)https?://", uri):
+        likely = endpoint(found.response.body)
+        uri = likely or uri
+        repair(
+            "a URL that was taken out was put back by what the answer says to be"
+            if likely
+            else "a URL was taken out, and nothing tells it: no request will match"
+        )
     asked = request(asked.method, uri, headers(list(asked.headers)), asked.body)
     if validated.response.wire is not None:
         return Interaction(asked, found.response)
