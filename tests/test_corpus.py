@@ -49,6 +49,8 @@ VCRPY = [
     "Arize-ai+openinference",
 ]
 
+PLAYED = [one for one in VCRPY if one in FOLDERS]
+
 #: Of so many files one is imported and played; `make corpus` takes all.
 PART = int(os.environ.get("OPENAI_REPLAY_CORPUS_PART") or 10)
 #: Streams that are played as an upstream, recorded and played again.
@@ -134,7 +136,7 @@ def octets(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else value or b""
 
 
-@pytest.mark.parametrize("folder", [one for one in VCRPY if one in FOLDERS])
+@pytest.mark.parametrize("folder", PLAYED)
 async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = 0
     wrong: list[str] = []
@@ -165,7 +167,7 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
         print(f" [{count} interactions in {len(tapes)} files]", end="")
 
 
-@pytest.mark.parametrize("folder", FOLDERS)
+@pytest.mark.parametrize("folder", PLAYED)
 def test_every_interaction_can_be_looked_at(folder: str) -> None:
     looked = 0
     for path in files(folder):
