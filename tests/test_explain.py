@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,24 @@ def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
     assert f"error: {tmp_path / 'bad.json'}:2:5: not JSON: expecting ':' delimiter\n" in ran.stderr
     assert invoke("explain", tape, tmp_path / "none.json").code == 2
     assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "when-it-does-not-match.md"
+EXAMPLES = re.findall(
+    r"```json\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, now, text = EXAMPLES[number]
+    monkeypatch.chdir(tmp_path)
+    path = "/v1/responses" if "input" in recorded else CHAT
+    whole = item("{}", path=path).replace("'\"hello\"'", f"'{json.dumps(json.loads(recorded))}'")
+    cassette(Path("tape.yaml"), whole)
+    Path("now.json").write_text(now, "utf-8")
+    assert invoke("explain", "tape.yaml", "now.json") == (1, text, "")
+    assert len(EXAMPLES) == 3
 
 
 async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:
