@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 OPENAI2 := .cache/openai2/.installed
 NODE := tests/clients/node/node_modules/.installed
 
-.PHONY: demo test check coverage format cassettes bench soak corpus clean
+.PHONY: demo test check coverage format cassettes bench fuzz soak corpus clean
 
 demo: $(INSTALLED) ## play a cassette as the API, record from it, play the recording, compare
 	$(BIN)/python examples/demo.py
@@ -48,6 +48,18 @@ bench: $(INSTALLED) ## what recording adds, and what the pytest plugin and expla
 CORPUS ?= $(abspath ../shared/corpus)
 corpus: $(INSTALLED) ## import and play all recordings of other projects that lie in CORPUS, and count them
 	OPENAI_REPLAY_CORPUS='$(CORPUS)' OPENAI_REPLAY_CORPUS_PART=1 $(BIN)/python -m pytest -q -rs tests/test_corpus.py
+
+# The fuzzer is an environment of its own: where there is no wheel of it, it has to be built, which takes clang.
+FUZZER := .cache/fuzzer/.installed
+FUZZ_SECONDS ?= 600
+
+fuzz: $(FUZZER) ## look for inputs that break the readers of what is not trusted, FUZZ_SECONDS in all
+	.cache/fuzzer/bin/python -m tests.fuzz $(FUZZ_SECONDS)
+
+$(FUZZER): pyproject.toml
+	$(PYTHON) -m venv .cache/fuzzer
+	.cache/fuzzer/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'atheris>=3'
+	touch $@
 
 soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for
 	OPENAI_REPLAY_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py

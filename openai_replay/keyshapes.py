@@ -39,10 +39,10 @@ SHAPES = (
     _shape("Google API key", "AIza", r"[A-Za-z0-9_-]{35}"),
     _shape("AWS access key id", "AKIA", r"[A-Z2-7]{16}"),
     _shape("AWS temporary access key id", "ASIA", r"[A-Z2-7]{16}"),
-    *(_shape("GitHub token", f"gh{kind}_", r"[A-Za-z0-9]{36,255}") for kind in "pousr"),
+    _shape("GitHub token", "gh", r"[pousr]_[A-Za-z0-9]{36,255}"),
     _shape("GitHub fine-grained token", "github_pat_", r"[A-Za-z0-9]{22}_[A-Za-z0-9]{59}"),
     _shape("GitLab token", "glpat-", r"[A-Za-z0-9_-]{20,64}"),
-    *(_shape("Slack token", f"xox{kind}-", r"[0-9]{8,14}-[A-Za-z0-9-]{16,230}") for kind in "abprs"),
+    _shape("Slack token", "xox", r"[abeprs]-[0-9]{8,14}-[A-Za-z0-9-]{16,230}"),
     _shape("Slack app token", "xapp-", r"[0-9]-[A-Z0-9]{8,14}-[0-9]{8,14}-[a-f0-9]{40,80}"),
     _shape("Hugging Face token", "hf_", r"[A-Za-z0-9]{34,40}"),
     _shape("Groq key", "gsk_", r"[A-Za-z0-9]{48,64}"),
@@ -63,7 +63,7 @@ SHAPES = (
 # only: `bearer+bearer+bearer+…` is one long run.)
 _BEARER = re.compile(
     _START.encode()
-    + rb"(?i:bearer)(?:[ \t]|%20|\+)+(?=(?:[A-Za-z._~+-]|\\?/){0,512}[0-9])((?:[A-Za-z0-9._~+-]|\\?/){16,}(?<!\.)=*)"
+    + rb"(?i:bearer)(?:[ \t]|%20|\+)+(?=(?:[A-Za-z._~+-]|\\?/){0,100}[0-9])((?:[A-Za-z0-9._~+-]|\\?/){16,}(?<!\.)=*)"
 )
 # How a browser authenticates a WebSocket.
 _INSECURE = re.compile(rb"openai-insecure-api-key\.([A-Za-z0-9._~+-]+(?<!\.))")
