@@ -162,13 +162,6 @@ class Cassette:
             position = position % len(queue) if on_exhausted is OnExhausted.CYCLE else len(queue) - 1
         return queue[position]
 
-    def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
-        """As `next`, and it counts as played."""
-        recording = self.next(key, on_exhausted)
-        if recording is not None:
-            self.taken(recording)
-        return recording
-
     def taken(self, recording: Recording) -> None:
         """`recording`, the next of its key, counts as played."""
         self._taken[recording.key] += 1

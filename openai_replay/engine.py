@@ -12,6 +12,7 @@ from openai_replay import missing, pacing, sse, transcript
 from openai_replay.arriving import Arriving
 from openai_replay.asked import LARGE, Asked, Asking
 from openai_replay.cassette import Cassette
+from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import ERROR_HEADER, CassetteError, LoopError, Miss, ReplayError
 from openai_replay.fallback import instead
 from openai_replay.headers import kept
@@ -82,7 +83,10 @@ class Engine:
     Without an upstream it can only play (law 6).
     """
 
-    def __init__(self, rules: Rules, cassette: Cassette, upstream: Upstream | None, journal: Journal) -> None:
+    def __init__(
+        self, rules: Rules, cassette: Cassette, upstream: Upstream | None, journal: Journal, clock: Clock
+    ) -> None:
+        self._clock = clock
         self.rules = rules
         self.cassette = cassette
         self.journal = journal
@@ -101,7 +105,7 @@ class Engine:
 
         Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
         """
-        now_ms = _clock()
+        now_ms = Stopwatch()
         asked = self._asking.known(request)
         if asked is None:
             asked = await _aside(len(request.body), self._asking.read, request)
@@ -162,7 +166,7 @@ class Engine:
             except CassetteError as error:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
-    async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+    async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Stopwatch) -> None:
         if self.rules.fallback is Fallback.NONE:
             raise missing.miss(self.rules, self.cassette, clean, self._seen)
         try:
@@ -175,16 +179,14 @@ class Engine:
         self.cassette.take_instead(found)
         await self._play(asked, found, client, now_ms, self.rules.redactor.text(note))
 
-    async def _play(
-        self, asked: Asked, found: Recording, client: Client, now_ms: Callable[[], float], note: str = ""
-    ) -> None:
+    async def _play(self, asked: Asked, found: Recording, client: Client, now_ms: Stopwatch, note: str = "") -> None:
         response = found.interaction.response
         ready: _Ready = found.ready or self._made_ready(found)
         noted, left = False, len(response.frames)
         try:
             for due in ready.schedule:
-                if (wait_ms := due.at_ms - now_ms()) > 0:  # until the absolute time: errors do not add up
-                    await asyncio.sleep(wait_ms / 1000)
+                if due.at_ms:
+                    await self._clock.until(now_ms.start + due.at_ms / 1000)  # absolute: errors do not add up
                 left -= len(due.frames)
                 # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
                 if not (left or noted):
@@ -205,12 +207,12 @@ class Engine:
         found.ready = ready = _Ready(schedule, transcript.said(response))
         return ready
 
-    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Callable[[], float], note: str) -> None:
+    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Stopwatch, note: str) -> None:
         self._done(Outcome.PLAYED, asked, found.interaction.response, int(now_ms()), said, found.number, note)
 
     # -------------------------------------------------------------------------------------- record
 
-    async def _record(self, request: Request, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+    async def _record(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
         arriving = self._send(request, now_ms)
         try:
             await self._pass_on(arriving, client, self._spawn(self._keep(clean, arriving)))
@@ -218,7 +220,7 @@ class Engine:
             self._spawn(self._drain(arriving))
             raise
 
-    async def _forward(self, request: Request, clean: Request, client: Client, now_ms: Callable[[], float]) -> None:
+    async def _forward(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
         arriving = self._send(request, now_ms)
         try:
             await self._pass_on(arriving, client, self._spawn(self._note(clean, arriving)))
@@ -237,7 +239,7 @@ class Engine:
             said = Exchange(Outcome.FORWARDED, clean.method, clean.path, status, arriving.count, arriving.end_ms, end)
             self.journal.add(said)
 
-    def _send(self, request: Request, now_ms: Callable[[], float]) -> Arriving:
+    def _send(self, request: Request, now_ms: Stopwatch) -> Arriving:
         if any(name.lower() == "via" and VIA in value for name, value in request.headers):
             raise LoopError(
                 "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
@@ -393,13 +395,6 @@ class Engine:
         self._tasks.add(task)  # the loop holds tasks weakly
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-def _clock() -> Callable[[], float]:
-    """Milliseconds since now, on the loop's monotonic clock."""
-    loop = asyncio.get_running_loop()
-    start = loop.time()
-    return lambda: (loop.time() - start) * 1000
 
 
 async def _within(seconds: float, work: Awaitable[None]) -> bool:

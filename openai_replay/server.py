@@ -31,6 +31,9 @@ from openai_replay.upstream import Upstream
 
 #: Seconds an open connection may take to finish after the listening socket is closed.
 _SHUTDOWN_S = 60.0
+#: Connections that may wait to be accepted: a load test opens thousands at once, and a client whose turn does not come
+#: tries again after a second.
+_BACKLOG = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,7 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
     sessions = Sessions(what.rules, what.folder, tell, report.warn, what.rules_at)
     sessions.reading = what.reading
     async with AsyncExitStack() as stack:
+        stack.callback(sessions.clock.close)
         if what.upstream is not None:
             sessions.upstream = await stack.enter_async_context(
                 Upstream(what.upstream, what.idle_limit_s, what.limits.recorded)
@@ -89,7 +93,7 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
         await runner.setup()
         stack.push_async_callback(_stop, runner, app, sessions)
         try:
-            await web.TCPSite(runner, what.host, what.port).start()
+            await web.TCPSite(runner, what.host, what.port, backlog=_BACKLOG).start()
         except OSError as error:
             # Event loops have words of their own for these; a name that is not known has a negative number.
             number = error.errno or 0

@@ -18,6 +18,7 @@ from urllib.parse import quote, unquote
 from openai_replay import cassette as tapes
 from openai_replay import format
 from openai_replay.cassette import Cassette
+from openai_replay.clock import Clock
 from openai_replay.engine import Engine
 from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
@@ -72,6 +73,7 @@ class Sessions:
         self.own: Session | None = None
         self.origin = ""  # http://HOST:PORT, once the server listens
         self.reading = READING  # how big tapes are read
+        self.clock = Clock()  # of all that is played
         self._tell = tell
         self._warn = warn
         self._astray = Journal(tell)  # requests that belong to no session
@@ -109,7 +111,9 @@ class Sessions:
             self._warn(warning)
         tape.on_warning = self._warn
         name = secrets.token_hex(8) if name is None else name
-        session = Session(name, Engine(rules, tape, upstream, Journal(self._tell)), _base_path(upstream, tape))
+        session = Session(
+            name, Engine(rules, tape, upstream, Journal(self._tell), self.clock), _base_path(upstream, tape)
+        )
         if name:
             self._open[name] = session
         else:

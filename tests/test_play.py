@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from openai_replay.clock import Clock
 from openai_replay.model import End, OnExhausted
 from openai_replay.pacing import ORIGINAL, Pace, parse_pace
 from tests.proxy import (
@@ -82,14 +84,15 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     frames = [(100 + 50 * number, f"data: {number}\n\n") for number in range(15)]
     tape = stream(tmp_path / "tape.yaml", 100, frames, 800)
     asked_for: list[float] = []
-    real_sleep = asyncio.sleep
+    until = Clock.until
 
-    async def oversleeps(seconds: float) -> None:
-        asked_for.append(seconds)
-        await real_sleep(seconds + 0.02)
+    async def oversleeps(clock: Clock, at: float) -> None:
+        asked_for.append(max(0.0, at - time.monotonic()))
+        await until(clock, at)
+        await asyncio.sleep(0.02)
 
     async with playing(tape, pace=ORIGINAL) as player:
-        monkeypatch.setattr("openai_replay.engine.asyncio.sleep", oversleeps)
+        monkeypatch.setattr(Clock, "until", oversleeps)
         await player.ask("POST", CHAT, "hello")
         monkeypatch.undo()
     assert len(asked_for) > 5

@@ -1,0 +1,142 @@
+"""Instants that streams wait for: one heap of them and one timer, however many streams there are.
+
+With a timer a stream, an event loop spends its time on timers: at 2,000 streams of 50 frames a second frames are late
+by a tenth of a second and more. And loops count in milliseconds (uvloop), or wait by `epoll` in whole ones; a timer of
+the system's own (timerfd, Linux) goes off on the microsecond, and is read like a socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import heapq
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Protocol
+
+_CLOCK_MONOTONIC = 1
+_TFD_TIMER_ABSTIME = 1
+_NANO = 1_000_000_000
+
+
+class Stopwatch:
+    """Milliseconds since it was made. `start` is that instant, in seconds of `time.monotonic()`."""
+
+    __slots__ = ("start",)
+
+    def __init__(self) -> None:
+        self.start = time.monotonic()
+
+    def __call__(self) -> float:
+        """How many there are now."""
+        return (time.monotonic() - self.start) * 1000
+
+
+class Timer(Protocol):
+    """Something that goes off once, at `set`'s instant, in seconds of `time.monotonic()`."""
+
+    def set(self, at: float) -> None:
+        """Go off then, and not when it was to before."""
+
+    def close(self) -> None:
+        """Never go off again."""
+
+
+class Clock:
+    """What waits for an instant, in the running event loop. `close` it when nothing does any more."""
+
+    def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._count = count()
+        self._set: float | None = None
+        self._timer = (timer or best_timer)(self._go_off)
+
+    async def until(self, at: float) -> None:
+        """Wait until `at`, in seconds of `time.monotonic()`: never less, and as little more as can be."""
+        if at <= time.monotonic():
+            return
+        waiting = self._loop.create_future()
+        heapq.heappush(self._waiting, (at, next(self._count), waiting))
+        if self._set is None or at < self._set:
+            self._set = at
+            self._timer.set(at)
+        await waiting
+
+    def close(self) -> None:
+        """Let go of the timer."""
+        self._timer.close()
+
+    def _go_off(self) -> None:
+        waiting, now = self._waiting, time.monotonic()
+        while waiting and waiting[0][0] <= now:
+            due = heapq.heappop(waiting)[2]
+            if not due.done():  # nobody waits any more: the client has left
+                due.set_result(None)
+        self._set = waiting[0][0] if waiting else None
+        if self._set is not None:
+            self._timer.set(self._set)
+
+
+def best_timer(go_off: Callable[[], None]) -> Timer:
+    """The system's own timer where it has one."""
+    with suppress(OSError, AttributeError):
+        return SystemTimer(go_off)
+    return LoopTimer(go_off)
+
+
+class LoopTimer:
+    """A timer of the event loop."""
+
+    def __init__(self, go_off: Callable[[], None]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._go_off = go_off
+        self._handle: asyncio.TimerHandle | None = None
+
+    def set(self, at: float) -> None:
+        """See `Timer`."""
+        self.close()
+        # Loops round down to their own resolution; what goes off too early is set again.
+        self._handle = self._loop.call_later(max(0.0, at - time.monotonic()), self._go_off)
+
+    def close(self) -> None:
+        """See `Timer`."""
+        if self._handle is not None:
+            self._handle.cancel()
+
+
+class SystemTimer:
+    """A timerfd (Linux; `os.timerfd_create` only from Python 3.13 on). Raises OSError or AttributeError elsewhere."""
+
+    def __init__(self, go_off: Callable[[], None]) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
+        if self._fd < 0:
+            raise OSError(ctypes.get_errno(), "timerfd_create")
+        self._settime = self._libc.timerfd_settime
+        self._settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        # struct itimerspec: no interval, and the instant, each in seconds and nanoseconds.
+        self._value = (ctypes.c_long * 4)()
+        self._address = ctypes.addressof(self._value)
+        self._go_off = go_off
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._fd, self._read)
+
+    def set(self, at: float) -> None:
+        """See `Timer`."""
+        nanoseconds = max(1, int(at * _NANO) + 1)  # all zeros would disarm it
+        self._value[2], self._value[3] = divmod(nanoseconds, _NANO)
+        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._address, None)
+
+    def close(self) -> None:
+        """See `Timer`."""
+        self._loop.remove_reader(self._fd)
+        os.close(self._fd)
+
+    def _read(self) -> None:
+        with suppress(BlockingIOError):  # it has been set anew in between
+            os.read(self._fd, 8)
+        self._go_off()
