@@ -328,6 +328,7 @@ def test_in_words() -> None:
     assert matching.alike("normalize uuid", "on query,path,body,method; normalize uuid")
     assert matching.alike("", "on method,path,query,body")
     assert not matching.alike("normalize uuid", "")
+    assert not matching.alike("normalize nothing that there is", "")
 
 
 @pytest.mark.parametrize("text", ["off x", "on path;ignore /a", "on uri", "ignore a", "normalize a=(x+)+"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,18 @@ def test_samples_are_told_apart_by_their_ids(tmp_path: Path) -> None:
     first = recorded(path, "once", 0, twice)
     assert first[0] != first[1]
     assert played(path, twice) == first
+
+
+def test_samples_in_parallel_keep_their_own_second_turns(tmp_path: Path) -> None:
+    path = tmp_path / "samples.yaml"
+
+    def four(client: OpenAI) -> Any:
+        with ThreadPoolExecutor(4) as pool:
+            return sorted(pool.map(lambda _: loop(client, "Paris"), range(4)))
+
+    first = recorded(path, "once", 0, four)
+    assert len(set(first)) == 4
+    assert played(path, four) == first
 
 
 # ------------------------------------------------------------------------------------------------ by hand

@@ -236,6 +236,14 @@ async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Pa
         assert (await ask(process.origin, "POST", f"/@loose%2Fany{CHAT}", "ORD-2")).status == 424
 
 
+@pytest.mark.parametrize("command", ["redact", "import", "explain"])
+def test_other_commands_name_their_options_too(folder: Path, command: str) -> None:
+    more: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
+    done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+)+")
+    assert done.code == 2
+    assert "error: --redact-pattern: '(a+)+' could take for ever" in done.stderr
+
+
 async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
     async def status(tape: openai_replay.Tape, text: str) -> int:
         async with tape:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Configured, redacting_options
+from openai_replay.commands.options import Configured, redacting_options, redactor
 from openai_replay.errors import CassetteError, UsageError
 
 if TYPE_CHECKING:
@@ -129,17 +129,17 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
     Recordings without a secret keep their text to the byte; in the others cuts and times stay as they were. A file is
     replaced at one stroke. Exit 1 where a body cannot be read: compressed with what only its client knows.
     """
-    from openai_replay import redacting, redaction, storage
+    from openai_replay import redacting, storage
 
-    redactor = redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"])
+    rules = redactor(options)
     clean = True
     for file in _files(cassettes):
         text, torn_at = storage.read_text(file)
         if torn_at is not None and not check:
             storage.drop_torn(file)
-        done = redacting.redacted(text, file, redactor)
+        done = redacting.redacted(text, file, rules)
         if done.changed and not check:
-            storage.rewrite(file, lambda text, file=file: redacting.redacted(text, file, redactor).text)  # type: ignore[misc]
+            storage.rewrite(file, lambda text, file=file: redacting.redacted(text, file, rules).text)  # type: ignore[misc]
         for line, what in done.unread:
             click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
         verb = "would be redacted" if check else "redacted"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Configured, option
+from openai_replay.commands.options import Configured, option, redactor
 
 if TYPE_CHECKING:
     from openai_replay.importing import Outcome
@@ -82,7 +82,7 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
 
     Exit 1 if a file could not be imported; the others are.
     """
-    from openai_replay import assumed, importing, printable, redaction
+    from openai_replay import assumed, importing, printable
     from openai_replay.errors import UsageError
     from openai_replay.importers import Asked
 
@@ -91,7 +91,7 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
         name=options["name"],
         asked=Asked(body, options["method"], options["url"]) if body is not None else None,
         assumed=assumed.parse(options["assume_pace"]) if options["assume_pace"] else None,
-        redactor=redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"]),
+        redactor=redactor(options),
         all_headers=options["headers"] == "all",
         write=not options["check"],
         overwrite=options["force"],
@@ -139,10 +139,9 @@ def export(
 
     What a format cannot say is told on stderr. Secrets are redacted here as well.
     """
-    from openai_replay import exporters, exporting, printable, redaction
+    from openai_replay import exporters, exporting, printable
 
-    redactor = redaction.redactor(options["redact_header"], options["redact_pattern"], options["redact_pointer"])
-    written = exporters.FORMATS[name](exporting.interactions(cassette, redactor))
+    written = exporters.FORMATS[name](exporting.interactions(cassette, redactor(options)))
     for note in written.notes:
         click.echo(printable.line(f"{cassette}: {note}"), err=True)
     if not written.files:

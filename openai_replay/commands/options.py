@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
+
+if TYPE_CHECKING:
+    from openai_replay.redaction import Redactor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -97,6 +100,15 @@ def label(ctx: click.Context, name: str) -> str:
         if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
         else (flag if found == "default" else found)
     )
+
+
+def redactor(options: dict[str, Any]) -> Redactor:
+    """The rules of redaction that the current command is given. Raises UsageError that names the option."""
+    from openai_replay import building, settings
+
+    ctx = click.get_current_context()
+    said = {name: value for name, value in settings.as_settings(options).items() if name in building.REDACTING}
+    return building.rules(said, label=lambda name: label(ctx, building.OPTIONS.get(name, name))).redactor
 
 
 def _cassette(params: dict[str, Any]) -> Path:

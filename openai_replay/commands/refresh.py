@@ -6,13 +6,14 @@ import asyncio
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from openai_replay.commands import terminal
-from openai_replay.commands.options import Configured, option, redacting_options
+from openai_replay.commands.options import Configured, option, redacting_options, redactor
 from openai_replay.errors import CassetteError
 
 if TYPE_CHECKING:
@@ -48,14 +49,15 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     The key comes from OPENAI_API_KEY. Requests are sent in order, one after the other; ids that new answers give go
     into the requests behind them. If one fails, the cassette stays as it is.
     """
-    from openai_replay import format, redaction, storage
+    from openai_replay import format, storage
     from openai_replay.pacing import parse_duration
     from openai_replay.refreshing import checked_key, impossible
     from openai_replay.upstream import Upstream
 
     key = checked_key(os.environ.get("OPENAI_API_KEY", ""))
-    patterns = [*options["redact_pattern"], *([re.escape(key)] if len(key) >= 8 else [])]  # an answer may repeat it
-    redactor = redaction.redactor(options["redact_header"], patterns, options["redact_pointer"])
+    rules = redactor(options)
+    if len(key) >= 8:  # an answer may repeat it
+        rules = replace(rules, patterns=(*rules.patterns, re.compile(re.escape(key))))
     upstream = Upstream(api, parse_duration(options["idle_limit"]) / 1000)
     text, torn_at = storage.read_text(cassette)
     if torn_at is not None:
@@ -76,7 +78,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     count = len(recorded) - len(problems)
     terminal.echo([f"asking {upstream.origin} again: {count} request{'' if count == 1 else 's'} of {cassette}"])
     work = _Work(recorded, frozenset(problems), check, keep_going)
-    asyncio.run(work.run(upstream, key, redactor))
+    asyncio.run(work.run(upstream, key, rules))
     if not check and work.fresh and (keep_going or not work.failed):
         _write(cassette, recorded, work.fresh)
     terminal.echo([work.closing()])
