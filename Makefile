@@ -33,7 +33,7 @@ PURE += assembling printable usage timeline showing
 PURE += fallback rerecording
 PURE += differing quoting aligning requestfile
 PURE += importers assumed exporters
-PURE += shapes
+PURE += shapes comparing
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)

@@ -17,6 +17,7 @@ _COMMANDS = {
     "list": ("look.list_", "Show what is on cassettes, a line an interaction."),
     "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
     "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
+    "diff": ("look.diff", "Say where two cassettes differ, by what was asked and answered."),
     "refresh": ("refresh.refresh", "Ask the API again, or check whether it has become another."),
     "config": ("config.config", "Show which settings hold, and where each is from."),
     "import": ("move.import_", "Make cassettes of what other tools have recorded."),

@@ -1,7 +1,4 @@
-"""Two texts compared word by word: what of a long text is another, and a little of what stands around it.
-
-The notation is that of `git diff --word-diff`: `[-taken away-]` and `{+added+}`.
-"""
+"""Two texts compared word by word; `quoting` shows what of a long one is another."""
 
 from __future__ import annotations
 
@@ -49,24 +46,3 @@ def _add(found: list[Piece], same: str, old: str, new: str) -> None:
         found.append(Piece(last.old + same + old, last.new + same + new))
     else:
         found += ([Piece(same, same)] if same else []) + [Piece(old, new)]
-
-
-def inline(old: str, new: str, context: int = 40) -> str:
-    """What differs, in one text: `Say [-hello-]{+hi+} to…`. `context`: characters that are shown around a change."""
-    if old == new:
-        return old
-    found = pieces(old, new)
-    out = []
-    for number, piece in enumerate(found):
-        if piece.same:
-            out.append(_around(piece.old, context, bool(number), number < len(found) - 1))
-        else:
-            out.append((f"[-{piece.old}-]" if piece.old else "") + (f"{{+{piece.new}+}}" if piece.new else ""))
-    return "".join(out)
-
-
-def _around(text: str, context: int, after: bool, before: bool) -> str:
-    """`text` but for what is more than `context` away from a change `after` or `before` which it stands."""
-    if len(text) <= context * (after + before) + 1:
-        return text
-    return (text[:context] if after else "") + "…" + (text[len(text) - context :] if before else "")

@@ -46,7 +46,7 @@ FLOORS = [
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
     ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
     ("yamltext",),
-    ("showing", "counting", "drifting"),
+    ("showing", "counting", "drifting", "comparing"),
     ("advising", "editing", "inspecting"),
     ("explaining", "linting", "rerecording", "scanning", "redacting"),
     ("index",),

@@ -185,3 +185,37 @@ def test_stats() -> None:
     assert mini["cost"] == value["total"]["cost"] == mini["tokens_in"] + 2 * mini["tokens_out"]
     assert "cost" not in value["models"]["error-429"]
     assert invoke("stats", TOOL, "--price", "free").code == 2
+
+
+def test_two_tapes_are_compared(tmp_path: Path) -> None:
+    same = invoke("diff", TOOL, TOOL)
+    assert (same.code, same.stdout) == (0, "2 the same, 0 differ\n")
+    other = tmp_path / "other.yaml"
+    text = TOOL.read_text("utf-8")
+    other.write_text(text.replace("call_74196fe", "call_84196fe").replace("2025 15:06", "2025 15:07"), "utf-8")
+    assert invoke("diff", TOOL, other).stdout == "2 the same, 0 differ\n"
+    assert "call_84196fe" in invoke("diff", TOOL, other, "--all").stdout
+    other.write_text(text.replace("Oslo", "Rome"), "utf-8")
+    done = invoke("diff", TOOL, other)
+    assert done.code == 1
+    assert "#1 and #1  POST /v1/chat/completions  gpt-4o-mini  200  " in done.stdout
+    assert (
+        "    request messages[0].content: 'What is the weather in Oslo?', now 'What is the weather in Rome?'\n"
+        in done.stdout
+    )
+    assert "    answer  choices[0].message.tool_calls[0].function.arguments.city: 'Oslo', now 'Rome'\n" in done.stdout
+    assert done.stdout.endswith("0 the same, 2 differ\n")
+
+
+def test_what_only_one_tape_has(tape: Path, tmp_path: Path) -> None:
+    other = cassette(tmp_path / "other.yaml", item("first"), item("odd", asked="else"), item("x", path="/v1/models"))
+    done = invoke("diff", tape, other, "--timing")
+    assert done.code == 1
+    assert "timing  end: 0 ms, now 0 ms" in done.stdout
+    assert f"#3  POST /v1/models  200  0 ms  only in {other}\n" in done.stdout
+    assert done.stdout.endswith("1 the same, 1 differ, 1 only in the second\n")
+    assert invoke("diff", other, tape).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")
+    assert invoke("diff", f"{tape}#1", f"{other}#1").code == 0
+    assert "body: 'first', now 'odd'" in invoke("diff", f"{tape}#1", f"{other}#2").stdout
+    assert invoke("diff", tape, tmp_path / "none.yaml").code == 3
+    assert invoke("diff", f"{tape}#9", tape).code == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
@@ -130,3 +131,51 @@ def _several(places: Any) -> bool:
     from pathlib import Path
 
     return len(places) > 1 or any(Path(place).is_dir() for place in places)
+
+
+@click.command()
+@click.argument("first", metavar="CASSETTE[#N]")
+@click.argument("second", metavar="CASSETTE[#N]")
+@click.option("--all", "everything", is_flag=True, help="Show what is expected to differ, too: ids, dates, headers.")
+@click.option("--timing", is_flag=True, help="Show how long both took; times make no difference.")
+@click.pass_context
+def diff(ctx: click.Context, /, first: str, second: str, everything: bool, timing: bool) -> None:
+    """Say where two cassettes differ, by what was asked and what was answered. Exit 1 if they do.
+
+    Recordings of the same request are compared in order, then those of one method and path. Streams are compared by
+    the answer they come to. What no two recordings have in common, ids and dates, is no difference.
+    """
+    from openai_replay import comparing, report, selecting, showing
+    from openai_replay.rules import Rules
+
+    sides = [list(selecting.chosen([place], report.warn)) for place in (first, second)]
+    old, new = ([one.interaction for one in side] for side in sides)
+    counts: Counter[str] = Counter()
+
+    def lines() -> Iterator[str]:
+        for pair in comparing.pairs(old, new, Rules().key):
+            if pair.first is None or pair.second is None:
+                side, place = (sides[1], pair.second) if pair.first is None else (sides[0], pair.first)
+                one = side[place or 0]
+                where = printable.line(second if pair.first is None else first)
+                counts["second" if pair.first is None else "first"] += 1
+                yield f"{showing.heading(one.number, one.interaction)}  only in {where}"
+                continue
+            a, b = sides[0][pair.first], sides[1][pair.second]
+            found = comparing.differences(a.interaction, b.interaction)
+            counts["differ" if found.found else "same"] += 1
+            shown = found.found + (found.expected if everything else [])
+            if timing:
+                shown += comparing.times(a.interaction.response, b.interaction.response)
+            if shown:
+                title = showing.heading(a.number, a.interaction).partition("  ")[2]
+                yield f"#{a.number} and #{b.number}  {title}"
+                yield from (f"    {line}" for line in shown)
+                if found.expected and not everything:
+                    yield f"    ({len(found.expected)} more as expected: --all shows them)"
+        said = [f"{counts['same']} the same", f"{counts['differ']} differ"]
+        said += [f"{counts[side]} only in the {side}" for side in ("first", "second") if counts[side]]
+        yield ", ".join(said)
+
+    terminal.echo(lines())
+    ctx.exit(1 if counts.keys() - {"same"} else 0)
