@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 
 from openai_replay import format, layout
-from openai_replay.commands.move import _FORMATS
+from openai_replay.commands.move import _FORMATS, _TARGETS
 from openai_replay.importers import NAMES
 from openai_replay.importing import Settings, jobs, run
 from openai_replay.model import Interaction, Request
@@ -216,6 +217,11 @@ def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
 
 def test_the_names_of_the_command_are_those_of_the_formats() -> None:
     assert ("auto", *NAMES) == _FORMATS
+
+
+def test_every_format_is_documented() -> None:
+    page = (Path(__file__).parent.parent / "docs" / "importing.md").read_text("utf-8")
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *NAMES, "--to", *_TARGETS]
 
 
 def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _call(interaction: Interaction) -> str:
         "curl --silent --show-error --no-buffer --globoff --path-as-is",
         "--head" if request.method == "HEAD" else f"--request {shlex.quote(request.method)}",
         f"--url {_url(request.uri)}",
-        *_headers(request.headers),
+        *_headers(request.headers, bool(request.body)),
     ]
     try:
         text = request.body.decode() if len(request.body) <= _MOST_INLINE else "\0"
@@ -72,7 +72,7 @@ def _url(uri: str) -> str:
     return f'"${{OPENAI_BASE_ORIGIN:-{origin[0]}}}"{shlex.quote(rest) if rest else ""}'
 
 
-def _headers(headers: Headers) -> list[str]:
+def _headers(headers: Headers, has_body: bool) -> list[str]:
     words: list[str] = []
     for name, value in headers:
         lower = name.lower()
@@ -82,6 +82,6 @@ def _headers(headers: Headers) -> list[str]:
             raw = value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")  # the bytes that were sent
             text = f"{name}: {raw}" if value else f"{name};"  # curl leaves out what is empty, but for this
             words.append(f"--header {shlex.quote(text)}")
-    if not any(name.lower() == "content-type" for name, _ in headers):
+    if has_body and not any(name.lower() == "content-type" for name, _ in headers):
         words.append("--header 'Content-Type:'")  # or curl says that it is a form
     return words
