@@ -28,7 +28,7 @@ cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
 	$(BIN)/python -m tests.record_examples
 
 PURE := errors sse jsontext multipart ids patterns normalizing matching redaction pacing transcript explaining format worddiff hostile
-PURE += editing leaks linting places redacting
+PURE += editing leaks linting places redacting pruning
 PURE += assembling printable usage timeline showing
 PURE += fallback rerecording
 PURE += differing quoting aligning requestfile

@@ -25,6 +25,7 @@ _COMMANDS = {
     "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
     "redact": ("keep.redact", "Take secrets out of cassettes that are there already."),
     "lint": ("keep.lint", "Say what is wrong with cassettes."),
+    "prune": ("keep.prune", "Drop the recordings that a run did not play."),
 }
 
 

@@ -70,6 +70,7 @@ class Run:
         self.config = config
         worker: dict[str, str] = getattr(config, "workerinput", {})  # xdist's: all workers of a run have one name
         self.name = worker.get("testrunuid") or f"{os.getpid()} {time.time_ns()}"
+        self.journal: Path | None = None  # a file that exchanges are written to
         self._background: Background | None = None
         self._counts: Counter[str] = Counter()
         self._unplayed: list[str] = []  # node ids
@@ -82,7 +83,7 @@ class Run:
         from openai_replay import tape
 
         if self._background is None:
-            self._background = tape.Background(tell=lambda exchange: None)  # the reports say it
+            self._background = tape.Background(tell=lambda exchange: None, journal=self.journal)  # the reports say it
         return tape.Tape((cassette,), rules, upstream, self._background, may_be_new=True)
 
     def stop(self) -> None:
@@ -147,6 +148,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"openai_replay(name, {', '.join(SETTINGS)}): for example {EXAMPLE}")
     config.stash[_run] = Run(config)
     config.pluginmanager.register(config.stash[_run], "openai_replay_run")
+    if journal := option(config, "journal"):
+        from openai_replay.pytest_journal import JournalOfRun
+
+        config.stash[_run].journal = path = config.invocation_params.dir / journal
+        config.pluginmanager.register(JournalOfRun(path, config), "openai_replay_journal")
     if config.pluginmanager.has_plugin("recording"):
         config.pluginmanager.register(WithRecording(), "openai_replay_with_recording")
 

@@ -49,9 +49,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--openai-replay-strict", action="store_true", help="a recording that was not played fails its test"
     )
     group.addoption("--openai-replay-orphans", action="store_true", help="list cassettes that no test of this run used")
+    group.addoption(
+        "--openai-replay-journal", metavar="FILE", help="add a line of JSON to this file for every request that is over"
+    )
     parser.addini("openai_replay", "record mode", default="")
     parser.addini("openai_replay_upstream", "the API to record from", default="")
     parser.addini("openai_replay_pace", "pace of replay", default="")
+    parser.addini("openai_replay_journal", "file that gets a line of JSON for every request", default="")
     parser.addini("openai_replay_strict", "a recording that was not played fails its test", type="bool", default=False)
     parser.addini("openai_replay_orphans", "list cassettes that no test of this run used", type="bool", default=False)
 

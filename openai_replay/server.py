@@ -22,6 +22,7 @@ from openai_replay.access import Access
 from openai_replay.app import App
 from openai_replay.errors import NotWritten, StartError, UsageError
 from openai_replay.journal import Exchange, Outcome
+from openai_replay.journaling import JournalFile
 from openai_replay.limits import Limits
 from openai_replay.model import LOOPBACK, Mode
 from openai_replay.recordings import READING, Reading
@@ -61,6 +62,7 @@ class Serving:
     rules_at: Callable[[Path], Rules] | None = None  # those of a cassette in `folder`; None: `rules`
     tell: Callable[[Exchange], None] | None = None  # what to call with every exchange; None: the terminal
     reading: Reading = READING  # how big tapes are read
+    journal: Path | None = None  # a file that exchanges are written to
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
 
 
@@ -80,6 +82,9 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
     sessions.reading = what.reading
     async with AsyncExitStack() as stack:
         stack.callback(sessions.clock.close)
+        if what.journal is not None:
+            sessions.journal_file = JournalFile(what.journal)
+            stack.callback(sessions.journal_file.ended)
         if what.upstream is not None:
             sessions.upstream = await stack.enter_async_context(
                 Upstream(what.upstream, what.idle_limit_s, what.limits.recorded)
@@ -157,6 +162,8 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
         async with serving(what) as (base_url, sessions):
             gc.freeze()  # what was read of the tape stays: to go through it again and again costs more the longer it is
             code = await _until_stopped(what, command, base_url, stop)
+            if code and sessions.journal_file is not None:
+                sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")
     except NotWritten as error:
         if sessions is None:
             raise

@@ -11,6 +11,7 @@ import secrets
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -22,6 +23,7 @@ from openai_replay.clock import Clock
 from openai_replay.engine import Engine
 from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
+from openai_replay.journaling import JournalFile
 from openai_replay.model import Mode
 from openai_replay.recordings import READING
 from openai_replay.rules import Rules
@@ -76,7 +78,8 @@ class Sessions:
         self.clock = Clock()  # of all that is played
         self._tell = tell
         self._warn = warn
-        self._astray = Journal(tell)  # requests that belong to no session
+        self.journal_file: JournalFile | None = None  # where exchanges are written, too
+        self._astray = Journal(self._note)  # requests that belong to no session
         self._ended: Counter[Outcome] = Counter()
         self._ended_unplayed: list[str] = []
         self._closed = False  # whether there has been a session that is ended
@@ -110,15 +113,24 @@ class Sessions:
         for warning in tape.warnings:
             self._warn(warning)
         tape.on_warning = self._warn
+        if self.journal_file is not None and rules.mode is not Mode.OFF:
+            self.journal_file.opened(tape)
         name = secrets.token_hex(8) if name is None else name
         session = Session(
             name, Engine(rules, tape, upstream, Journal(self._tell), self.clock), _base_path(upstream, tape)
         )
+        journal = Journal(partial(self._note, tape=tape))
+        session = Session(name, Engine(rules, tape, upstream, journal), _base_path(upstream, tape))
         if name:
             self._open[name] = session
         else:
             self.own = session
         return session
+
+    def _note(self, exchange: Exchange, tape: Cassette | None = None) -> None:
+        self._tell(exchange)
+        if self.journal_file is not None:
+            self.journal_file.exchange(exchange, tape)
 
     def at(self, name: str) -> Session:
         """The session `name`, which is opened if it is that of a cassette in the folder. Raises ControlError."""

@@ -55,6 +55,7 @@ class FileSettings(BaseModel):
     drain_limit: str | None = Field(None, alias="drain-limit")
     lint_allow: list[str] | None = Field(None, alias="lint-allow")
     max_age: str | None = Field(None, alias="max-age")
+    journal: str | None = None
     cors: bool | None = None
     cors_origin: list[str] | None = Field(None, alias="cors-origin")
     allow_remote: bool | None = Field(None, alias="allow-remote")

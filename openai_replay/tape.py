@@ -56,12 +56,13 @@ class Playing(Matching, total=False):
 class Background:
     """A server in a thread. `stop` ends it when everything that is under way is on its tape.
 
-    `tell` is called with every exchange; without it, what goes wrong is written to stderr.
+    `tell` is called with every exchange; without it, what goes wrong is written to stderr. `journal` is a file that
+    they are written to.
     """
 
-    def __init__(self, tell: Callable[[Exchange], None] | None = None) -> None:
+    def __init__(self, tell: Callable[[Exchange], None] | None = None, journal: Path | None = None) -> None:
         # When it ends, every tape is over, and a client that is still there waits for nothing (0 would be no limit).
-        self._what = server.Serving(Rules(), port=0, quiet=True, tell=tell, shutdown_s=0.01)
+        self._what = server.Serving(Rules(), port=0, quiet=True, tell=tell, shutdown_s=0.01, journal=journal)
         self._loop = asyncio.new_event_loop()
         self._upstreams: dict[str, Upstream] = {}
         self._stack = AsyncExitStack()

@@ -44,7 +44,7 @@ FLOORS = [
     ("assembling", "saying", "usage", "shapes", "requestfile"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),
-    ("differing", "quoting", "redaction", "format", "layout", "storage", "journal"),
+    ("differing", "quoting", "pruning", "redaction", "format", "layout", "storage", "journal"),
     ("yamltext",),
     ("showing", "counting", "drifting", "comparing"),
     ("advising", "editing", "inspecting"),
@@ -56,7 +56,7 @@ FLOORS = [
     tuple(f"importers.{one}" for one in IMPORTERS),
     ("importers",),
     ("cassette", "upstream", "rules"),  # two sources, and how they are used
-    ("selecting", "refreshing"),
+    ("selecting", "refreshing", "journaling"),
     ("asked", "clock", "fallback", "missing"),
     ("engine", "building"),  # one exchange, and the rules of it
     ("sessions", "settings"),
@@ -70,6 +70,7 @@ FLOORS = [
     ("app",),
     ("server",),  # the process
     ("tape", "pytest_settings"),
+    ("pytest_journal",),
     ("commands.options", "commands.terminal"),  # doors
     ("commands.serve", "commands.keep", "commands.look", "commands.explain"),
     ("commands.config",),
@@ -97,7 +98,7 @@ DOORS = {
         "commands.refresh",
         "commands.move",
     },
-    "pytest": {"pytest_plugin", "pytest_settings"},
+    "pytest": {"pytest_plugin", "pytest_settings", "pytest_journal"},
 }
 #: Modules over 300 lines, and why.
 LONG = {"engine": "one request can be read from top to bottom"}

@@ -11,9 +11,12 @@ import click
 
 from openai_replay.commands.options import Configured, redacting_options, redactor
 from openai_replay.errors import CassetteError, UsageError
+from openai_replay.commands.options import Configured, redacting_options
+from openai_replay.errors import CassetteError, StartError, UsageError
 
 if TYPE_CHECKING:
     from openai_replay.inspecting import Finding
+    from openai_replay.pruning import Usage
 
 _paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
 _cassettes = click.argument(
@@ -147,6 +150,87 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         click.echo(f"{file}: {done.changed} of {done.items} {verb}{where}")
         clean = clean and not done.unread and not (check and done.changed)
     ctx.exit(0 if clean else 1)
+
+
+@click.command(cls=Configured)
+@_cassettes
+@click.option(
+    "--journal",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The journal of the runs that say what is needed.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would be dropped.")
+@click.option("--force", is_flag=True, help="Prune though the journal tells of failures, or of a part of the tests.")
+@click.option("--unused-files", is_flag=True, help="Delete cassettes of which nothing was played.")
+@click.pass_context
+def prune(
+    ctx: click.Context,
+    /,
+    cassettes: tuple[Path, ...],
+    journal: Path,
+    check: bool,
+    force: bool,
+    unused_files: bool,
+) -> None:
+    """Drop what the runs of a journal did not play from cassettes, files or folders of them.
+
+    A cassette that they never opened, or of which nothing was played, is left alone and said so; one that has changed
+    since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
+    cassette was refused.
+    """
+    from openai_replay import pruning
+
+    try:
+        with journal.open(encoding="utf-8") as lines:
+            runs = pruning.runs(lines)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
+        raise StartError(f"{journal}: cannot be read: {error}", hint) from None
+    if not force:
+        pruning.check(runs)
+    clean = True
+    for file in _files(cassettes):
+        usage = runs.cassettes.get(str(file.resolve()))
+        if usage is None or not usage.played:
+            why = "no run opened it" if usage is None else "no run played anything of it"
+            if unused_files and file.is_file():
+                click.echo(f"{file}: {'would be deleted' if check else 'deleted'}: {why}")
+                clean = clean and not check
+                if not check:
+                    file.unlink()
+            else:
+                click.echo(f"{file}: {why}: left alone")
+            continue
+        try:
+            clean = _prune(file, usage, check) and clean
+        except pruning.Unsure as error:
+            click.echo(f"{file}: {error.message}")
+            clean = False
+    ctx.exit(0 if clean else 1)
+
+
+def _prune(path: Path, usage: Usage, check: bool) -> bool:
+    """Drop what `usage` did not play, and say what; False where it would be and is not. Raises Unsure."""
+    from openai_replay import editing, format, pruning, storage
+
+    def kept(text: str) -> str:
+        dropped = pruning.unplayed(path.read_bytes(), usage)
+        return editing.edited(text, path, dict.fromkeys(dropped))
+
+    text, torn_at = storage.read_text(path)
+    if torn_at is not None:
+        raise pruning.Unsure("a recorder was killed while it added to it: left alone; the next `record` mends it")
+    dropped = pruning.unplayed(path.read_bytes(), usage)
+    interactions = format.load(text, path).interactions
+    for number in dropped:
+        request = interactions[number - 1].request
+        click.echo(f"{path}: {'would drop' if check else 'drops'} #{number} {request.method} {request.path}")
+    if dropped and not check:
+        storage.rewrite(path, kept)
+    click.echo(f"{path}: {len(dropped)} of {len(interactions)} {'would be dropped' if check else 'dropped'}")
+    return not (check and dropped)
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:

@@ -68,6 +68,13 @@ redacting_options = together(
     ),
 )
 
+journal_option = option(
+    "--journal",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Add a line of JSON to this file for every request that is over; `prune` reads it.",
+)
+
 #: Where a context keeps what files say.
 _FOUND = "openai_replay.found"
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_replay.commands.options import Command, given, label, matching_options, option, redacting_options, together
+from openai_replay.commands.options import Command, given, journal_option, label, option, redacting_options, together
 from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 
@@ -33,6 +34,7 @@ serving_options = together(
     ),
     matching_options,
     redacting_options,
+    journal_option,
     option("--cors", is_flag=True, help="Let pages in a browser ask: those of this machine."),
     option("--cors-origin", multiple=True, metavar="ORIGIN", help="Let pages of this origin ask, too; implies --cors."),
     option("--allow-remote", is_flag=True, help="Let --host be an address that other machines reach."),
@@ -199,6 +201,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         ready_file=options["ready_file"],
         strict=options.get("strict", False),
         quiet=options["quiet"],
+        journal=options["journal"],
         idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
         reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else report.reading),
     )
