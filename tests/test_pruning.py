@@ -243,7 +243,8 @@ def project(pytester: pytest.Pytester, upstream: Upstream) -> Project:
     project = Project(pytester, upstream)
     project.write("raw.py", RAW)
     project.write("test_two.py", TESTS)
-    project.record()
+    project.taped("cassettes/test_two/test_a.yaml", "first", "second")
+    project.taped("cassettes/test_two/test_b.yaml", "third")
     return project
 
 
