@@ -116,11 +116,8 @@ class Sessions:
         if self.journal_file is not None and rules.mode is not Mode.OFF:
             self.journal_file.opened(tape)
         name = secrets.token_hex(8) if name is None else name
-        session = Session(
-            name, Engine(rules, tape, upstream, Journal(self._tell), self.clock), _base_path(upstream, tape)
-        )
         journal = Journal(partial(self._note, tape=tape))
-        session = Session(name, Engine(rules, tape, upstream, journal), _base_path(upstream, tape))
+        session = Session(name, Engine(rules, tape, upstream, journal, self.clock), _base_path(upstream, tape))
         if name:
             self._open[name] = session
         else:

@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_replay.commands.options import Configured, redacting_options, redactor
-from openai_replay.errors import CassetteError, UsageError
-from openai_replay.commands.options import Configured, redacting_options
 from openai_replay.errors import CassetteError, StartError, UsageError
 
 if TYPE_CHECKING:

@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Command, given, label, matching_options, option, redacting_options, together
-from openai_replay.commands.options import Command, given, journal_option, label, option, redacting_options, together
+from openai_replay.commands.options import (
+    Command,
+    given,
+    journal_option,
+    label,
+    matching_options,
+    option,
+    redacting_options,
+    together,
+)
 from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 
