@@ -19,7 +19,7 @@ from openai_replay.model import Request
 from openai_replay.normalizing import parse
 
 #: Settings by their names in Python, and what they are to be.
-Settings = Mapping[str, Sequence[str]]
+Settings = Mapping[str, str | Sequence[str]]
 
 #: What the built-in normalisers make the same.
 _NORMALIZED = {
@@ -57,10 +57,16 @@ def at_the_command_line(cassette: str) -> Advice:
     """For users of `openai-replay`."""
     return Advice(
         f"openai-replay record {shlex.quote(cassette)} -- <your command>",
-        lambda settings: " ".join(
-            f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, values in settings.items() for value in values
-        ),
+        _as_options,
         "--on-exhausted repeat (the last one) or cycle (from the first)",
+    )
+
+
+def _as_options(settings: Settings) -> str:
+    return " ".join(
+        f"--{name.replace('_', '-')} {shlex.quote(value)}"
+        for name, values in settings.items()
+        for value in ([values] if isinstance(values, str) else values)
     )
 
 
@@ -191,13 +197,13 @@ def _tries(apart: list[Apart], matcher: Matcher, names: list[str]) -> Iterator[t
         return
     if any(_says_another_thing(one) for one in apart):
         return
-    settings: dict[str, list[str]] = {"normalize": names} if names else {}
+    settings: dict[str, str | list[str]] = {"normalize": names} if names else {}
     if fields:
         left = tuple(one for one in matcher.on if one not in fields)
         if fields != {"query"} or not left:
             return
         matcher = replace(matcher, on=left)
-        settings["match_on"] = [",".join(left)]
+        settings["match_on"] = ",".join(left)
     matcher = _with(matcher, names)
     # What is left out of a list moves what stands behind it: of two items, the later one goes first.
     for order in (pointers, pointers[::-1]) if len(pointers) > 1 else (pointers,):

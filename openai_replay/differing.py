@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, MutableMapping, Sequence
 from enum import Enum, auto
-from itertools import zip_longest
+from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
 
 from openai_replay import aligning, jsontext
@@ -21,6 +21,8 @@ from openai_replay.model import Request, header
 
 #: Recordings that are compared place by place.
 COMPARED = 8
+#: Bytes of the recordings that are read at all. Where there are more, those of about the size of the request are.
+_READ = 1 << 28
 #: Bytes of the recordings that are read a second time, word by word. The closest by their parts come first.
 _READ_AGAIN = 1 << 21
 #: Characters of a part that are compared word by word.
@@ -122,7 +124,7 @@ def nearest(
     now = matcher.meaning(request)
     wanted = _parts(now)
     found = []
-    for one in unlike.values():
+    for one in _readable([*unlike.values()], len(request.body)):
         parts = seen.get(one.key)
         if parts is None:
             parts = seen[one.key] = frozenset(_parts(_read(one.request, matcher, clean)))
@@ -139,6 +141,13 @@ def nearest(
         compared.append(Near(one, cleaned, list(differences(matcher.meaning(cleaned), now))))
     compared.sort(key=lambda near: (near.weight, bool(near.recorded.played), near.recorded.number))
     return compared[:count]
+
+
+def _readable(recorded: list[Recorded], size: int) -> list[Recorded]:
+    """Those that there is time to read, for a request of `size` bytes."""
+    closest = sorted(recorded, key=lambda one: abs(len(one.request.body) - size))
+    sizes = accumulate(len(one.request.body) for one in closest)
+    return closest[: max(1, sum(size <= _READ for size in sizes))]
 
 
 def _read(request: Request, matcher: Matcher, clean: Callable[[Request], Request]) -> Meaning:

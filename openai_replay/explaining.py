@@ -36,7 +36,8 @@ class Tape(NamedTuple):
     """The tape that a request was not found on.
 
     `not_given` makes of ids those that no answer on the tape gave; it may read all of them, so it is only asked where
-    a request speaks of ids. `seen` is kept from one miss to the next.
+    a request speaks of ids. `seen` is kept from one miss to the next. `fallback` names the rule by which a recording
+    would be played all the same, if there is one.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Tape(NamedTuple):
     recorded: Sequence[Recorded]
     not_given: Callable[[Collection[str]], Collection[str]]
     seen: MutableMapping[bytes, frozenset[int]]
+    fallback: Callable[[Near], str] = lambda near: ""
 
 
 def explain(
@@ -71,6 +73,8 @@ def explain(
         if settings:
             verb = "Ignore" if [*settings] == ["ignore"] else "Accept"
             hint.append(f"{verb} it:  {advice.accept(settings)}")
+        elif rule := tape.fallback(near[0]):
+            hint.append(f"Play #{near[0].recorded.number} for it:  {advice.accept({'fallback': rule})}")
     if not near or near[0].apart:
         message += _unknown_ids(request, tape)
     return tuple("\n".join(map(printable.line, lines)) for lines in (message, hint))  # type: ignore[return-value]

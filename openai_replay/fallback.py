@@ -38,7 +38,7 @@ def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
     left = [one for one in there if not one.played]
     wanted = ""
     if rules.fallback is Fallback.LAST_USER_MESSAGE:
-        wanted = _last_message(matcher, request)
+        wanted = last_message(matcher, request)
         left, there = (_saying(wanted, some, matcher, clean) for some in (left, there))
         if not left and rules.on_exhausted is not OnExhausted.ERROR:
             left = there
@@ -68,10 +68,10 @@ def _saying(
 ) -> list[Recording]:
     if not wanted:
         return []
-    return [one for one in recordings if _last_message(matcher, clean(one.interaction.request)) == wanted]
+    return [one for one in recordings if last_message(matcher, clean(one.interaction.request)) == wanted]
 
 
-def _last_message(matcher: Matcher, request: Request) -> str:
+def last_message(matcher: Matcher, request: Request) -> str:
     """The text of the last message of the user as it is compared, in a request of chat, Responses, Assistants or legacy
     completions; empty if there is none.
     """

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, MutableMapping
+from contextlib import suppress
 
 from openai_replay import explaining, ids
 from openai_replay.advising import at_the_command_line
 from openai_replay.cassette import Cassette
-from openai_replay.differing import Recorded
+from openai_replay.differing import Near, Recorded
 from openai_replay.errors import Miss
-from openai_replay.model import Request
+from openai_replay.fallback import last_message
+from openai_replay.model import Fallback, Mode, Request
 from openai_replay.rules import Rules
+from openai_replay.scanning import Changed
 
 
 def miss(
@@ -22,13 +25,24 @@ def miss(
     """
     name, path = cassette.name, str(cassette.path)
     near = cassette.candidates(clean.method, clean.path)
+    key = rules.matcher.key(clean)
+    if not any(one.key == key for one, _ in near):  # of a big tape that is one among many
+        with suppress(Changed):
+            near += [(one, one.interaction) for one in [one for one in cassette.recordings if one.key == key][:1]]
     recorded = [Recorded(one.number, interaction.request, one.key, one.played) for one, interaction in near]
     answers = (interaction.response for _, interaction in near)
 
     def not_given(names: Collection[str]) -> Collection[str]:
         return ids.not_given(names, answers) if cassette.is_held else ()
 
-    tape = explaining.Tape(name, rules.mode, recorded, not_given, seen)
+    def fallback(near: Near) -> str:
+        if rules.mode is not Mode.NONE or near.recorded.played:
+            return ""
+        said = last_message(rules.matcher, clean)
+        same = bool(said) and said == last_message(rules.matcher, near.request)
+        return Fallback.LAST_USER_MESSAGE if same and rules.fallback is Fallback.NONE else ""
+
+    tape = explaining.Tape(name, rules.mode, recorded, not_given, seen, fallback)
     advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
     message, hint = explaining.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
     notes = [*([note] if note else []), *cassette.mismatches[:3]]

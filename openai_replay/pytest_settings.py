@@ -150,7 +150,7 @@ def advice(item: pytest.Item) -> Advice:
     )
 
 
-def _set(name: str, values: Sequence[str]) -> str:
+def _set(name: str, values: str | Sequence[str]) -> str:
     return f"{name}={json.dumps(values, ensure_ascii=False)}"
 
 

@@ -108,6 +108,12 @@ def test_only_a_few_are_compared_place_by_place(monkeypatch: pytest.MonkeyPatch)
     assert looks["meaning"] < 300  # the tape is not read again
 
 
+def test_not_more_is_read_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(differing, "_READ", 3_000)
+    recorded = [ask(said("x" * 2_000)), ask(said("one")), ask(said("two", n=2)), ask(said("y" * 5_000))]
+    assert closest(ask(said("six")), recorded) == [2, 3]
+
+
 def test_a_recording_that_is_packed_is_read() -> None:
     packed = Request(
         "POST", post().uri, (*JSON, ("content-encoding", "gzip")), gzip.compress(json.dumps(said("two")).encode())

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
+import openai_replay
+from openai_replay import pytest_settings
 from openai_replay.cli import main
 
 from .proxy import CHAT, cassette, command, invoke, item
@@ -113,6 +117,58 @@ def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypa
     Path("now.json").write_text(now, "utf-8")
     assert invoke("explain", "tape.yaml", "now.json") == (1, text, "")
     assert len(EXAMPLES) == 3
+
+
+def ask(tape: openai_replay.tape.Tape, value: Any) -> int:
+    posted = urllib.request.Request(
+        f"{tape.base_url}/chat/completions", json.dumps(value).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(posted) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_where_nothing_accepts_it_the_same_question_may_be_played(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Bye"}]
+    tape = cassette(tmp_path / "tape.yaml", asked({"messages": turns}))
+    now = {"messages": [turns[0], {"role": "assistant", "content": "Hello"}, turns[1]]}
+    assert invoke("explain", tape, request(tmp_path, now)).stdout.endswith(
+        f"\nRecord it:  openai-replay record {tape} -- <your command>\nPlay #1 for it:  --fallback last-user-message\n"
+    )
+    with openai_replay.play(tape) as playing:
+        assert ask(playing, now) == 424
+        assert playing.misses[0].endswith('\nPlay #1 for it:  fallback="last-user-message"')
+    with openai_replay.play(tape, fallback="last-user-message") as playing:
+        assert ask(playing, now) == 200
+        assert ask(playing, now) == 424  # it has been played
+        assert "Play #1 for it" not in playing.misses[0]
+    other = {"messages": [*now["messages"], {"role": "user", "content": "More"}]}
+    assert "Play #1 for it" not in invoke("explain", tape, request(tmp_path, other)).stdout
+
+
+def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", asked(chat("Today is 2026-11-20", user="a")))
+    now = chat("Today is 2026-11-21", user="b")
+    with openai_replay.play(tape) as playing:
+        assert ask(playing, now) == 424
+        assert playing.misses[0].endswith('\nAccept it:  normalize=["date"], ignore=["/user"]')
+    with openai_replay.play(tape, normalize=["date"], ignore=["/user"]) as playing:
+        assert ask(playing, now) == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"normalize": ["uuid"], "ignore": ["/a"]}, '@pytest.mark.openai_replay(normalize=["uuid"], ignore=["/a"])'),
+        ({"match_on": "method,path,body"}, '@pytest.mark.openai_replay(match_on="method,path,body")'),
+        ({"fallback": "last-user-message"}, '@pytest.mark.openai_replay(fallback="last-user-message")'),
+    ],
+)
+def test_in_pytest_settings_are_a_marker(settings: dict[str, Any], text: str, request: pytest.FixtureRequest) -> None:
+    assert pytest_settings.advice(request.node).accept(settings) == text
+    assert settings.keys() <= {*pytest_settings.SETTINGS}
 
 
 async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import differing, printable
+from openai_replay import differing, explaining, printable
 from openai_replay.advising import at_the_command_line
 from openai_replay.differing import Near, Recorded
 from openai_replay.explaining import Tape, explain
@@ -347,6 +347,22 @@ def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
         return Request("POST", CHAT, JSON, json.dumps(value).encode())
 
     assert told(sent(now), [sent(recorded)]) == NO + "Closest is #1; " + message
+
+
+def test_where_no_setting_accepts_it_a_fallback_may() -> None:
+    shelf = tape(ask({"messages": TURNS[:1]}))._replace(fallback=lambda near: "sequence")
+    now = ask({"messages": TURNS})
+    _, hint = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    assert hint == RECORD[1:] + "\nPlay #1 for it:  --fallback sequence"
+    _, hint = explain(ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    assert "--fallback" in hint
+
+
+def test_differences_for_those_who_play_it_all_the_same() -> None:
+    [near] = nearest(ask({"a": 1, "b": 1}), ask({"a": 2, "b": "\x1b"}))
+    assert explaining.differences(near, ask({})) == ["a: recorded 2  now 1", "b: recorded '\\x1b'  now 1"]
+    [near] = nearest(ask({f"k{n}": n for n in range(10)}), ask({}))
+    assert explaining.differences(near, ask({}))[7:] == ["k7: recorded absent  now 7", "and at 2 more"]
 
 
 NOT_HERE = " was given by no recording on this tape"
