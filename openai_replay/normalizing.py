@@ -17,10 +17,12 @@ from typing import Any
 
 from openai_replay import defaults, ids
 from openai_replay.errors import UsageError
-from openai_replay.patterns import compiled
+from openai_replay.patterns import begins_anywhere, compiled
 
 #: Characters of a string that one's own patterns are looked for in; past that it is no prose, but data.
 _SEARCHED = 1 << 20
+#: A run of characters that is no prose either: the text of an image, a key, a hash of hashes.
+_DATA = r"([\w+/=-]{4096,})"
 #: Rounds after which a text has to be done; each marks something more.
 _ROUNDS = 16
 
@@ -182,7 +184,8 @@ class _Run:
         name = step.name
         if step.pattern is not None:
             own = step.pattern
-            return lambda text: self._replaced(own, text, lambda found: f"«{name}»") if len(text) <= _SEARCHED else text
+            parted = begins_anywhere(own)
+            return lambda text: self._own(own, parted, text, f"«{name}»")
         if name == "call-id":
             return lambda text: self._replaced(_WORD, text, self._call)
         if name == "data-url":
@@ -192,6 +195,16 @@ class _Run:
         if numbered:
             return lambda text: self._replaced(pattern, text, lambda found: self._numbered(name, found[0]))
         return lambda text: self._replaced(pattern, text, lambda found: f"«{name}»")
+
+    def _own(self, pattern: re.Pattern[str], parted: bool, text: str, mark: str) -> str:
+        """`text` with what one's own pattern finds marked; `parted`: but not in long runs of data, where that could
+        take for ever.
+        """
+        if len(text) > _SEARCHED:
+            return text
+        pieces = _compiled(_DATA).split(text) if parted else [text]
+        pieces[::2] = [self._replaced(pattern, piece, lambda found: mark) for piece in pieces[::2]]
+        return "".join(pieces)
 
     def _replaced(self, pattern: re.Pattern[str], text: str, mark: Callable[[re.Match[str]], str]) -> str:
         """`text` with what `pattern` finds marked, but for what touches a mark."""

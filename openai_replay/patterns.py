@@ -53,6 +53,22 @@ def compiled(text: str) -> re.Pattern[str]:
     return pattern
 
 
+def begins_anywhere(pattern: re.Pattern[str]) -> bool:
+    """Whether `pattern` begins with a repeat without an end, such as `\\w+@`: in a text of nothing but such characters
+    it is tried from each of them to the last, which is the square of their number.
+    """
+    any_case = bool(pattern.flags & re.IGNORECASE)
+    for code, value in _flat(list(parser.parse(pattern.pattern))):
+        inner = (
+            [(code, value)] if code in _REPEATS else [step for one in _inner(code, value) for step in _flat(one)[:1]]
+        )
+        if any(_endless(*step) for step in inner):
+            return True
+        if not _nullable([(code, value)]) and _begins(code, value, any_case):
+            return False
+    return False
+
+
 def _none(text: str, why: str) -> UsageError:
     shown = text if len(text) <= 80 else text[:79] + "…"
     return UsageError(f"{shown!r} is not a regular expression: {why}", "See Python's re syntax.")

@@ -235,6 +235,8 @@ def play(*cassettes: str | Path, **settings: Unpack[Playing]) -> Tape:
     if not cassettes:
         raise UsageError("there is no cassette to play", 'Name one: openai_replay.play("cassettes/chat.yaml")')
     first = Path(cassettes[0])
+    if "mode" in settings:
+        raise UsageError('play is mode="none"', 'To record: openai_replay.record("cassette.yaml", mode="all")')
     given = rules({**_beside(first), **settings, "mode": "none"}, _in_a_program(str(first)))
     return Tape(tuple(Path(one) for one in cassettes), given, None)
 

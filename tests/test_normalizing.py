@@ -118,6 +118,12 @@ def test_very_long_strings_are_searched_by_the_built_in_ones_only() -> None:
     assert text(long, "uuid", "order=ORD-[0-9]+").startswith("«uuid 1» ORD-1 x")
 
 
+def test_long_runs_of_data_are_passed_over_by_what_begins_anywhere() -> None:
+    run = "a" * 400_000  # the square of which nobody waits for
+    assert text(f"me@x.org {run} you@x.org", r"mail=\w+@[a-z.]+") == f"«mail» {run} «mail»"
+    assert text(f"gAAA{run} 1", "blob=gAAA[a-z]+") == "«blob» 1"
+
+
 NOW: Any = {
     "model": "gpt-4o-2024-08-06",
     "stream": True,

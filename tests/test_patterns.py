@@ -89,6 +89,28 @@ def test_what_may_not_end_is_refused(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "does"),
+    [
+        (r"\w+@", True),
+        (r"\b\w+@", True),
+        (r"(?:[a-z]+|x)@", True),
+        (r"(?=x)(?:a?)[a-z]*", True),
+        (r"(?i)(\d+)", True),
+        (r"(?>\w+)@", True),
+        ("a+", True),
+        ("ab+", False),
+        (r"\bab*", False),
+        ("a?b", False),
+        (r"\w{1,9}@", False),
+        (r"\b", False),
+        ("", False),
+    ],
+)
+def test_what_begins_with_a_repeat_begins_anywhere(text: str, does: bool) -> None:
+    assert patterns.begins_anywhere(re.compile(text)) is does
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("a(b", "'a(b' is not a regular expression: missing ), unterminated subpattern at position 1"),
