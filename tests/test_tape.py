@@ -173,7 +173,7 @@ def test_threads(tmp_path: Path, upstream: Upstream) -> None:
         (lambda: openai_replay.play("a", pace="fast"), UsageError, "'fast' is not a pace"),
         (lambda: openai_replay.play("a", ignore="/a"), UsageError, "ignore: '/a' is no list of texts"),
         (lambda: openai_replay.play("a", on_exhausted="stop"), UsageError, "on_exhausted: there is no 'stop'"),
-        (lambda: openai_replay.play("a", **{"mode": "all"}), UsageError, 'play is mode="none"'),  # type: ignore[misc]
+        (lambda: openai_replay.play("a", mode="all"), UsageError, 'play is mode="none"'),  # type: ignore[call-arg]
         (
             lambda: openai_replay.play("a", retry_after=-1),
             UsageError,
