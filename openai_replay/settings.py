@@ -8,6 +8,7 @@ file takes the place of the other. click puts all in this order; here the files 
 
 from __future__ import annotations
 
+import stat
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
@@ -103,7 +104,14 @@ def shared(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def _nearest(folder: Path, name: str) -> Path | None:
-    return next((one / name for one in (folder, *folder.parents) if (one / name).is_file()), None)
+    found = (one / name for one in (folder, *folder.parents) if (one / name).is_file())
+    return next((path for path in found if not _is_shared(path.parent)), None)
+
+
+def _is_shared(folder: Path) -> bool:
+    """Whether it is one such as /tmp, where anybody may leave a file: it could send a key to an upstream of its own."""
+    shared = stat.S_ISVTX | stat.S_IWOTH
+    return folder.stat().st_mode & shared == shared
 
 
 def _read(path: Path) -> dict[str, Any]:

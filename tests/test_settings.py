@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.error
+import urllib.request
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,7 +16,8 @@ from openai_replay import building, settings
 from openai_replay.errors import UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 from openai_replay.rules import Rules
-from tests.proxy import CHAT, ask, cassette, command, invoke, item
+from tests.proxy import CHAT, KEY, ask, cassette, command, invoke, item
+from tests.upstream import running_upstream
 
 
 def test_rules_of_every_setting() -> None:
@@ -108,6 +111,17 @@ def test_the_nearer_file_counts(tmp_path: Path) -> None:
     (tapes / "openai-replay.toml").write_text("")
     assert settings.of(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
     assert settings.of(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
+
+
+def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp" / "mine"
+    folder.mkdir(parents=True)
+    (tmp_path / "openai-replay.toml").write_text('upstream = "https://mine.example/v1"')
+    for name, text in (("openai-replay.toml", "upstream"), ("pyproject.toml", "[tool.openai-replay]\nupstream")):
+        (tmp_path / "tmp" / name).write_text(f'{text} = "https://other.example/v1"')
+    assert settings.of(folder, folder)["upstream"].value == "https://other.example/v1"
+    (tmp_path / "tmp").chmod(0o1777)
+    assert settings.of(folder, folder)["upstream"].value == "https://mine.example/v1"
 
 
 @pytest.mark.parametrize(
@@ -253,3 +267,24 @@ async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
     assert await status(openai_replay.play(folder / "loose" / "any.yaml"), "ORD-2") == 200
     assert await status(openai_replay.play(folder / "loose" / "any.yaml", normalize=["uuid"]), "ORD-2") == 424
     assert await status(openai_replay.play(folder / "strict.yaml", match_on="method,path"), "ORD-2") == 200
+
+
+def test_a_header_that_is_matched_is_kept_even_if_it_is_noise(tmp_path: Path) -> None:
+    path = tmp_path / "tape.yaml"
+
+    def answered(tape: openai_replay.Tape, agent: str) -> int:
+        with tape:
+            request = urllib.request.Request(
+                f"{tape.base_url}/models", headers={"User-Agent": agent, "Authorization": f"Bearer {KEY}"}
+            )
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+    with running_upstream() as upstream:
+        assert answered(openai_replay.record(path, upstream.url, match_headers=["User-Agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "two") == 424
+    assert answered(openai_replay.play(path), "two") == 200
