@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from openai_replay import ids
+from openai_replay import ids, transcript
 from openai_replay.errors import UsageError
 from openai_replay.headers import NOISE, decoded, kept, true_encoding
 from openai_replay.masking import MARK
@@ -81,20 +81,23 @@ async def ask_again(
         if response is None:
             yield Asked(number, one, None, why)
             continue
-        why = worse(one.response, response)
-        if not why:
-            renamed |= ids.paired(_plain(one.response), _plain(response))
         clean = redactor.response(response)
         everything = any(NOISE.fullmatch(name) for name, _ in one.response.head.headers)
         clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, everything)))
-        yield Asked(number, one, Interaction(request, clean), why)
+        why = worse(one.response, clean)
+        if not why:
+            renamed |= ids.paired(_plain(one.response), _plain(response))
+        # What is on the tape already stays as it is; what an answer has put into it is new there.
+        stored = request if request is one.request else redactor.request(request)
+        yield Asked(number, one, Interaction(stored, clean), why)
 
 
 def worse(recorded: Response, now: Response) -> str:
     """Why `now` is not to be put in the place of `recorded`; empty where it may."""
     was, status = recorded.head.status, now.head.status
     if (was < 400) != (status < 400):
-        return f"its status was {was}, and now is {status}"
+        said = transcript.said(now)
+        return f"its status was {was}, and now is {status}{f': {said}' if said else ''}"
     if recorded.end is End.COMPLETE and now.end is not End.COMPLETE:
         return f"the answer was {now.end} after {len(now.body)} bytes"
     return ""

@@ -376,7 +376,7 @@ def test_only_answers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (status(401), "its status was 200, and now is 401"),
+        (status(401), "its status was 200, and now is 401: gone"),
         (lambda steps: [*steps[:4], Close()], "the answer was truncated after "),
         (lambda steps: [Close()], "closed the connection without an answer"),
     ],

@@ -49,7 +49,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     The key comes from OPENAI_API_KEY. Requests are sent in order, one after the other; ids that new answers give go
     into the requests behind them. If one fails, the cassette stays as it is.
     """
-    from openai_replay import format, storage
+    from openai_replay import format, printable, storage
     from openai_replay.pacing import parse_duration
     from openai_replay.refreshing import checked_key, impossible
     from openai_replay.upstream import Upstream
@@ -71,7 +71,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
         for number, one in enumerate(recorded, 1)
         if (why := impossible(one.request, None if named else upstream.origin))
     }
-    terminal.echo(f"#{number}  cannot be asked again: {why}" for number, why in problems.items())
+    terminal.echo(f"#{number}  cannot be asked again: {printable.line(why)}" for number, why in problems.items())
     if problems and not (keep_going or check):
         terminal.echo(["Nothing was asked, nothing changed. --keep-going asks for the others."])
         ctx.exit(1)

@@ -15,6 +15,7 @@ def echo(lines: Iterable[str]) -> None:
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
         sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
+    sys.stdout.flush()  # what is said before something is done is read before it
 
 
 def echo_json(values: Iterable[Any]) -> None:
