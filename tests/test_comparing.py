@@ -54,6 +54,7 @@ CALL = {"id": "call_1a", "type": "function", "function": {"name": "weather", "ar
         (of({}, {}, "a"), of({}, {}, "a?b=1"), ["request query: [], now [['b', '1']]"]),
         (of({"id": "call_1a", "created": 1, "system_fingerprint": "a", "x_id": "1", "created_at": 1}),
          of({"id": "call_2b", "created": 2, "system_fingerprint": "b", "x_id": "2", "created_at": 2}), []),
+        (of({"x": "call_1a"}), of({"x": "file-1a"}), ["answer  x: 'call_1a', now 'file-1a'"]),
         (of({"id": "a"}), of({}), ["answer  id: only in the first: 'a'"]),
         (of({"id": "a"}), of({"id": None}), ["answer  id: 'a', now null"]),
         (of({}, {"tool_call_id": "call_1a", "x": ["call_1b"]}),

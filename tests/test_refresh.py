@@ -394,6 +394,17 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, why: s
     assert tape.read_bytes() == before
 
 
+def test_a_failure_takes_back_what_went_well_before(tmp_path: Path) -> None:
+    tape = recorded(tmp_path / "tape.yaml", ("/models", None), ("/chat/completions", CHAT), ("/models", None))
+    before = tape.read_bytes()
+    with later() as up:
+        up.script("POST", "/v1/chat/completions", status(500)([]))
+        done = invoke("refresh", tape, "--upstream", up.url)
+        assert [one.method for one in up.requests] == ["GET", "POST"]
+    assert (done.code, tape.read_bytes() == before) == (1, True)
+    assert re.search(r"#1  GET .*  fresh\n", done.stdout)
+
+
 def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/models", None))
     before = interactions(tape)
