@@ -37,6 +37,8 @@ _NORMALIZED_UP_TO = 1 << 20
 #: Pointers to ignore are named up to here: who leaves out more does not want the same request.
 _MOST = 8
 _SAMPLING = re.compile(r"temperature|top_[pk]|seed|(presence|frequency)_penalty|logit_bias|max_(\w+_)?tokens")
+#: What redaction leaves of a secret (`masking.MARK`).
+_MARK = "REDACTED"
 #: `gpt-4o` and `gpt-4o-2024-08-06`, `gpt-4` and `gpt-4-0613`.
 _DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 
@@ -108,6 +110,7 @@ _KINDS: dict[str, Callable[[Apart], bool]] = {
     "a model's alias": _alias,
     "a sampling parameter": lambda apart: len(apart.path) == 1 and bool(_SAMPLING.fullmatch(str(apart.path[0]))),
     "the order of a list": lambda apart: apart.how is How.MOVED,
+    "a secret that was taken out": lambda apart: _texts(apart) and len({_MARK in text for text in apart[3:5]}) == 2,
     "whether the answer is a stream": lambda apart: apart.path == ("stream",),
 }
 

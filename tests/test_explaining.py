@@ -294,6 +294,13 @@ def tool(name: str) -> Any:
             id="kinds that only look so",
         ),
         pytest.param(
+            {"a": "The key is REDACTED"},
+            {"a": "The key is 12345"},
+            "all that differs is a secret that was taken out, at\n"
+            f"  a: recorded 'The key is REDACTED'  now 'The key is 12345'{RECORD}\nIgnore it:  --ignore /a",
+            id="a secret that is known on one side only",
+        ),
+        pytest.param(
             {"messages": TURNS[:1]},
             {"messages": TURNS[:2]},
             f"it differs at\n  messages[1]: added: {{role: 'assistant', content: 'Hello'}}{RECORD}",
