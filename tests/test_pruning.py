@@ -87,7 +87,11 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
 async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     key = "sk-proj-" + "Ab3dEf6h" * 6
-    await played(journal, [tape], key, "one")
+    what = Serving(Rules(), (tape,), port=0, tell=lambda exchange: None, journal=journal)
+    async with serving(what) as (_, sessions):
+        for path in (CHAT, f"/v1/{key}", f"/@nobody/{key}"):
+            assert (await ask(sessions.origin, "POST", path, key)).status == 424
+    assert [line["outcome"] for line in lines(journal) if line["event"] == "exchange"] == ["missed"] * 3
     assert key not in journal.read_text("utf-8")
 
 
@@ -162,6 +166,15 @@ async def test_what_was_recorded_since_stays(tmp_path: Path) -> None:
     assert asked(tape) == ["one", "two", "three", "new"]
     assert invoke("prune", tape, "--journal", journal).code == 0
     assert asked(tape) == ["two", "new"]
+
+
+async def test_what_one_run_records_and_the_next_leaves_stays(tmp_path: Path) -> None:
+    tape, journal = tmp_path / "tape.yaml", tmp_path / "journal.jsonl"
+    with running_upstream() as upstream:
+        for words in (["a", "b"], ["b"]):
+            await played(journal, [tape], *words, rules=Rules(mode=Mode.NEW_EPISODES), upstream=upstream.url)
+    assert invoke("prune", tape, "--journal", journal).code == 0
+    assert asked(tape) == ["a", "b"]
 
 
 async def test_a_run_with_a_miss_prunes_nothing(tmp_path: Path) -> None:
