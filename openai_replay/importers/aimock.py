@@ -112,7 +112,7 @@ def _stream(
     times = [round(at) for at in accumulate(gaps, initial=float(timings["ttftMs"]))]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     if content:
-        parts = max(1, min(len(content), len(times) - 2 - len(calls)))
+        parts = max(1, min(len(content), len(times) - 3 - len(calls)))
         cuts = [len(content) * number // parts for number in range(parts + 1)]
         deltas += [{"content": content[start:stop]} for start, stop in pairwise(cuts)]
     deltas += [{"tool_calls": [one]} for one in calls]
