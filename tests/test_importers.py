@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import copy
 import gzip
 import json
+import random
 import zlib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from openai_replay import importers, yamltext
+from openai_replay import format, importers, layout, yamltext
 from openai_replay.errors import SourceError
 from openai_replay.importers import Asked, parts, source
 from openai_replay.importers.govcr import milliseconds
@@ -230,7 +234,7 @@ def tnet(value: Any) -> bytes:
     elif isinstance(value, int):
         data, kind = b"%d" % value, b"#"
     else:
-        data, kind = (value, b",") if isinstance(value, bytes) else (value.encode(), b";")
+        data, kind = (value, b",") if isinstance(value, bytes) else (value.encode("utf-8", "surrogatepass"), b";")
     return b"%d:%s%s" % (len(data), data, kind)
 
 
@@ -794,6 +798,13 @@ def test_fixtures_of_every_kind() -> None:
     assert read(fixture({"image": {}}))[1].skipped[0].startswith("entry 1: a fixture whose answer is neither")
 
 
+def test_a_fixture_that_takes_years_is_refused() -> None:
+    timings = {"ttftMs": 1e12, "interChunkDelaysMs": [], "totalDurationMs": 0}
+    assert refused(fixture({"content": "x"}, timings)).startswith("entry 1: cannot be read: 1000000000000 ms is more")
+    timings["ttftMs"] = -3.0
+    assert refused(fixture({"content": "x"}, timings)).startswith("entry 1: cannot be read: -3 ms is more")
+
+
 GIVEN = Asked(ASKED)
 
 
@@ -865,7 +876,10 @@ BOMB = gzip.compress(bytes(1 << 20))
         (VCRPY.replace("[application/json]", "[{a: b}]").encode(), "entry 1: cannot be read: request.headers"),
         (RUBY.replace("code: 200", "kode: 200").encode(), "entry 1: has no code"),
         (GO.replace("code: 200", "code: 7").encode(), "entry 1: cannot be read: 7 is not the status of an answer"),
-        (GO.replace("353.6ms", "25h").encode(), "entry 1: cannot be read: 90000000 ms is more than a day"),
+        (
+            GO.replace("353.6ms", "25h").encode(),
+            "entry 1: cannot be read: 90000000 ms is more than a day, or less than nothing",
+        ),
         (TRACE[:-3], "line 2: is cut off: "),
         (TRACE + b"x", "line 15: here the lengths of the next request and response should stand"),
         (b"httprr trace v1\n3 3\nabcdef", "entry 1: cannot be read: an HTTP message has no head"),
@@ -935,3 +949,67 @@ def test_yaml_tags_are_data_and_merges_are_merged() -> None:
     assert yamltext.load("") is None
     assert yamltext.load("a: !!python/object/apply:os.system [echo]") == {"a": "echo"}
     assert source.MOST == 1 << 28
+
+
+# ------------------------------------------------------------------------------------------ anything
+
+SAMPLES = [
+    *(yamltext.load(text) for text in (VCRPY, RUBY, GO)),
+    NOCK,
+    HAR,
+    AZURE,
+    DATADOG,
+    FLOW,
+    fixture({"content": "Hello"}, {"ttftMs": 1, "interChunkDelaysMs": [1, 2], "totalDurationMs": 3}),
+]
+WRONG = [
+    None,
+    [],
+    {},
+    "",
+    "x",
+    -1,
+    0,
+    1e308,
+    10**30,
+    True,
+    "\ud800",
+    "\0",
+    "a\r\nb",
+    [1],
+    ["a"],
+    [[1, 2]],
+    {"a": 1},
+    [{}],
+]
+
+
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value inside of `value`."""
+    if path:
+        yield path
+    if isinstance(value, (dict, list)):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths(inner, (*path, key))
+
+
+@pytest.mark.parametrize("number", range(len(SAMPLES)))
+def test_whatever_stands_in_a_file_it_is_refused_or_becomes_a_cassette_that_loads(number: int) -> None:
+    chance = random.Random(number)
+    for path in paths(SAMPLES[number]):
+        changed = copy.deepcopy(SAMPLES[number])
+        inner = changed
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = chance.choice(WRONG)
+        data = (
+            tnet(changed) if SAMPLES[number] is FLOW else json.dumps(changed, default=lambda one: one.decode()).encode()
+        )
+        try:
+            _, found = importers.read(data)
+        except SourceError:
+            continue
+        text = layout.HEADER + "".join(piece for one in found.interactions for piece in layout.dump(one, 1))
+        if found.interactions:
+            again = format.load(text, Path("a.yaml")).interactions
+            assert [one.response.frames for one in again] == [one.response.frames for one in found.interactions]

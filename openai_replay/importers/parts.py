@@ -17,6 +17,9 @@ from openai_replay.headers import true_encoding
 from openai_replay.importers.source import GZIP, MOST, unfolded
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
 
+#: As `schema` has it: what is played at the original pace must not sleep for years.
+LONGEST_MS = 86_400_000
+
 
 @dataclass(slots=True)
 class Found:
@@ -45,6 +48,7 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
 
         try:
             one = interaction(entry, repair)
+            _check(one.response)
         except Skip as why:
             found.skipped.append(f"entry {number}: {why}")
             continue
@@ -58,6 +62,15 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
         found.interactions.append(Interaction(typed, one.response))
         found.repaired += repairs
     return found
+
+
+def _check(said: Response) -> None:
+    """Refuse what no cassette may hold. Raises ValueError."""
+    if not 200 <= said.head.status <= 999:
+        raise ValueError(f"{said.head.status} is not the status of an answer")
+    for at_ms in (said.head_ms, said.end_ms, *(frame.at_ms for frame in said.frames)):
+        if not 0 <= at_ms <= LONGEST_MS:
+            raise ValueError(f"{at_ms} ms is more than a day, or less than nothing")
 
 
 def _blame(error: Exception) -> str:
@@ -90,8 +103,6 @@ def from_hex(text: str) -> bytes:
     return binascii.unhexlify(text)
 
 
-#: As `schema` has it: what is played at the original pace must not sleep for years.
-LONGEST_MS = 86_400_000
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 5.6.2
 
 
@@ -173,10 +184,6 @@ def response(
     mended.
     """
     code = int(status)
-    if not 200 <= code <= 999:
-        raise ValueError(f"{code} is not the status of an answer")
-    if max(head_ms, end_ms) > LONGEST_MS:
-        raise ValueError(f"{max(head_ms, end_ms)} ms is more than a day")
     pieces = [body] if isinstance(body, bytes) else body
     body = b"".join(pieces)
     pairs = _typed(pairs, body, repair)
