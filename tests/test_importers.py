@@ -962,7 +962,7 @@ SAMPLES = [
     FLOW,
     fixture({"content": "Hello"}, {"ttftMs": 1, "interChunkDelaysMs": [1, 2], "totalDurationMs": 3}),
 ]
-WRONG = [
+WRONG: list[Any] = [
     None,
     [],
     {},
