@@ -263,9 +263,12 @@ def _where_to_add(root: Any, items: Any, text: str) -> tuple[int | None, int]:
 
 
 def nodes(text: str, path: Path) -> tuple[Any, list[Any]]:
-    """PyYAML's nodes of a cassette that loads: its root, and its items."""
+    """PyYAML's nodes of a cassette that loads: its root, and its items. Raises CassetteError for a merged list."""
     root = _compose(text, path)
-    return root, next(node for key, node in root.value if key.value == "interactions").value
+    lists = [node for key, node in root.value if key.value == "interactions"]
+    if not lists:
+        raise CassetteError(path, 1, "`interactions` is not at top level", "Write it there, without a merge key.")
+    return root, lists[-1].value or []  # of two of the same name the last one counts; null is ''
 
 
 _DASH = re.compile(" *-")

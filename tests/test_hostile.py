@@ -13,6 +13,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from signal import Signals
 from unittest.mock import patch
 
 import pytest
@@ -26,7 +27,7 @@ from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
 from openai_replay.turns import turn
 from tests.proxy import CHAT, Connection, Ended, ask, cassette, command, invoke, item, playing, run
-from tests.upstream import Upstream, plain
+from tests.upstream import Hold, Send, Upstream, head, plain
 
 TAPE = Path("tape.yaml")
 LOADERS = [yaml.CSafeLoader, yaml.SafeLoader]
@@ -559,3 +560,40 @@ def test_a_request_of_a_cassette_may_say_anything() -> None:
     """It is compared, never sent."""
     request = Request("GET\r\nX: y", "http://h/\r\n", (("a\r\n", "b\0"),), b"\0")
     assert Rules().key(request)
+
+
+def files_with(secret: bytes, folder: Path) -> list[Path]:
+    """Every file in `folder`, at any depth, that holds `secret`."""
+    return [path for path in every(folder) if path.is_file() and secret in path.read_bytes()]
+
+
+async def test_no_file_of_ours_ever_holds_what_is_not_redacted(tmp_path: Path) -> None:
+    """Large bodies both ways; looked at while the answer is under way, after `kill -9`, and after a good end."""
+    secret = ("sk-" + "FAKE0123456789abcdefghij").encode()
+    large = b'{"key": "' + secret + b'", "more": "' + b"x" * 3_000_000 + b'"}'
+    for name in ("tmp", "work"):
+        (tmp_path / name).mkdir()
+    held = asyncio.Event()
+    start = head(200, "OK", [("content-type", "application/json"), ("content-length", str(len(large)))])
+    async with Upstream() as up:
+        up.script("POST", "/v1/slow", [Send(start + large[:-9]), Hold(held), Send(large[-9:])])
+        up.script("POST", "/v1/whole", plain(large))
+        for kills in (True, False):
+            tape = tmp_path / "cassettes" / f"{kills}.yaml"
+            env = {"TMPDIR": str(tmp_path / "tmp")}
+            async with command("record", tape, "--upstream", up.url, env=env, cwd=tmp_path / "work") as process:
+                assert (await process.ask("POST", "/v1/whole", large)).body == large
+                async with Connection(process.origin) as client:
+                    client.send("POST", "/v1/slow", large)
+                    await client.head()
+                    assert files_with(secret, tmp_path) == []
+                    if kills:
+                        process.signal(Signals.SIGKILL)
+                        await process.ended()
+                    else:
+                        held.set()
+                        assert (await client.rest()).body == large
+                        assert await process.stop() == 0
+                assert secret.decode() not in process.stderr
+            assert files_with(secret, tmp_path) == []
+            assert b"REDACTED" in tape.read_bytes()
