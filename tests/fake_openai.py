@@ -4,7 +4,7 @@ Deterministic: content is derived from the request; ids, dates and cookies from 
 request sent twice gets two answers, and the same sequence of requests sent to a fresh server gets the same bytes.
 
 Models with a special behaviour, on every endpoint that takes a model:
-    error-401, error-500, error-503   that status; error-empty: a 500 without a body
+    error-400, -401, -500, -503       that status; error-empty: a 500 without a body
     error-429                         429 with `retry-after: 1`, but every second request with the same body succeeds
 and where the answer is a stream:
     stream-error                      an error event after three events
@@ -13,6 +13,9 @@ and where the answer is a stream:
     long                              200 words 5 ms apart
     utf8                              chunks cut inside characters, several in a segment, and `: ping` comments
     keepalive                         a keepalive event (Responses, Assistants) or comment (chat, completions)
+
+Tools are called one after the other, in the order they were offered, each with arguments that its JSON schema allows.
+Once all have answered, the model speaks: words, or JSON where a JSON schema for the answer was given.
 """
 
 from __future__ import annotations
@@ -43,6 +46,7 @@ PACE = {"slow": (0.3, 0.02), "long": (0.02, 0.005)}  # seconds to the head, seco
 USUAL_PACE = (0.02, 0.003)
 
 ERRORS: dict[str, tuple[int, str, str, str, str | None]] = {  # status, reason, message, type, code
+    "error-400": (400, "Bad Request", "Invalid 'temperature': too high.", "invalid_request_error", "invalid_value"),
     "error-401": (401, "Unauthorized", "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
     "error-429": (429, "Too Many Requests", "Rate limit reached for requests.", "requests", "rate_limit_exceeded"),
     "error-500": (500, "Internal Server Error", "The server had an error.", "server_error", None),
@@ -214,7 +218,7 @@ def text_of(content: object) -> str:
     if isinstance(content, list):
         return text_of(content[-1]) if content else ""
     if isinstance(content, dict):
-        return text_of(content.get("content", content.get("text", "")))
+        return text_of(content.get("content", content.get("text", content.get("output", ""))))
     return str(content)
 
 
@@ -226,10 +230,51 @@ def reply(call: Call, prompt: str) -> str:
     return f"You said “{prompt}”. Héllo 🌍!\nThis answer is simulated, and comes in several tokens."
 
 
-def tool_arguments(parameters: Json, prompt: str) -> str:
-    """Arguments for a tool: the last word of the prompt for every property."""
-    word = re.findall(r"\w+", prompt or "nothing")[-1]
-    return json.dumps(dict.fromkeys(parameters.get("properties", {}), word), ensure_ascii=False)
+def conforming(schema: Json, word: str, root: Json | None = None) -> Any:
+    """A value that a JSON schema allows, made of `word`: all properties, one item, the first of several choices."""
+    root = schema if root is None else root
+    if "$ref" in schema:
+        return conforming(root["$defs"][schema["$ref"].rpartition("/")[2]], word, root)
+    if choices := schema.get("anyOf") or schema.get("oneOf"):
+        return conforming(choices[0], word, root)
+    if "enum" in schema or "const" in schema:
+        return schema.get("const", schema.get("enum", [None])[0])
+    match schema.get("type"):
+        case "object":
+            return {name: conforming(value, word, root) for name, value in schema.get("properties", {}).items()}
+        case "array":
+            return [conforming(schema.get("items", {}), word, root)]
+        case "integer":
+            return len(word)
+        case "number":
+            return len(word) + 0.5
+        case "boolean":
+            return True
+        case _:
+            return word
+
+
+def as_json(schema: Json, prompt: str) -> str:
+    """JSON that `schema` allows, about the last word of the prompt."""
+    words = re.findall(r"\w+", prompt)
+    return json.dumps(conforming({"type": "object", **schema}, words[-1] if words else "nothing"), ensure_ascii=False)
+
+
+def next_tool(tools: list[Json], choice: Any, spoken: Sequence[Json]) -> Json | None:
+    """The tool to be called now, or None to speak. `spoken`: the conversation, the oldest first.
+
+    `tools` and a `choice` of one are {"name"} with more beside it, in Chat Completions inside {"function"}.
+    """
+    offered: list[Json] = [tool.get("function", tool) for tool in tools if tool.get("type") == "function"]
+    if not offered or choice == "none":
+        return None
+    if isinstance(choice, dict) and "name" in (chosen := choice.get("function", choice)):
+        return next((tool for tool in offered if tool["name"] == chosen["name"]), None)
+    since = max((at for at, item in enumerate(spoken) if item.get("role") == "user"), default=0)
+    answered = sum(item.get("role") == "tool" or item.get("type") == "function_call_output" for item in spoken[since:])
+    if answered < len(offered):
+        return offered[answered]
+    return offered[-1] if choice == "required" else None
 
 
 def counted(prompt: str, answer: str, names: tuple[str, str] = ("prompt_tokens", "completion_tokens")) -> Json:
@@ -279,8 +324,12 @@ class FakeOpenAI:
         common = {"id": call.id("chatcmpl-"), "created": call.created, "model": call.model}
         after = {"service_tier": "default", "system_fingerprint": "fp_simulated"}
         tools: list[Json] = call.params.get("tools") or []
-        tool = tools[0]["function"] if tools and messages[-1].get("role") != "tool" else None
-        text = tool_arguments(tool.get("parameters", {}), prompt) if tool else reply(call, prompt)
+        tool = next_tool(tools, call.params.get("tool_choice"), messages)
+        shape = (call.params.get("response_format") or {}).get("json_schema")
+        if tool:
+            text = as_json(tool.get("parameters") or {}, prompt)
+        else:
+            text = as_json(shape["schema"], prompt) if shape else reply(call, prompt)
         called = [{"id": call.id("call_"), "type": "function"}] if tool else []
         finish = "tool_calls" if tool else "stop"
         choices = range(call.params.get("n") or 1)
@@ -330,10 +379,13 @@ class FakeOpenAI:
         return stream_answer(call, [*events, event("[DONE]")])
 
     def responses(self, call: Call) -> list[Step]:
-        prompt = text_of(call.params.get("input", ""))
-        tool = next((tool for tool in call.params.get("tools") or [] if tool["type"] == "function"), None)
+        given = call.params.get("input", "")
+        prompt = text_of(given)
+        spoken = given if isinstance(given, list) else []
+        tool = next_tool(call.params.get("tools") or [], call.params.get("tool_choice"), spoken)
+        shape = (call.params.get("text") or {}).get("format") or {}
         if tool:
-            text = tool_arguments(tool.get("parameters") or {}, prompt)
+            text = as_json(tool.get("parameters") or {}, prompt)
             item: Json = {
                 "id": call.id("fc_"),
                 "type": "function_call",
@@ -342,7 +394,7 @@ class FakeOpenAI:
             }
             begun, done = {**item, "arguments": ""}, {**item, "arguments": text}
         else:
-            text = reply(call, prompt)
+            text = as_json(shape["schema"], prompt) if "schema" in shape else reply(call, prompt)
             item = {"id": call.id("msg_"), "type": "message", "role": "assistant"}
             part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
             begun, done = {**item, "content": []}, {**item, "content": [part]}

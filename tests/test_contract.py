@@ -1,6 +1,7 @@
 """The contract: a client cannot tell the upstream, `record` and `play` apart.
 
-The client programs run fixed scenarios in a fixed order and print what they saw, without times.
+The client programs run fixed scenarios in a fixed order and print what they saw, without times. These need no registry;
+those of other libraries are run by `make contract` (tests/contract).
 """
 
 from __future__ import annotations
@@ -9,27 +10,24 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from tests.proxy import OPENAI_REPLAY, WITHOUT_UVLOOP, command, environment
-from tests.upstream import running_upstream
+from tests.contract.ways import Program, see_direct, see_played, see_recorded
+from tests.proxy import OPENAI_REPLAY, WITHOUT_UVLOOP
 
 CLIENTS = Path(__file__).parent / "clients"
 NODE = CLIENTS / "node"
 OPENAI_2 = Path(os.environ.get("OPENAI2_PATH") or Path(__file__).parent.parent / ".cache" / "openai2")
-#: Seconds for one run of one client.
-LIMIT_S = 90
 
 
 class Client(NamedTuple):
-    """A client program, what its environment needs, and, if it cannot run here, why (empty: it can)."""
+    """A client program, and, if it cannot run here, why (empty: it can)."""
 
-    command: Sequence[str | Path]
-    path: Path | None = None  # for PYTHONPATH
+    program: Program
     missing: Callable[[], str] = lambda: ""
 
 
@@ -50,75 +48,34 @@ def no_curl() -> str:
 
 
 PYTHON = (sys.executable, CLIENTS / "python_client.py")
+WITH_OPENAI_2 = {"PYTHONPATH": str(OPENAI_2)}
 ALL = {
-    "openai 3 sync": Client((*PYTHON, "sync")),
-    "openai 3 async": Client((*PYTHON, "async")),
-    "openai 2 sync": Client((*PYTHON, "sync"), OPENAI_2, no_openai_2),
-    "openai 2 async": Client((*PYTHON, "async"), OPENAI_2, no_openai_2),
-    "openai of node": Client(("node", NODE / "client.mjs"), missing=no_node),
-    "curl": Client((CLIENTS / "curl_client.sh",), missing=no_curl),
+    "openai 3 sync": Client(Program((*PYTHON, "sync"))),
+    "openai 3 async": Client(Program((*PYTHON, "async"))),
+    "openai 2 sync": Client(Program((*PYTHON, "sync"), WITH_OPENAI_2), no_openai_2),
+    "openai 2 async": Client(Program((*PYTHON, "async"), WITH_OPENAI_2), no_openai_2),
+    "openai of node": Client(Program(("node", NODE / "client.mjs")), no_node),
+    "curl": Client(Program((CLIENTS / "curl_client.sh",)), no_curl),
 }
 
 
-async def see(client: Client, base_url: str) -> str:
-    """What `client` prints when it is told `base_url`."""
-    env = environment({"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test"})
-    if client.path is not None:
-        env["PYTHONPATH"] = str(client.path)
-    pipe = asyncio.subprocess.PIPE
-    child = await asyncio.create_subprocess_exec(*client.command, env=env, stdout=pipe, stderr=pipe)
-    try:
-        async with asyncio.timeout(LIMIT_S):
-            out, err = await child.communicate()
-    finally:
-        if child.returncode is None:
-            child.kill()
-    assert child.returncode == 0, err.decode()
-    return out.decode()
-
-
-async def see_direct(client: Client) -> str:
-    """What `client` sees of the simulated upstream itself."""
-    with running_upstream() as upstream:
-        return await see(client, upstream.url)
-
-
-async def see_recorded(client: Client, tape: Path, program: tuple[str, ...]) -> str:
-    """What `client` sees while it is recorded on `tape`."""
-    with running_upstream() as upstream:
-        async with command("record", tape, "--upstream", upstream.url, program=program) as process:
-            seen = await see(client, process.base_url)
-            assert await process.stop() == 0, process.stderr
-        assert upstream.abandoned == [], "also where the client left, the answer was read to its end"
-    return seen
-
-
-async def see_played(client: Client, tape: Path, program: tuple[str, ...], pace: str) -> str:
-    """What `client` sees of `tape`: all of it, and nothing else, or this fails."""
-    options = ["--pace", pace, "--on-exhausted", "error", "--strict"]
-    async with command("play", tape, *options, program=program) as process:
-        seen = await see(client, process.base_url)
-        assert await process.stop() == 0, process.stderr
-    return seen
-
-
 @pytest.mark.parametrize(
-    ("name", "program"),
+    ("name", "proxy"),
     [
         *((name, OPENAI_REPLAY) for name in ALL),
         ("curl", WITHOUT_UVLOOP),
     ],
     ids=[*ALL, "curl, asyncio's own loop"],
 )
-async def test_direct_recorded_and_played_look_the_same(name: str, program: tuple[str, ...], tmp_path: Path) -> None:
+async def test_direct_recorded_and_played_look_the_same(name: str, proxy: tuple[str, ...], tmp_path: Path) -> None:
     client = ALL[name]
     if why_not := client.missing():
         pytest.skip(why_not)
-    tape = tmp_path / "tape.yaml"
-    direct, live = await asyncio.gather(see_direct(client), see_recorded(client, tape, program))
+    tape, program = tmp_path / "tape.yaml", client.program
+    (direct, _), live = await asyncio.gather(see_direct(program), see_recorded(program, tape, proxy))
     assert live == direct
     at_once, on_time = await asyncio.gather(
-        see_played(client, tape, program, "instant"), see_played(client, tape, program, "original")
+        see_played(program, tape, "instant", proxy), see_played(program, tape, "original", proxy)
     )
     assert at_once == direct
     assert on_time == direct

@@ -1,0 +1,64 @@
+"""`python -m tests.contract [--write] [CLIENT...]`: run the contract, one client after the other.
+
+Exit code 1 if anything differs or fails. A client that cannot be had here is skipped, and says why; then nothing is
+written, for the page tells of all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+
+from tests.contract.clients import CLIENTS
+from tests.contract.page import PAGE, page, version
+from tests.contract.running import WAYS, Result, through_all_ways
+
+
+def main() -> int:
+    """Run the clients that are named, or all."""
+    parser = argparse.ArgumentParser(prog="python -m tests.contract", description="The contract with real clients.")
+    parser.add_argument("clients", nargs="*", metavar="CLIENT", help="part of a client's name (default: all clients)")
+    parser.add_argument("--write", action="store_true", help="write docs/clients.md (only of all clients)")
+    given = parser.parse_args()
+    chosen = [one for one in CLIENTS if not given.clients or any(name in one.name for name in given.clients)]
+    if not chosen:
+        parser.error(f"no client is called so; there are {', '.join(one.name for one in CLIENTS)}")
+    if given.write and len(chosen) < len(CLIENTS):
+        parser.error("--write tells of all clients: name none")
+    results = []
+    for client in chosen:
+        result = asyncio.run(through_all_ways(client))
+        results.append(result)
+        print(_line(result), flush=True)
+        for way, found in result.found.items():
+            if found:
+                print(f"  {way}:\n    " + found.replace("\n", "\n    "), flush=True)
+    return _verdict(results, given.write)
+
+
+def _line(result: Result) -> str:
+    if result.skipped:
+        return f"{result.client.name:22} skipped: {result.skipped}"
+    marks = "  ".join(f"{way} {'=' if result.found.get(way) == '' else 'DIFFERS'}" for way in WAYS)
+    reached = f"  reached for {', '.join(result.reached)}" if result.reached else ""
+    return f"{result.client.name:22} {marks}  {result.seconds:5.1f} s  {version(result)}{reached}"
+
+
+def _verdict(results: Sequence[Result], write: bool) -> int:
+    failed = [result.client.name for result in results if any(result.found.values())]
+    skipped = [result.client.name for result in results if result.skipped]
+    print(f"{len(results)} clients: {len(failed)} differ or fail, {len(skipped)} skipped", flush=True)
+    if write and not failed and not skipped:
+        PAGE.write_text(page(results), "utf-8")
+    elif write:
+        print(
+            f"{PAGE.name} is left as it is: it tells of a run where all were there and all was the same",
+            file=sys.stderr,
+        )
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

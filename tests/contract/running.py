@@ -1,0 +1,152 @@
+"""One client through all ways: the same everywhere, or what differs."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.contract import ways
+from tests.contract.clients import Client
+from tests.contract.environments import Broken, Environment, Unavailable, prepare
+from tests.contract.ways import Program
+from tests.upstream import Received
+
+#: What is compared with the run against the simulated upstream itself, in the order of the table.
+WAYS = ("record", "play", "original", "command")
+#: Lines shown of a difference or of a failure.
+_SHOWN = 40
+
+
+@dataclass(slots=True)
+class Result:
+    """What became of a client.
+
+    `found`: for each way that was gone, nothing (it was the same) or what went wrong. `skipped`: why it was not run.
+    `reached`: whom else it tried to reach when nothing silenced it.
+    """
+
+    client: Client
+    skipped: str = ""
+    found: dict[str, str] = field(default_factory=dict)
+    scenarios: int = 0
+    asked: str = ""
+    reached: list[str] = field(default_factory=list)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def fine(self) -> bool:
+        """Nothing went wrong, and nothing was left out."""
+        return not self.skipped and not any(self.found.values())
+
+
+async def through_all_ways(client: Client) -> Result:
+    """Prepare the environment of `client`, run its program all ways, compare."""
+    result = Result(client)
+    started = time.monotonic()
+    try:
+        environment = prepare(client)
+    except Unavailable as why:
+        result.skipped = str(why)
+    except Broken as why:
+        result.found["install"] = str(why)
+    else:
+        result.versions = environment.versions
+        with tempfile.TemporaryDirectory(prefix="openai-replay-contract-") as folder:
+            await _compare(result, environment, Path(folder))
+    result.seconds = time.monotonic() - started
+    return result
+
+
+async def _compare(result: Result, environment: Environment, folder: Path) -> None:
+    client, tape, went_out = result.client, folder / "tape.yaml", folder / "went-out"
+    (folder / "home").mkdir()
+    # A user folder of its own: nothing that lies about in ours has a say, and nothing is left there.
+    bare = {**environment.variables, "CONTRACT_WENT_OUT": str(went_out), "HOME": str(folder / "home")}
+    program = Program(environment.command, {**bare, **client.silent})
+    try:
+        direct, requests = await ways.see_direct(program)
+    except (AssertionError, TimeoutError) as failed:
+        result.found["direct"] = _shortened(str(failed) or "it did not end")
+        return
+    result.found["direct"] = "" if direct.strip() else "it printed nothing"
+    result.scenarios, result.asked = _scenarios(direct), _asked(requests)
+    for way in WAYS:
+        try:
+            match way:
+                case "record":
+                    seen = await ways.see_recorded(program, tape)
+                case "play":
+                    seen = await ways.see_played(program, tape, "instant", host="localhost")
+                case "original":
+                    seen = await ways.see_played(program, tape, "original")
+                case _:
+                    result.found["reached"] = _silent(went_out, client)
+                    went_out.unlink(missing_ok=True)
+                    seen, asked = await ways.see_wrapped(Program(environment.command, bare), tape)
+                    result.reached = _hosts([*_lines(went_out), *asked])
+                    if result.reached and not client.silent:
+                        result.found["reached"] = f"it reaches for {result.reached}, and nothing silences it"
+        except (AssertionError, TimeoutError) as failed:
+            result.found[way] = _shortened(str(failed) or "it did not end")
+        else:
+            result.found[way] = _difference(direct, seen)
+
+
+def _silent(went_out: Path, client: Client) -> str:
+    reached = _hosts(_lines(went_out))
+    return f"it reaches for {reached} in spite of {dict(client.silent)}" if reached else ""
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text("utf-8").splitlines() if path.exists() else []
+
+
+def _hosts(names: Sequence[str]) -> list[str]:
+    return sorted({name.removesuffix(":443").removesuffix(":80") for name in names})
+
+
+def _difference(direct: str, seen: str) -> str:
+    lines = difflib.unified_diff(direct.splitlines(), seen.splitlines(), "direct", "seen", n=3, lineterm="")
+    return _shortened("\n".join(lines))
+
+
+def _shortened(text: str) -> str:
+    lines = text.splitlines()
+    return "\n".join([*lines[:_SHOWN], *([f"... and {len(lines) - _SHOWN} lines more"] if len(lines) > _SHOWN else [])])
+
+
+def _scenarios(printed: str) -> int:
+    """How many scenarios a program has told of: keys of its JSON, or lines that begin with `==`."""
+    if printed.startswith("{"):
+        return len(json.loads(printed))
+    return sum(line.startswith("== ") for line in printed.splitlines())
+
+
+def _asked(requests: Sequence[Received]) -> str:
+    """`/chat/completions 12 (7 streamed), /responses 3`: the endpoints, the most used first."""
+    paths = Counter(_endpoint(request) for request in requests)
+    streams = Counter(_endpoint(request) for request in requests if _streams(request))
+    return ", ".join(
+        f"{path} {count}" + (f" ({streams[path]} streamed)" if streams[path] else "")
+        for path, count in paths.most_common()
+    )
+
+
+def _endpoint(request: Received) -> str:
+    """Without what is a name of its own: `/files/file-1` is `/files`, but `/chat/completions` stays."""
+    return "/" + re.sub(
+        r"/(?!completions|speech|transcriptions|generations|runs)[^/]+", "", request.path[len("/v1/") :]
+    )
+
+
+def _streams(request: Received) -> bool:
+    asked = request.json() if request.body.startswith(b"{") else {}
+    return bool(asked.get("stream"))
