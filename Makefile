@@ -6,13 +6,16 @@ INSTALLED := $(VENV)/.installed
 OPENAI2 := .cache/openai2/.installed
 NODE := tests/clients/node/node_modules/.installed
 
-.PHONY: demo test check coverage format cassettes bench fuzz soak corpus clean
+.PHONY: demo test contract check coverage format cassettes bench fuzz soak corpus clean
 
 demo: $(INSTALLED) ## play a cassette as the API, record from it, play the recording, compare
 	$(BIN)/python examples/demo.py
 
 test: $(INSTALLED) $(OPENAI2) $(NODE) ## all tests, those with real clients included
 	$(BIN)/python -m pytest
+
+contract: $(INSTALLED) ## clients from PyPI and npm, each in an environment of its own, and docs/clients.md
+	$(BIN)/python -m tests.contract --write
 
 check: $(INSTALLED) ## format, lint, types
 	$(BIN)/ruff format --check

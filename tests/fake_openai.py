@@ -271,9 +271,11 @@ def next_tool(tools: list[Json], choice: Any, spoken: Sequence[Json]) -> Json | 
     if isinstance(choice, dict) and "name" in (chosen := choice.get("function", choice)):
         return next((tool for tool in offered if tool["name"] == chosen["name"]), None)
     since = max((at for at, item in enumerate(spoken) if item.get("role") == "user"), default=0)
-    answered = sum(item.get("role") == "tool" or item.get("type") == "function_call_output" for item in spoken[since:])
-    if answered < len(offered):
-        return offered[answered]
+    answers = [
+        item for item in spoken[since:] if item.get("role") == "tool" or item.get("type") == "function_call_output"
+    ]
+    if len(answers) < len(offered):
+        return offered[len(answers)]
     return offered[-1] if choice == "required" else None
 
 

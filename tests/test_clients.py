@@ -60,7 +60,7 @@ needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("open
 async def test_a_client_that_sees_the_same_is_fine(tmp_path: Path) -> None:
     result = await through_all_ways(shell(tmp_path, ASK))
     assert result.fine, result.found
-    assert set(result.found) == {"direct", *WAYS, "reached"}
+    assert set(result.found) == {"direct", "forwarded", *WAYS, "reached"}
     assert result.asked == "/models 1"
 
 

@@ -72,7 +72,7 @@ async def test_direct_recorded_and_played_look_the_same(name: str, proxy: tuple[
     if why_not := client.missing():
         pytest.skip(why_not)
     tape, program = tmp_path / "tape.yaml", client.program
-    (direct, _), live = await asyncio.gather(see_direct(program), see_recorded(program, tape, proxy))
+    (direct, _), (live, _) = await asyncio.gather(see_direct(program), see_recorded(program, tape, proxy))
     assert live == direct
     at_once, on_time = await asyncio.gather(
         see_played(program, tape, "instant", proxy), see_played(program, tape, "original", proxy)

@@ -24,10 +24,11 @@ live one.
 Each program ran against the simulated API itself, and then four times through the proxy. **=** means: what it printed
 (texts, tool calls, ids, token counts, error classes and messages) was the same to the last byte.
 
-* **record**: through `openai-replay record`.
+* **record**: through `openai-replay record`. The requests that came to the API were the same, too, but for
+  `accept-encoding`, `expect`, the order of different headers, and what belongs to a connection.
 * **play**: from that recording, at once; told `localhost`. Every recording was played, in order, none twice, none was
   missed.
-* **original**: the same with `--pace original`.
+* **original**: the same with `--pace original`; told `[::1]`, where there is IPv6.
 * **command**: `openai-replay play CASSETTE -- PROGRAM`, with the environment that gives it and no other setting, where
   `HTTP_PROXY` is set. So `OPENAI_BASE_URL` is all that a client with a **=** here needs.
 """

@@ -7,6 +7,7 @@ not played is an AssertionError that says what happened.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -55,24 +56,35 @@ async def see_direct(program: Program) -> tuple[str, list[Received]]:
         return await see(program, upstream.url), upstream.requests
 
 
-async def see_recorded(program: Program, tape: Path, proxy: Sequence[str] = OPENAI_REPLAY) -> str:
-    """What `program` sees while it is recorded on `tape`."""
+async def see_recorded(
+    program: Program, tape: Path, proxy: Sequence[str] = OPENAI_REPLAY
+) -> tuple[str, list[Received]]:
+    """What `program` sees while it is recorded on `tape`, and what the upstream was asked."""
     with running_upstream() as upstream:
         async with command("record", tape, "--upstream", upstream.url, program=proxy) as process:
             seen = await see(program, process.base_url)
             assert await process.stop() == 0, process.stderr
         assert upstream.abandoned == [], "also where the client left, the answer was read to its end"
-    return seen
+    return seen, upstream.requests
 
 
 async def see_played(
     program: Program, tape: Path, pace: str, proxy: Sequence[str] = OPENAI_REPLAY, host: str = "127.0.0.1"
 ) -> str:
-    """What `program` sees of `tape`: all of it, and nothing else. `host`: what it is told to find the proxy by."""
-    async with command("play", tape, "--pace", pace, *EXACTLY, program=proxy) as process:
-        seen = await see(program, process.base_url.replace("127.0.0.1", host))
+    """What `program` sees of `tape`: all of it, and nothing else. `host`: where the proxy is."""
+    async with command("play", tape, "--host", host, "--pace", pace, *EXACTLY, program=proxy) as process:
+        told = process.base_url.replace("127.0.0.1", "localhost") if host == "localhost" else process.base_url
+        seen = await see(program, told)
         assert await process.stop() == 0, process.stderr
     return seen
+
+
+def ipv6() -> str:
+    """The IPv6 address of this machine for itself, or that of IPv4 where it has none."""
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return "::1"
+    return "127.0.0.1"
 
 
 async def see_wrapped(program: Program, tape: Path) -> tuple[str, list[str]]:
