@@ -21,8 +21,8 @@ from tests.upstream import Received
 
 #: What is compared with the run against the simulated upstream itself, in the order of the table.
 WAYS = ("record", "play", "original", "command")
-#: What a proxy writes itself; recording asks for `accept-encoding: identity` (docs/cassette-format.md), and a client that
-#: expects `100 Continue` has it from the proxy.
+#: What a proxy writes itself; recording asks for `accept-encoding: identity` (docs/cassette-format.md), and a client
+#: that expects `100 Continue` has it from the proxy.
 _MADE_ANEW = HOP_BY_HOP | {"host", "accept-encoding", "expect"}
 #: As httpx (32 hex digits), curl and undici write it.
 _BOUNDARY = re.compile(r"\b[0-9a-f]{32}\b|-{20,}[\w-]+|----formdata-undici-\w+")
