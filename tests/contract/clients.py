@@ -78,8 +78,8 @@ CLIENTS = (
         PROGRAMS / "agents_client.py",
         ("openai-agents==0.24.0", "openai==3.54.0"),
         silent={"OPENAI_AGENTS_DISABLE_TRACING": "1"},
-        note="Traces go to api.openai.com whatever the base URL says. Its WebSocket transport, which has to be asked for, "
-        "is answered with `501`: only HTTP is recorded.",
+        note="Traces go to api.openai.com whatever the base URL says. "
+        "Its WebSocket transport, which has to be asked for, is answered with `501`: only HTTP is recorded.",
     ),
     Client(
         "langchain-openai",
