@@ -69,7 +69,8 @@ def page(results: Sequence[Result]) -> str:
     out += [f"| {result.client.name} | {result.asked} |" for result in results]
     out += ["", "## What to know", ""]
     out += [f"* **{result.client.name}**: {note}" for result in results if (note := _note(result))]
-    out += ["* All others need nothing but the base URL, and reached for nobody else."]
+    out += ["* All others reached for nobody but the API, in any of the runs."]
+    out += ["* None needs `--ignore` or a normaliser: what these programs send is the same from run to run."]
     return "\n".join(out) + "\n"
 
 
