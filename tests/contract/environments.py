@@ -77,7 +77,7 @@ def _node(client: Client) -> Environment:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(source / name, folder)
         ci = ("npm", "ci", "--prefix", folder, "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error")
-        install(ci, ("npm", "view", "npm", "version"), folder)
+        install(ci, ("npm", "view", "npm", "version", "--loglevel=error"), folder)
         (folder / ".stamp").write_text(lock, "utf-8")
     shutil.copy(client.program, folder)  # it finds its packages beside itself
     packages = json.loads(lock)["packages"]
@@ -107,9 +107,10 @@ def install(command: Sequence[str | Path], probe: Sequence[str | Path], folder: 
         return
     shutil.rmtree(folder / "probe", ignore_errors=True)
     (folder / "probe").mkdir(parents=True)
-    answered = _call(*probe, check=False, cwd=folder / "probe").returncode == 0
-    said = "\n".join(done.stderr.splitlines()[-12:])
-    raise Broken(said) if answered else Unavailable(f"its registry cannot be reached: {said.splitlines()[-1:]}")
+    asked = _call(*probe, check=False, cwd=folder / "probe")
+    if asked.returncode == 0:
+        raise Broken("\n".join(done.stderr.splitlines()[-12:]))
+    raise Unavailable(f"its registry cannot be reached: {(asked.stderr.splitlines() or ['it says nothing'])[0]}")
 
 
 def _call(*command: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
