@@ -82,8 +82,8 @@ async def _compare(result: Result, environment: Environment, folder: Path) -> No
     except (AssertionError, TimeoutError) as failed:
         result.found["direct"] = _shortened(str(failed) or "it did not end")
         return
-    result.found["direct"] = "" if direct.strip() else "it printed nothing"
     result.scenarios, result.asked = _scenarios(direct), _asked(requests)
+    result.found["direct"] = "" if result.scenarios else f"it tells of no scenario: {_shortened(direct)}"
     for way in WAYS:
         try:
             match way:

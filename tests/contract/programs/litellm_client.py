@@ -9,6 +9,8 @@ import litellm
 
 from tests.contract.programs.scenarios import ASK_WEATHER, GREET, failing, failure, run_all, scenario, weather
 
+litellm.suppress_debug_info = True  # it would be printed among what was seen
+
 WEATHER = {
     "type": "function",
     "function": {
