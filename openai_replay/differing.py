@@ -163,12 +163,14 @@ def _parts(said: Meaning) -> dict[int, bytes]:
     body = said.body
     fields += [(f"/{name}", value) for name, value in body.items()] if isinstance(body, dict) else [("/", body)]
     parts: dict[int, bytes] = {}
+    again: dict[int, int] = {}
     for name, value in fields:
         for item in value if isinstance(value, list) else [value]:
             text = _text(item)
             part = hash((name, text))
-            while part in parts:  # the same message once more
-                part = hash((part, text))
+            if part in parts:  # the same message once more
+                again[part] = number = again.get(part, 0) + 1
+                part = hash((part, number))
             parts[part] = text
     return parts
 

@@ -114,6 +114,13 @@ def test_not_more_is_read_than_there_is_time_for(monkeypatch: pytest.MonkeyPatch
     assert closest(ask(said("six")), recorded) == [2, 3]
 
 
+def test_the_same_item_many_times_is_many_parts() -> None:
+    recorded = [ask({"input": [1] * count + [2] * 3}) for count in (1, 4, 7, 9)]
+    assert closest(ask({"input": [1] * 6 + [2] * 3}), recorded) == [3, 2, 4]
+    tokens = [n % 3 for n in range(3_000)]
+    assert closest(ask({"input": tokens}), [ask({"input": tokens[:-2]}), ask({"input": [1]})]) == [1, 2]
+
+
 def test_a_recording_that_is_packed_is_read() -> None:
     packed = Request(
         "POST", post().uri, (*JSON, ("content-encoding", "gzip")), gzip.compress(json.dumps(said("two")).encode())
