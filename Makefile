@@ -64,8 +64,9 @@ $(FUZZER): pyproject.toml
 	.cache/fuzzer/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'atheris>=3'
 	touch $@
 
-soak: $(INSTALLED) ## kill -9 while recording, many more rounds than `make test` has time for
-	OPENAI_REPLAY_SOAK_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py
+soak: $(INSTALLED) ## the faults, the load and the kills of `make test` in full size: about ten minutes
+	OPENAI_REPLAY_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_bad_clients.py tests/test_load.py
+	OPENAI_REPLAY_KILL_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py -k nothing_that_a_client
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/clients/node/node_modules

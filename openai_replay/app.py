@@ -118,6 +118,7 @@ class App(web.Server):
 
     def stop_reading(self) -> None:
         """Hang up on clients whose request is not whole: nobody knows when it would be."""
+        self.connections_made.closing = True
         for connection in self._reading:
             if connection.transport is not None:
                 connection.transport.abort()

@@ -28,11 +28,15 @@ class Connections:
 
     def __init__(self) -> None:
         self.most = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        self.closing = False  # whether the server stops: one that was accepted at the last moment is not served
         self._open: set[Connection] = set()
         self._waiting: dict[Connection, None] = {}  # since the longest first
 
     def made(self, connection: Connection) -> None:
         """There is one more."""
+        if self.closing:
+            connection.force_close()
+            return
         self._open.add(connection)
         self.waits(connection)
         while len(self._open) > self.most and self._waiting:
@@ -81,6 +85,20 @@ class Connection(web.RequestHandler):
         """See `asyncio.Protocol`."""
         self._connections.lost(self)
         super().connection_lost(exc)
+
+    def close(self) -> None:
+        """Take no more requests. One that waits for its first is closed: aiohttp forgets those it has just accepted."""
+        super().close()
+        self._hang_up()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 - aiohttp's
+        """Finish what is under way, in `timeout` seconds. Where nothing is, there is nothing to wait for."""
+        self._hang_up()
+        await super().shutdown(timeout)
+
+    def _hang_up(self) -> None:
+        if not (self._request_in_progress or self._messages):
+            self.force_close()
 
     def handle_error(
         self, request: web.BaseRequest, status: int = 500, exc: BaseException | None = None, message: str | None = None

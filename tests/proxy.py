@@ -303,6 +303,10 @@ class Connection:
         assert self._arrivals.over is not None
         return self._arrivals.over
 
+    async def until(self, size: int) -> None:
+        """Wait until `size` bytes have come. Raises Over when the connection ends before."""
+        await self._arrivals.until(size)
+
     def forget(self) -> None:
         """Let go of what was taken; times of what comes are not known any more."""
         self._arrivals.forget(self._position)

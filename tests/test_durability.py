@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 from typing import Any
 
 import pytest
@@ -41,9 +41,10 @@ from tests.upstream import Chunk, Received, Send, Sleep, Step, Upstream, head, p
 from tests.upstream import End as LastChunk
 
 #: Rounds of `kill -9`; `make soak` does more of them.
-ROUNDS = int(os.environ.get("OPENAI_REPLAY_KILL_ROUNDS", "15"))
+ROUNDS = int(os.environ.get("OPENAI_REPLAY_KILL_ROUNDS", "8"))
 ROUNDS_A_FILE = 20
-CLIENTS = 6
+#: Streams that are recorded when it comes.
+CLIENTS = 50 if "OPENAI_REPLAY_KILL_ROUNDS" in os.environ else 8
 
 # ------------------------------------------------------------------------------------------------ kill -9
 
@@ -103,9 +104,21 @@ def loads_everywhere(tape: Path) -> None:
         assert one["response"]["wire"]["end"].endswith("complete")
 
 
+async def killed(process: Process, how: str, chance: random.Random) -> None:
+    """End it: by `kill -9`, or by a storm of SIGTERM, of which the second ends it at once."""
+    if how == "kill -9":
+        process.signal(SIGKILL)
+    else:
+        for _ in range(chance.choice([1, 1, 2, 5])):
+            process.signal(SIGTERM)
+            await asyncio.sleep(chance.uniform(0.0, 0.05))
+    await process.ended()
+
+
+@pytest.mark.parametrize("how", ["kill -9", "SIGTERM storm"])
 @pytest.mark.parametrize("seed", range(-(-ROUNDS // ROUNDS_A_FILE)))
-async def test_kill_9_loses_nothing_that_a_client_has_seen_the_end_of(
-    tmp_path: Path, seed: int, capsys: pytest.CaptureFixture[str]
+async def test_nothing_that_a_client_has_seen_the_end_of_is_lost(
+    tmp_path: Path, seed: int, how: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tape = tmp_path / "tape.yaml"
     chance = random.Random(seed)
@@ -120,9 +133,8 @@ async def test_kill_9_loses_nothing_that_a_client_has_seen_the_end_of(
                     for client in range(CLIENTS)
                 ]
                 await asyncio.sleep(chance.uniform(0.02, 0.4))
-                process.signal(SIGKILL)
+                await killed(process, how, chance)
                 await asyncio.gather(*clients)
-                await process.ended()
             if tape.exists():
                 torn += b"\0" in tape.read_bytes()
                 loads_everywhere(tape)
@@ -137,7 +149,7 @@ async def test_kill_9_loses_nothing_that_a_client_has_seen_the_end_of(
         assert response.body == b"".join(chunks_for(asked))
         assert response.end is End.COMPLETE
     with capsys.disabled():
-        print(f" [{rounds} kills, {len(seen)} ends seen, {len(on_tape)} on the tape, {torn} torn]", end="")
+        print(f" [{rounds} times {how}, {len(seen)} ends seen, {len(on_tape)} on the tape, {torn} torn]", end="")
 
 
 COMPLETED = b'event: response.completed\ndata: {"output": "' + b"x" * 5000 + b'"}\n\n'
