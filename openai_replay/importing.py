@@ -90,10 +90,13 @@ def _files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]
         return
     written = destination.resolve()
     apart = written if written != source.resolve() else None
-    for folder, folders, names in os.walk(source):
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(source, onerror=closed.append):
         folders[:] = sorted(one for one in folders if apart is None or Path(folder, one).resolve() != apart)
         for name in sorted([*names, *(one for one in folders if Path(folder, one).is_symlink())]):
             yield Path(folder, name), source
+    for error in closed:
+        yield Path(error.filename), source
 
 
 def _named(inside: Path) -> Path:
@@ -143,8 +146,8 @@ def run(job: Job, settings: Settings) -> Outcome:
 
 
 def _read(path: Path) -> bytes:
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise SourceError("is no file")
+    if not stat.S_ISREG(mode := path.stat().st_mode):
+        raise SourceError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +127,46 @@ def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
     assert lines[3].endswith("holds no interaction")
     assert lines[4].endswith("is of no known format: plain text")
     assert lines[5].endswith("is no file")
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sources(tmp_path, a_har=HAR, sub__b_har=HAR)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # root may read every folder
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = imported(tmp_path)
+    assert (done.code, done.stderr) == (1, f"{folder}/sub: is a folder that cannot be read\n")
+    assert written(tmp_path) == ["a.yaml"]
+
+
+def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(tmp_path: Path) -> None:
+    sources(tmp_path, a_har=HAR)
+    arguments: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "openai_replay",
+        "import",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--check",
+    ]
+    main, terminal = pty.openpty()
+    try:
+        ran = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=terminal, timeout=60)
+        shown = os.read(main, 10_000)
+    finally:
+        os.close(terminal)
+        os.close(main)
+    assert ran.returncode == 0
+    assert b"import" in shown
+    assert b"100%" in shown
+    assert subprocess.run(arguments, capture_output=True, timeout=60).stderr == b""
 
 
 def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,8 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
     found = importing.jobs(sources, destination)
     if destination.suffix in (".yaml", ".yml") and len(found) > 1:
         raise UsageError(f"{destination} is one file, and SRC has {len(found)}", "Give -o the name of a folder.")
-    with click.progressbar(found, label="import", file=sys.stderr, hidden=not sys.stderr.isatty()) as waiting:
+    shown = click.progressbar(found, label="import", file=sys.stderr) if sys.stderr.isatty() else nullcontext(found)
+    with shown as waiting:
         outcomes = [importing.run(job, settings) for job in waiting]
     for one in outcomes:
         if one.error:
