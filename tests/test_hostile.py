@@ -201,6 +201,21 @@ def test_half_a_character_is_refused() -> None:
         format.load(text(body='"\\ud800"'), TAPE)
 
 
+def test_a_lone_surrogate_in_the_text_itself_is_refused(load: Load) -> None:
+    with pytest.raises(CassetteError):
+        load(text(body="\ud800"))
+
+
+def test_a_list_of_items_that_stands_elsewhere(load: Load) -> None:
+    twice = "interactions:\n  response: {a: b}\n" + text()
+    assert len(load(twice).interactions) == 1
+    assert format.item_starts(twice, TAPE) == [twice.index("- request")]
+    merged = "<<: {interactions: [{request: {method: GET, uri: /}, response: {status: {code: 200}}}]}\n"
+    assert len(load(merged).interactions) == 1
+    with pytest.raises(CassetteError, match="`interactions` is not at top level"):
+        format.item_starts(merged, TAPE)
+
+
 # ------------------------------------------------------------------------------------------------ one answer stays one
 
 SPLIT = "\\r\\nContent-Length: 0\\r\\n\\r\\nHTTP/1.1 200 OK\\r\\nX-Evil: 1\\r\\n\\r\\n"
