@@ -1,4 +1,4 @@
-"""Aliases of a cassette's YAML, which may make something very large of a small text, or something endless."""
+"""What a YAML text may do to its reader: aliases that make something very large of it, or endless; nesting."""
 
 from __future__ import annotations
 
@@ -16,6 +16,16 @@ _UNFOLDED_BYTES = 1 << 25
 _NODE_BYTES = 64
 #: An anchor looks like this; so may what is none.
 _ANCHOR = re.compile(r"""(?:^|[\s\[\]{},:"'])&[^\s\[\]{},]""")
+#: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
+_TOO_DEEP = 10_000
+_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def is_too_deep(text: str) -> bool:
+    """Whether `text` may be nested so deeply that composing it ends the process."""
+    brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
+    return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
 
 def check(text: str, root: Any, path: Path) -> None:

@@ -60,10 +60,6 @@ _SCALARS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "ti
 _Loader = _texts(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 #: What the constructors of vcrpy's tags raise beside PyYAML's own errors.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-#: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
-_TOO_DEEP = 10_000
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _CONFLICT = re.compile(r"^(?:<{7} |={7}\s|>{7} )", re.MULTILINE)
 
@@ -111,7 +107,7 @@ def load(text: str, path: Path) -> Document:
 
 
 def _compose(text: str, path: Path) -> Any:
-    if _is_too_deep(text):
+    if aliases.is_too_deep(text):
         raise RecursionError
     hint = "Is it cut off? Restore it, or record it anew."
     loader = None
@@ -137,11 +133,6 @@ def _compose(text: str, path: Path) -> Any:
     finally:
         if loader is not None:
             loader.dispose()
-
-
-def _is_too_deep(text: str) -> bool:
-    brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
-    return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
 
 def _construct(text: str, root: Any, path: Path) -> Any:

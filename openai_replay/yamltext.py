@@ -17,10 +17,6 @@ import yaml
 from openai_replay import aliases
 from openai_replay.errors import CassetteError
 
-#: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
-_TOO_DEEP = 10_000
-_AS_SQUARE = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
 #: Where a text lies is for those who read it from there to say.
 _NOWHERE = Path()
@@ -46,8 +42,7 @@ class Plain(str):
 
 def load(text: str) -> Any:
     """The value of the one document in `text`. Raises NotYaml."""
-    brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
-    if b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text:
+    if aliases.is_too_deep(text):
         raise NotYaml("nested too deeply")
     loader = None
     try:
