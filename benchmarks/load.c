@@ -27,7 +27,7 @@
 enum { HEAD, SIZE, DATA, DATA_END, TRAILER, LENGTH };
 
 typedef struct {
-    int fd, state, frames, sent;
+    int fd, state, frames, waits; /* waits: for room in the socket */
     double sent_at;      /* seconds */
     long left;           /* bytes of the chunk, or of the body */
     char line[8192];     /* head or chunk size, until it is whole */
@@ -86,17 +86,21 @@ static void load_requests(const char *path) {
     }
 }
 
+static void watch(Connection *c, int how) {
+    struct epoll_event e = {.events = EPOLLIN | (c->rest_length ? EPOLLOUT : 0), .data.ptr = c};
+    if (epoll_ctl(epoll, how, c->fd, &e)) die("epoll");
+}
+
 static void flush_request(Connection *c) {
+    int waited = c->waits;
     while (c->rest_length) {
         ssize_t n = send(c->fd, c->rest, c->rest_length, MSG_NOSIGNAL);
         if (n < 0 && errno == EAGAIN) break;
         if (n < 0) die("a request could not be sent");
         c->rest += n, c->rest_length -= n;
     }
-    struct epoll_event e = {.events = EPOLLIN | (c->rest_length ? EPOLLOUT : 0), .data.ptr = c};
-    static const int both = EPOLL_CTL_MOD;
-    if (c->rest_length || c->sent < 0) epoll_ctl(epoll, both, c->fd, &e);
-    c->sent = c->rest_length ? -1 : 1; /* -1: the socket is watched for room */
+    c->waits = c->rest_length > 0;
+    if (c->waits != waited) watch(c, EPOLL_CTL_MOD);
 }
 
 static void ask(Connection *c) {
@@ -114,8 +118,7 @@ static void dial(Connection *c) {
     if (c->fd < 0 || connect(c->fd, (void *)&to, sizeof to)) die("no connection");
     setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     fcntl(c->fd, F_SETFL, O_NONBLOCK);
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
-    epoll_ctl(epoll, EPOLL_CTL_ADD, c->fd, &e);
+    watch(c, EPOLL_CTL_ADD);
 }
 
 static void frame(Connection *c, double at) {
