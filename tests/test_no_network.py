@@ -83,7 +83,7 @@ async def test_play_makes_no_upstream_and_no_client(tmp_path: Path, monkeypatch:
     async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player:
         assert (await player.ask("POST", CHAT, "hello")).json == {"said": 0}
         assert (await player.ask("POST", CHAT, "unknown")).status == 424
-        assert player.engine._upstream is None
+        assert player.engine._recorder is None
 
 
 async def test_upstream_options_are_unknown_to_play(tmp_path: Path) -> None:

@@ -1,0 +1,215 @@
+"""A request forwarded: its answer goes to the client as it arrives, and to the tape when it is whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from dataclasses import replace
+from weakref import WeakSet
+
+from openai_replay import sse, transcript
+from openai_replay.arriving import Arriving
+from openai_replay.cassette import Cassette
+from openai_replay.clock import Stopwatch
+from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError
+from openai_replay.exchanges import Client, answered, aside
+from openai_replay.headers import kept
+from openai_replay.journal import Exchange, Journal, Outcome
+from openai_replay.logs import bare, log
+from openai_replay.model import End, Interaction, Mode, Request, Response, header, media_type
+from openai_replay.rules import Rules
+from openai_replay.upstream import VIA, Upstream
+
+#: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
+#: seconds, as it does.
+_LAST_EVENT_WAITS_S = 0.2
+#: Bytes of an event after which nobody looks for its end any more: no SDK stops reading at such a one.
+_LONGEST_EVENT = 1 << 24
+_TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
+
+
+class Recorder:
+    """Asks `upstream`, and keeps what it answers on `cassette`."""
+
+    def __init__(self, rules: Rules, cassette: Cassette, upstream: Upstream, journal: Journal) -> None:
+        self._rules = rules
+        self._cassette = cassette
+        self._upstream = upstream
+        self._journal = journal
+        self._writing = asyncio.Lock()
+        self._unsynced = False
+        self._syncing: asyncio.Task[None] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._arriving: WeakSet[Arriving] = WeakSet()
+
+    async def record(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
+        """Forward `request`, pass its answer on, and keep it; `clean` is the request without secrets.
+
+        Raises UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
+        """
+        arriving = self._send(request, now_ms)
+        try:
+            await self._pass_on(arriving, client, self._spawn(self._keep(clean, arriving)))
+        except ConnectionError:
+            self._spawn(self._drain(arriving))
+            raise
+
+    async def forward(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
+        """As `record`, and nothing is kept."""
+        arriving = self._send(request, now_ms)
+        try:
+            await self._pass_on(arriving, client, self._spawn(self._note(clean, arriving)))
+        except ConnectionError:
+            arriving.cancel("the client left")
+            raise
+
+    async def _note(self, clean: Request, arriving: Arriving) -> None:
+        await arriving.over()
+        response = arriving.response
+        if response is not None:
+            shown = await aside(len(response.body), self._rules.redactor.response, response)
+            said = transcript.said(shown)
+            self._journal.add(answered(Outcome.FORWARDED, clean, shown, response.end_ms, said))
+        elif arriving.head is not None:  # the client left, or it is very large
+            end, status = arriving.end or End.TRUNCATED, arriving.head.status
+            part = Exchange(Outcome.FORWARDED, clean.method, clean.path, status, arriving.count, arriving.end_ms, end)
+            self._journal.add(part)
+
+    def _send(self, request: Request, now_ms: Stopwatch) -> Arriving:
+        if any(name.lower() == "via" and VIA in value for name, value in request.headers):
+            raise LoopError(
+                "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
+                "Check --upstream. It is not read from OPENAI_BASE_URL, which is where the app finds the proxy.",
+            )
+        arriving = self._upstream.send(request, lambda: int(now_ms()))
+        self._arriving.add(arriving)
+        return arriving
+
+    async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
+        """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
+        head_sent = False
+        frames: list[bytes] = []
+        begun = b""  # of an event that is not whole yet
+        while True:
+            await arriving.news()
+            if arriving.error is not None:
+                raise arriving.error
+            frames += arriving.take()
+            enough = False  # for an SDK to stop reading
+            if (
+                arriving.head
+                and len(begun) < _LONGEST_EVENT
+                and media_type(arriving.head.headers) == "text/event-stream"
+            ):
+                events = b"".join([begun, *frames])
+                end = sse.whole(events)
+                enough = sse.ends_stream(events[:end])
+                if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
+                    continue
+                begun = events[end:]
+            head = None if head_sent else arriving.head
+            if arriving.is_over:
+                early = 0 if enough else max(0, len(frames) - 1)
+                if frames and (head or early):  # where nothing follows the head, the head is the end
+                    await client.send(head=head, frames=frames[:early])
+                    head = None
+                await asyncio.shield(kept)
+                await client.send(
+                    head=head, frames=frames[early:], end=arriving.end or End.TRUNCATED
+                )  # no end: it was cancelled
+                return
+            await client.send(head=head, frames=frames)
+            head_sent, frames = True, []
+
+    async def _keep(self, clean: Request, arriving: Arriving) -> None:
+        """Put the answer on the tape when it is whole.
+
+        Never raises: the client gets its answer whatever becomes of the file.
+        """
+        await arriving.over()
+        response = arriving.response
+        if response is None:
+            if arriving.too_large:
+                self._lost(clean, arriving.head.status if arriving.head else 0, _TOO_LARGE)
+            elif arriving.error is None:
+                self._lost(clean, arriving.head.status if arriving.head else 0, arriving.cancelled)
+            return
+        if code := header(response.head.headers, ERROR_HEADER):
+            why = f"the upstream is an openai-replay, and answered {code}"
+            self._journal.add(Exchange(Outcome.FAILED, clean.method, clean.path, response.head.status, error=why))
+            return
+        headers = kept(clean.headers, self._rules.all_headers, self._rules.matcher.headers)
+        stored = Request(clean.method, clean.uri, headers, clean.body)
+        try:
+            async with self._writing:
+                clean_response, number = await asyncio.to_thread(self._append, stored, response)
+        except (ReplayError, OSError) as error:
+            self._lost(clean, response.head.status, str(error))
+            return
+        except Exception as error:  # a mistake of ours: the answer goes on all the same
+            log.error("openai-replay failed to keep an answer\n%s", bare(error))
+            self._lost(clean, response.head.status, f"openai-replay failed: {type(error).__name__}")
+            return
+        said = transcript.said(clean_response)
+        self._journal.add(answered(Outcome.RECORDED, clean, clean_response, response.end_ms, said, number))
+        self._unsynced = True
+        if self._syncing is None or self._syncing.done():
+            self._syncing = self._spawn(self._sync(clean))
+
+    def _append(self, request: Request, response: Response) -> tuple[Response, int]:
+        clean = self._rules.redactor.response(response)
+        clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, self._rules.all_headers)))
+        return clean, self._cassette.append(Interaction(request, clean))
+
+    async def _sync(self, clean: Request) -> None:
+        """Bring what was appended through a power cut, beside the exchanges and as rarely as the disk is slow."""
+        while self._unsynced:
+            self._unsynced = False
+            try:
+                await asyncio.to_thread(self._cassette.sync)
+            except OSError as error:
+                self._lost(clean, 0, f"the disk refused to keep it: {error}")
+
+    async def _drain(self, arriving: Arriving) -> None:
+        """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
+        limit_s = self._rules.drain_limit_s
+        arriving.leave()
+        if not await _within(limit_s, arriving.over()):
+            arriving.cancel(f"the client left, and the answer went on for more than --drain-limit {limit_s:g}s")
+
+    async def finish(self, limit_s: float) -> bool:
+        """Wait until everything that is under way is on the tape.
+
+        What takes longer than `limit_s` is lost, and said to be: then the answer is False.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + limit_s
+        while self._tasks and (left := until - loop.time()) > 0:  # one that ends may leave another behind
+            await asyncio.wait(self._tasks, timeout=left)
+        late = bool(self._tasks)
+        for arriving in list(self._arriving):
+            arriving.cancel(f"openai-replay was stopped, and the answer went on for more than {limit_s:g}s")
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._rules.mode is Mode.ALL and self._cassette.added:
+            await asyncio.to_thread(self._cassette.replace_recorded)
+        return not late
+
+    def _lost(self, clean: Request, status: int, why: str) -> None:
+        self._journal.add(Exchange(Outcome.LOST, clean.method, clean.path, status, error=f"NOT RECORDED: {why}"))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)  # the loop holds tasks weakly
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+async def _within(seconds: float, work: Awaitable[None]) -> bool:
+    """Whether `work` was over within `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
