@@ -44,7 +44,7 @@ from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
 
 #: Seconds after which something that does not come counts as a failure. Nothing here takes long unless it is broken.
-PATIENCE_S = 20.0
+PATIENCE_S = 60.0
 #: Seconds within which "it is still not there" is believed.
 A_MOMENT_S = 0.2
 

@@ -337,14 +337,14 @@ async def test_times_are_those_of_the_upstream_and_not_of_a_slow_reader(tmp_path
                 while len(up.sent) < len(pieces) + 2:
                     await asyncio.sleep(0.01)
             done = asyncio.get_running_loop().time()
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(2)
             client.transport.resume_reading()
             heard = await client.rest()
         assert heard.body == b"".join(pieces)
         response = interactions(tape)[0].response
         took_ms = (up.sent[-1].at - up.requests[0].at) * 1000
-        assert response.end_ms < took_ms + 400, "the half second in which nobody read is not on the tape"
-        assert asyncio.get_running_loop().time() - done > 0.5
+        assert response.end_ms < took_ms + 1600, "the two seconds in which nobody read is not on the tape"
+        assert asyncio.get_running_loop().time() - done >= 2
 
 
 # ------------------------------------------------------------------------------------------------ very many

@@ -877,12 +877,12 @@ async def test_a_large_body_does_not_stop_the_others(tmp_path: Path) -> None:
         async with command("record", tmp_path / "tape.yaml", "--upstream", up.url) as process:
             small = asyncio.create_task(process.ask("POST", CHAT, {}))
             await asyncio.sleep(0.3)
-            await process.ask("POST", "/v1/files", blob(32 << 20), [("content-type", "application/octet-stream")])
+            await process.ask("POST", "/v1/files", blob(64 << 20), [("content-type", "application/octet-stream")])
             heard = await small
         sent = [one.at for one in up.answers[0]][1:-1]
     late = [piece.at - (at - sent[0]) for piece, at in zip(heard.pieces, sent, strict=True)]
     assert heard.cuts == events
-    assert max(late) - min(late) < 0.5
+    assert max(late) - min(late) < 1.5
 
 
 # ------------------------------------------------------------------------------------------------ the command
