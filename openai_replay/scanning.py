@@ -7,7 +7,6 @@ worth it. Of each item stays its place, so that it can be read again alone when 
 from __future__ import annotations
 
 import hashlib
-import mmap
 import multiprocessing
 import os
 import re
@@ -31,9 +30,10 @@ _PROCESSES = 4
 
 #: What stands before the first item, and the start of each, in the layout that is known; at column 0, where no text
 #: inside an item can stand.
-_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?(?:#[^\n]*\n|version: 1\n)*interactions:\n(?:#[^\n]*\n)*(?=- )")
-_ITEM = re.compile(rb"^- ", re.MULTILINE)
-_BEHIND = re.compile(rb"^[^\s#-]", re.MULTILINE)
+_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?(?:#[^\n]*\n|version: 1\n)*interactions:\n(?:#[^\n]*\n)*")
+_LONGEST_HEAD = 1 << 20
+#: What a line of an item begins with, or a comment between two.
+_INSIDE = (b" ", b"\n", b"#", b"\r", b"")
 
 Key = Callable[[Request], bytes]
 
@@ -120,25 +120,39 @@ def read(path: Path, place: Place) -> Interaction:
 
 def _pieces(path: Path) -> list[Piece] | None:
     try:
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
-            return _cut(path, text)
-    except (OSError, ValueError):  # ValueError: it is empty
+        with path.open("rb") as file:
+            return _cut(path, file)
+    except OSError:
         return None
 
 
-def _cut(path: Path, text: mmap.mmap) -> list[Piece] | None:
-    head = _HEAD.match(text)
-    if head is None or text.find(b"\0") >= 0:  # a torn end
+def _cut(path: Path, lines: Iterator[bytes]) -> list[Piece] | None:
+    """The items of a file, which are not held: where they start, from line to line."""
+    head, line = b"", b""
+    for line in lines:
+        if line.startswith(b"- ") or len(head) > _LONGEST_HEAD:
+            break
+        head += line
+    if _HEAD.fullmatch(head) is None or not line.startswith(b"- ") or b"\0" in line:
         return None
-    starts = [match.start() for match in _ITEM.finditer(text, head.end())]
-    behind = _BEHIND.search(text, starts[-1])
-    pieces = [Piece(path, [], behind.start() if behind else len(text))]
+    starts, at = [len(head)], len(head) + len(line)
+    for line in lines:
+        if b"\0" in line:  # a torn end
+            return None
+        if line[:1] not in _INSIDE:
+            if not line.startswith(b"- "):
+                break  # behind the list
+            starts.append(at)
+        at += len(line)
+    if any(b"\0" in line for line in lines):
+        return None
+    pieces: list[list[int]] = [[]]
     for start in starts:
-        *_, last = pieces
-        if last.starts and start - last.starts[0] >= _PIECE:
-            pieces[-1:] = [last._replace(end=start), Piece(path, [], last.end)]
-        pieces[-1].starts.append(start)
-    return pieces
+        if pieces[-1] and start - pieces[-1][0] >= _PIECE:
+            pieces.append([])
+        pieces[-1].append(start)
+    ends = [*(following[0] for following in pieces[1:]), at]
+    return [Piece(path, piece, end) for piece, end in zip(pieces, ends, strict=True)]
 
 
 def _read_piece(piece: Piece, key: Key) -> Scanned | None:
