@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,8 @@ from pathlib import Path
 from openai_replay import format, layout, matching, rerecording, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted
-from openai_replay.recordings import READING, Reading, Recording, Source, carry_over, held, read_document
+from openai_replay.positions import InMemory, Positions
+from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document
 from openai_replay.recordings import SUFFIXES as SUFFIXES
 from openai_replay.recordings import files as files
 from openai_replay.scanning import Changed, Key
@@ -36,12 +37,12 @@ class Cassette:
         self.mismatches: list[str] = []  # files that were recorded with another matching
         self.on_warning: Callable[[str], object] = lambda warning: None  # what is odd from now on
         self.was_on_disk = False
+        self.positions: Positions = InMemory()
         # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
         self.added = 0
         self._key = key
         self._described = described
         self._queues: dict[bytes, list[Recording]] = defaultdict(list)
-        self._taken: Counter[bytes] = Counter()
         self._items = 0  # in `path`
         self._size = 0  # of `path` in bytes, when last looked at
         self._indent = 0
@@ -110,7 +111,9 @@ class Cassette:
         for recording in recordings:
             recording.number = len(self.recordings) + 1
             self.recordings.append(recording)
-            self._queues[recording.key].append(recording)
+            queue = self._queues[recording.key]
+            recording.turn = len(queue)
+            queue.append(recording)
 
     def is_outdated(self, recording: Recording | None) -> bool:
         """Whether somebody has changed the file of `recording` since it was read; of None, any file of the tape."""
@@ -143,55 +146,55 @@ class Cassette:
         """
         assert self._source is not None, "only what is played is read again"
         recordings = self._source.read()
-        carry_over(self.recordings, recordings)
         self.recordings.clear()
         self._queues.clear()
         self._put(recordings)
 
     # -------------------------------------------------------------------------------------- play
 
-    def next(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
-        """The next recording of `key`, in recorded order; None if there is none, or none left."""
+    async def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> int | None:
+        """Take the next turn of `key`, for `at`; None if there is no recording, or none left. Raises StateError."""
         queue = self._queues.get(key)
         if not queue:
             return None
-        position = self._taken[key]
-        if position >= len(queue):
+        return await self.positions.take(key, len(queue) if on_exhausted is OnExhausted.ERROR else None)
+
+    def at(self, key: bytes, turn: int | None, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
+        """The recording of `key` whose `turn` it is, in recorded order."""
+        queue = self._queues.get(key)
+        if not queue or turn is None:
+            return None
+        if turn >= len(queue):
             if on_exhausted is OnExhausted.ERROR:
                 return None
-            position = position % len(queue) if on_exhausted is OnExhausted.CYCLE else len(queue) - 1
-        return queue[position]
+            turn = turn % len(queue) if on_exhausted is OnExhausted.CYCLE else len(queue) - 1
+        return queue[turn]
 
-    def taken(self, recording: Recording) -> None:
-        """`recording`, the next of its key, counts as played."""
-        self._taken[recording.key] += 1
-        recording.played += 1
+    async def take_instead(self, recording: Recording) -> bool:
+        """Use `recording` up like any other, though it is played for another request than its own. Whether nobody has
+        since it was chosen. Raises StateError.
+        """
+        return self.is_played(recording) or await self.positions.take_instead(recording.key, recording.turn)
 
-    def take_instead(self, recording: Recording) -> None:
-        """`recording` is played for another request than its own: it is used up like any other."""
-        queue, position = self._queues[recording.key], self._taken[recording.key]
-        if recording in queue[position:]:
-            queue.remove(recording)
-            queue.insert(position, recording)
-            self._taken[recording.key] += 1
-        recording.played += 1
+    def is_played(self, recording: Recording) -> bool:
+        """Whether `recording` has been played since the last rewind."""
+        return self.positions.is_played(recording.key, recording.turn)
 
-    def rewind(self) -> None:
-        """Everything is unplayed again, and what was recorded since the last time can be played (law 10)."""
+    async def rewind(self) -> None:
+        """Everything is unplayed again, and what was recorded since the last time can be played (law 10).
+
+        Raises StateError.
+        """
         if self.added:
             known = sum(one.path == self.path for one in self.recordings)
             _, document = self._read(self.path)
             self._put(held(self.path, document.interactions[known:], self._key))
             self.added = 0
-        self._taken.clear()
-        self._queues.clear()
-        for recording in self.recordings:
-            recording.played = 0
-            self._queues[recording.key].append(recording)
+        await self.positions.rewind()
 
     def unplayed(self) -> list[Recording]:
         """What has been on the tape since the last rewind and was never played."""
-        return [one for queue in self._queues.values() for one in queue if not one.played]
+        return [one for queue in self._queues.values() for one in queue if not self.is_played(one)]
 
     # -------------------------------------------------------------------------------------- record
 

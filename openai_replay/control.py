@@ -79,7 +79,7 @@ async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> A
         case "/@/journal":
             return journal(_own(sessions))
         case "/@/rewind":
-            _own(sessions).engine.cassette.rewind()
+            await _own(sessions).engine.cassette.rewind()
             return {"status": "ok"}
         case "/@/sessions":
             session = _open(sessions, body)

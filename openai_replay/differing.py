@@ -78,12 +78,12 @@ class Apart(NamedTuple):
 
 
 class Recorded(NamedTuple):
-    """A recorded request: its number on the tape (from 1), its key, and how often it has been played."""
+    """A recorded request: its number on the tape (from 1), its key, and whether it has been played."""
 
     number: int
     request: Request
     key: bytes
-    played: int = 0
+    played: bool = False
 
 
 class Near(NamedTuple):
@@ -115,7 +115,7 @@ def nearest(
     """
     target = matcher.target(request)
     unlike: dict[bytes, Recorded] = {}
-    for one in sorted(recorded, key=lambda one: (bool(one.played), one.number)):
+    for one in sorted(recorded, key=lambda one: (one.played, one.number)):
         if matcher.target(one.request) == target:
             unlike.setdefault(one.key, one)
     key = matcher.key(request)
@@ -128,7 +128,7 @@ def nearest(
         parts = seen.get(one.key)
         if parts is None:
             parts = seen[one.key] = frozenset(_parts(_read(one.request, matcher, clean)))
-        found.append((len(parts ^ wanted.keys()), bool(one.played), one.number, one))
+        found.append((len(parts ^ wanted.keys()), one.played, one.number, one))
     found.sort(key=lambda entry: entry[:3])
     close = [one for *_, one in found]
     if len(close) > COMPARED:
@@ -139,7 +139,7 @@ def nearest(
     for one in close[:COMPARED]:
         cleaned = clean(one.request)
         compared.append(Near(one, cleaned, list(differences(matcher.meaning(cleaned), now))))
-    compared.sort(key=lambda near: (near.weight, bool(near.recorded.played), near.recorded.number))
+    compared.sort(key=lambda near: (near.weight, near.recorded.played, near.recorded.number))
     return compared[:count]
 
 
@@ -197,7 +197,7 @@ def _by_words(
         parts = _parts(_read(one.request, matcher, clean))
         mine = _words(text for part, text in parts.items() if part not in wanted)
         other = _words(text for part, text in wanted.items() if part not in parts)
-        ordered.append((_unlike(mine, other), bool(one.played), one.number, one))
+        ordered.append((_unlike(mine, other), one.played, one.number, one))
     return [one for *_, one in sorted(ordered, key=lambda entry: entry[:3])]
 
 

@@ -76,10 +76,13 @@ class Engine:
     async def _take(self, key: bytes) -> Recording | None:
         """The next recording of `key`, as the files are now. Raises CassetteError where its file is no longer one."""
         tape, used_up = self.cassette, self.rules.when_used_up(self.cassette.was_on_disk)
-        found = tape.next(key, used_up)
+        turn = await tape.take(key, used_up)
+        found = tape.at(key, turn, used_up)
         if tape.is_outdated(found):
             await self._reload()
-            found = tape.next(key, used_up)
+            if turn is None:
+                turn = await tape.take(key, used_up)
+            found = tape.at(key, turn, used_up)
         for again in (True, False):
             if found is None or found.held is not None:
                 break
@@ -90,9 +93,7 @@ class Engine:
                     raise CassetteError(found.path, None, "has changed, and cannot be read", "Restore it.") from None
                 tape.distrust(found)
                 await self._reload()
-                found = tape.next(key, used_up)
-        if found is not None:
-            tape.taken(found)
+                found = tape.at(key, turn, used_up)
         return found
 
     async def _reload(self) -> None:

@@ -35,7 +35,7 @@ def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
     matcher, clean = rules.matcher, rules.redactor.request
     target = matcher.target(request)
     there = [one for one in cassette.recordings if matcher.target(_asked(one)) == target]
-    left = [one for one in there if not one.played]
+    left = [one for one in there if not cassette.is_played(one)]
     wanted = ""
     if rules.fallback is Fallback.LAST_USER_MESSAGE:
         wanted = last_message(matcher, request)
@@ -49,7 +49,7 @@ def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
         number = f"; all {len(there)} of these have been played" if there else ""
         where = f"{request.method} {request.path}"
         return Instead(None, f"fallback {rules.fallback} found no recording of {where}{of}{number}")
-    recorded = [Recorded(one.number, one.interaction.request, one.key, one.played) for one in left]
+    recorded = [Recorded(one.number, one.interaction.request, one.key, cassette.is_played(one)) for one in left]
     near = differing.nearest(request, recorded, matcher, clean, {}, 1)[0]
     chosen = next(one for one in left if one.number == near.recorded.number)
     lines = explaining.differences(near, request)

@@ -8,7 +8,7 @@ again: there is no other truth than the file.
 from __future__ import annotations
 
 import time
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ SUFFIXES = (".yaml", ".yml")
 @dataclass(slots=True, eq=False)
 class Recording:
     """An interaction on the tape: `number` counts over all its files, from 1; `method` and `target`, its path, are
-    those of its request.
+    those of its request. `turn`: how many of its key stand before it.
 
     `ready` is what whoever plays it has made of it, kept for the next time.
     """
@@ -50,7 +50,7 @@ class Recording:
     held: Interaction | None  # None: it is read when it is asked for
     place: Place | None = None
     shelf: Shelf | None = None
-    played: int = 0
+    turn: int = 0
     ready: Any = None
 
     @property
@@ -250,16 +250,3 @@ def _stamp(file: Path) -> Stamp | None:
         return Stamp.of(file)
     except OSError:
         return None
-
-
-def carry_over(before: Iterable[Recording], after: Iterable[Recording]) -> None:
-    """What has been played stays played where a file has been read again: the first, second, ... of each key."""
-    played: dict[tuple[bytes, int], int] = {}
-    seen: Counter[bytes] = Counter()
-    for one in before:
-        played[one.key, seen[one.key]] = one.played
-        seen[one.key] += 1
-    seen.clear()
-    for one in after:
-        one.played = played.get((one.key, seen[one.key]), 0)
-        seen[one.key] += 1

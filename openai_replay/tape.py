@@ -180,7 +180,7 @@ class Tape:
         """Everything is unplayed again, and what was recorded can be played."""
 
         async def rewound() -> None:
-            self.session.engine.cassette.rewind()
+            await self.session.engine.cassette.rewind()
 
         self._running().call(rewound())
 

@@ -40,7 +40,7 @@ FLOORS = [
         "leaks",
         "places",
     ),  # pure functions on texts
-    ("hosts", "limits", "logs", "arriving"),
+    ("hosts", "limits", "logs", "arriving", "positions"),
     ("assembling", "saying", "usage", "shapes", "requestfile"),  # what JSON answers say
     ("normalizing", "worddiff"),
     ("matching", "masking", "pacing", "transcript", "schema", "aliases", "asking", "timeline"),

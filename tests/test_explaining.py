@@ -37,7 +37,7 @@ def hi(content: str) -> Any:
 
 
 def on_tape(*requests: Request, matcher: Matcher = PLAIN, played: Collection[int] = ()) -> list[Recorded]:
-    return [Recorded(number, one, matcher.key(one), int(number in played)) for number, one in enumerate(requests, 1)]
+    return [Recorded(number, one, matcher.key(one), number in played) for number, one in enumerate(requests, 1)]
 
 
 def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> Tape:

@@ -145,7 +145,7 @@ async def test_the_sequence(tmp_path: Path) -> None:
         assert (
             "fallback sequence found no recording of POST /v1/chat/completions; all 3" in heard.json["error"]["message"]
         )
-        proxy.engine.cassette.rewind()
+        await proxy.engine.cassette.rewind()
         assert (await proxy.ask("POST", CHAT, "b")).body == b"2"
 
 
