@@ -146,9 +146,9 @@ class Cassette:
         """
         assert self._source is not None, "only what is played is read again"
         recordings = self._source.read()
-        self.recordings.clear()
-        self._queues.clear()
-        self._put(recordings)
+        anew = Cassette(self._key, self.path)
+        anew._put(recordings)
+        self.recordings, self._queues = anew.recordings, anew._queues  # at once: others play on meanwhile
 
     # -------------------------------------------------------------------------------------- play
 

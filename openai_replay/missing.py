@@ -29,7 +29,9 @@ def miss(
     if not any(one.key == key for one, _ in near):  # of a big tape that is one among many
         with suppress(Changed):
             near += [(one, one.interaction) for one in [one for one in cassette.recordings if one.key == key][:1]]
-    recorded = [Recorded(one.number, interaction.request, one.key, cassette.is_played(one)) for one, interaction in near]
+    recorded = [
+        Recorded(one.number, interaction.request, one.key, cassette.is_played(one)) for one, interaction in near
+    ]
     answers = (interaction.response for _, interaction in near)
 
     def not_given(names: Collection[str]) -> Collection[str]:

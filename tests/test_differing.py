@@ -29,9 +29,9 @@ def said(text: str, **more: Any) -> dict[str, Any]:
     return {"model": "gpt-4o", "messages": [system, {"role": "user", "content": text}], **more}
 
 
-def closest(now: Request, recorded: list[Request], count: int = 3, **played: int) -> list[int]:
+def closest(now: Request, recorded: list[Request], count: int = 3, **played: bool) -> list[int]:
     tape = [
-        Recorded(number, one, PLAIN.key(one), played.get(f"n{number}", 0)) for number, one in enumerate(recorded, 1)
+        Recorded(number, one, PLAIN.key(one), played.get(f"n{number}", False)) for number, one in enumerate(recorded, 1)
     ]
     found = differing.nearest(now, tape, PLAIN, Redactor().request, {}, count)
     # The order in which they come decides nothing.
@@ -50,13 +50,13 @@ def test_the_nearest_three() -> None:
 def test_equals_go_by_number_and_what_was_not_played_goes_first() -> None:
     recorded = [ask(said(text)) for text in ("one", "two", "three", "four")]
     assert closest(ask(said("five")), recorded) == [1, 2, 3]
-    assert closest(ask(said("five")), recorded, n1=1, n2=1) == [3, 4, 1]
+    assert closest(ask(said("five")), recorded, n1=True, n2=True) == [3, 4, 1]
 
 
 def test_recordings_of_one_request_count_once() -> None:
     recorded = [ask(said("one")), ask(said("one")), ask(said("two"))]
     assert closest(ask(said("five")), recorded) == [1, 3]
-    assert closest(ask(said("five")), recorded, n1=1) == [2, 3]
+    assert closest(ask(said("five")), recorded, n1=True) == [2, 3]
 
 
 def test_one_message_more_is_nearer_than_another_conversation() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -167,7 +168,7 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     for described, warnings in ((said, 0), (said.replace("uuid,date", "uuid, date"), 0), ("", 1)):
         again = Cassette.for_play([path], rules.key, described)
         assert len(again.warnings) == len(again.mismatches) == warnings
-        again.rewind()
+        asyncio.run(again.rewind())
         assert len(again.warnings) == warnings
     other = Cassette.for_record(path, rules.key, "on path")
     other.append(item("c", 3))
