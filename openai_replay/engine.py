@@ -105,19 +105,19 @@ class Engine:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
     async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Stopwatch) -> None:
-        taken = False
-        while not taken:  # by another process, between being chosen and being taken
+        found: Recording | None = None
+        while found is None:  # another process may take it between being chosen and being taken
             await self.cassette.positions.look()
             if self.rules.fallback is Fallback.NONE:
                 raise missing.miss(self.rules, self.cassette, clean, self._seen)
             try:
-                found, note = instead(clean, self.cassette, self.rules)
+                chosen, note = instead(clean, self.cassette, self.rules)
             except Changed:
                 await self._reload()
-                found, note = instead(clean, self.cassette, self.rules)
-            if found is None:
+                chosen, note = instead(clean, self.cassette, self.rules)
+            if chosen is None:
                 raise missing.miss(self.rules, self.cassette, clean, self._seen, note)
-            taken = await self.cassette.take_instead(found)
+            found = chosen if await self.cassette.take_instead(chosen) else None
         await self._player.play(asked, found, client, now_ms, self.rules.redactor.text(note))
 
     async def finish(self, limit_s: float) -> bool:
