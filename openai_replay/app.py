@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aiohttp import HttpVersion11, web
 
-from openai_replay import control, cors, logs
+from openai_replay import cors, logs
 from openai_replay.access import Access
 from openai_replay.connections import JSON, PATIENCE_S, Connection, Connections, error_reply, head_too_large
 from openai_replay.errors import BadRequest, Refused, ReplayError
@@ -87,6 +87,8 @@ class App(web.Server):
             return
         if path.startswith("/@/"):
             access.check_control(request.remote or "", headers)
+            from openai_replay import control  # with pydantic models that most runs do not need
+
             value = await control.answer(self._sessions, request.method, path, await self._body(request))
             body = json.dumps(value, ensure_ascii=False).encode()
             await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)

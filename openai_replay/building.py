@@ -6,7 +6,6 @@ everywhere, and what is wrong with one is said in the same words, with the name 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -66,6 +65,8 @@ def labelled(label: str, parse: Callable[[Any], T], value: Any) -> T:
 def unknown(where: str, name: str, names: Iterable[str]) -> UsageError:
     """That there is no setting `name`, and what may have been meant."""
     there_are = list(names)
+    import difflib  # only now: most runs make no mistake
+
     near = difflib.get_close_matches(name, there_are, 1)
     return UsageError(
         f"{where}: there is no such setting",

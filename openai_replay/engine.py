@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from openai_replay import missing
 from openai_replay.asked import Asked, Asking
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError, Miss, ReplayError
 from openai_replay.exchanges import Client, aside
-from openai_replay.fallback import instead
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playing import Player
@@ -105,6 +103,10 @@ class Engine:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
     async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Stopwatch) -> None:
+        # What explains a miss takes a tenth of the time to start, and most runs have none.
+        from openai_replay import missing
+        from openai_replay.fallback import instead
+
         found: Recording | None = None
         while found is None:  # another process may take it between being chosen and being taken
             await self.cassette.positions.look()

@@ -15,9 +15,8 @@ from collections.abc import Iterable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from sys import intern
-from typing import NamedTuple
 
-from openai_replay.scanning import Item, Place
+from openai_replay.scanning import Item, Place, Stamp
 
 #: Changes with the index itself. What keys are may change with the program.
 _VERSION = 1
@@ -32,20 +31,6 @@ _TABLES = """
         PRIMARY KEY (file, number)
     ) WITHOUT ROWID;
 """
-
-
-class Stamp(NamedTuple):
-    """By what a file is known to be the one it was."""
-
-    size: int
-    mtime_ns: int
-    inode: int
-
-    @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """The stamp of the file at `path` now. Raises OSError."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
 
 
 class Index:

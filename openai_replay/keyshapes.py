@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 # The letter before may belong to an escape (`\nsk-...`, `%20sk-...`).
@@ -61,17 +62,15 @@ SHAPES = (
 
 # Prose speaks of bearers, too: a token is long and holds a digit. (That is looked for so far
 # only: `bearer+bearer+bearer+…` is one long run.)
-_BEARER = re.compile(
+_BEARER = (
     _START.encode()
     + rb"(?i:bearer)(?:[ \t]|%20|\+)+(?=(?:[A-Za-z._~+-]|\\?/){0,100}[0-9])((?:[A-Za-z0-9._~+-]|\\?/){16,}(?<!\.)=*)"
 )
-# How a browser authenticates a WebSocket.
-_INSECURE = re.compile(rb"openai-insecure-api-key\.([A-Za-z0-9._~+-]+(?<!\.))")
 #: The words that these are looked for by. To find a word in hundreds of megabytes takes a tenth of a second; to try an
 #: expression everywhere in them takes a minute, and nothing else runs then.
 _BY_SIGN = {
-    **{shape.sign.encode(): re.compile(f"{_START}({shape.pattern}){_END}".encode()) for shape in SHAPES},
-    b"openai-insecure-api-key.": _INSECURE,
+    **{shape.sign.encode(): f"{_START}({shape.pattern}){_END}".encode() for shape in SHAPES},
+    b"openai-insecure-api-key.": rb"openai-insecure-api-key\.([A-Za-z0-9._~+-]+(?<!\.))",
 }
 #: In lower case: it is written in any.
 _BEARER_SIGN = b"bearer"
@@ -82,13 +81,19 @@ _WINDOW = 1 << 20
 def keys(text: bytes) -> Iterator[tuple[int, int]]:
     """Start and end of every key and token in `text`, in bytes, in no order."""
     for sign, pattern in _BY_SIGN.items():
-        yield from _matches(pattern, text, _places(text, sign))
-    yield from _matches(_BEARER, text, _places_in_any_case(text, _BEARER_SIGN))
+        if sign in text:
+            yield from _matches(_compiled(pattern), text, _places(text, sign))
+    yield from _matches(_compiled(_BEARER), text, _places_in_any_case(text, _BEARER_SIGN))
 
 
 def may_hold(text: bytes) -> bool:
     """Whether there is a sign of a key in `text`."""
     return any(sign in text for sign in _BY_SIGN) or _BEARER_SIGN in text.lower()
+
+
+@cache  # when it is first needed: all of them take longer than a small tape does
+def _compiled(pattern: bytes) -> re.Pattern[bytes]:
+    return re.compile(pattern)
 
 
 def _matches(pattern: re.Pattern[bytes], text: bytes, places: Iterable[int]) -> Iterator[tuple[int, int]]:

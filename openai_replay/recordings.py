@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 from openai_replay import format, scanning, storage
 from openai_replay.errors import CassetteError
-from openai_replay.index import Index, Stamp
 from openai_replay.model import Interaction
-from openai_replay.scanning import Item, Key, Place
+from openai_replay.scanning import Item, Key, Place, Stamp
 from openai_replay.schema import Edited
 
 #: Bytes of files from which a tape is a big one.
@@ -157,6 +156,8 @@ class Source:
         return held(file, document.interactions, self._key)
 
     def _big(self, found: list[Path], size: int) -> list[Recording]:
+        from openai_replay.index import Index  # with a database that small tapes do not need
+
         shelf = Shelf()
         with Index(self._paths, self._reading.told or "") as index:
             remembered = list(index.known()) if self._reading.told is not None else []

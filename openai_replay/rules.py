@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum, auto
+from typing import TYPE_CHECKING
 
 from openai_replay import pacing
-from openai_replay.advising import Advice
 from openai_replay.matching import Matcher
 from openai_replay.model import Fallback, Head, Headers, Mode, OnExhausted, Request
 from openai_replay.redaction import Redactor
+
+if TYPE_CHECKING:
+    from openai_replay.advising import Advice
 
 
 class Do(Enum):

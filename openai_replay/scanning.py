@@ -7,11 +7,9 @@ worth it. Of each item stays its place, so that it can be read again alone when 
 from __future__ import annotations
 
 import hashlib
-import multiprocessing
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
@@ -55,6 +53,20 @@ class Item(NamedTuple):
     path: str
 
 
+class Stamp(NamedTuple):
+    """By what a file is known to be the one it was."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, path: Path) -> Stamp:
+        """The stamp of the file at `path` now. Raises OSError."""
+        found = path.stat()
+        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+
+
 class Piece(NamedTuple):
     """Items of one file that are read together: where each starts, and where the last one ends."""
 
@@ -86,6 +98,9 @@ def scan(
     size = sum(piece.end - piece.starts[0] for piece in work)
     with ExitStack() as stack:
         if processes > 1 and size >= _SHARED_FROM:
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
             context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
             pool = stack.enter_context(ProcessPoolExecutor(min(processes, _PROCESSES), mp_context=context))
             found = pool.map(_read_piece, work, repeat(key))

@@ -9,7 +9,6 @@ file takes the place of the other. click puts all in this order; here the files 
 from __future__ import annotations
 
 import stat
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -115,6 +114,8 @@ def _is_shared(folder: Path) -> bool:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import tomllib  # only where there is a file
+
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:

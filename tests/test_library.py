@@ -12,11 +12,11 @@ import pytest
 from openai_replay import format, index, layout, recordings, scanning
 from openai_replay.cassette import Cassette
 from openai_replay.errors import CassetteError
-from openai_replay.index import Index, Stamp
+from openai_replay.index import Index
 from openai_replay.model import Frame, Head, Headers, Interaction, OnExhausted, Request, Response
 from openai_replay.recordings import Reading
 from openai_replay.rules import Rules
-from openai_replay.scanning import Changed, Item, Place, scan
+from openai_replay.scanning import Changed, Item, Place, Stamp, scan
 from tests.proxy import CHAT, Proxy, ask, command, playing
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.yaml"))
