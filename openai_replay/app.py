@@ -57,25 +57,25 @@ class App(web.Server):
         self.connections_made.works(request.protocol)
         response = Verbatim(request)
         try:
-            await self._answer_or_refuse(request, response)
+            try:
+                await self._answer(request, response)
+            except ReplayError as error:
+                await self._refuse(request, response, error)
         except ConnectionError:
             response.alive = False  # the client has left; the engine knows what is to be done
         finally:
             self.connections_made.waits(request.protocol)
         return response
 
-    async def _answer_or_refuse(self, request: web.BaseRequest, response: Verbatim) -> None:
-        try:
-            await self._answer(request, response)
-        except ReplayError as error:
-            if response.started:
-                raise
-            if isinstance(error, Refused):
-                response.last = True
-                said = self._sessions.rules.redactor.text(f"{request.method} {request.path}: {error.message}")
-                log.warning("refused with %d: %s", error.status, said)
-            head, body = error_reply(error)
-            await response.send(head=head, frames=[body], end=End.COMPLETE)
+    async def _refuse(self, request: web.BaseRequest, response: Verbatim, error: ReplayError) -> None:
+        if response.started:
+            raise error
+        if isinstance(error, Refused):
+            response.last = True
+            said = self._sessions.rules.redactor.text(f"{request.method} {request.path}: {error.message}")
+            log.warning("refused with %d: %s", error.status, said)
+        head, body = error_reply(error)
+        await response.send(head=head, frames=[body], end=End.COMPLETE)
 
     async def _answer(self, request: web.BaseRequest, response: Verbatim) -> None:
         access, path = self._access, _target(request)

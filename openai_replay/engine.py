@@ -37,6 +37,9 @@ class Engine:
         self._asking = Asking(rules)
         self._seen: dict[bytes, frozenset[int]] = {}  # what explanations have read of the tape
         self._reloading = asyncio.Lock()
+        self._decisions = DECISIONS[rules.mode]
+        self._plays = Do.PLAY in self._decisions
+        self._used_up = rules.when_used_up(cassette.was_on_disk)
 
     async def answer(self, request: Request, client: Client) -> None:
         """Answer `request`, which has just been read whole.
@@ -47,11 +50,9 @@ class Engine:
         asked = self._asking.known(request)
         if asked is None:
             asked = await aside(len(request.body), self._asking.read, request)
-        mode = self.rules.mode
-        plays = Do.PLAY in DECISIONS[mode]
         try:
-            found = await self._take(asked.key) if plays else None
-            do = DECISIONS[mode][0 if found else 1 if self.cassette.was_on_disk else 2]
+            found = await self._take(asked.key) if self._plays else None
+            do = self._decisions[0 if found else 1 if self.cassette.was_on_disk else 2]
             if do is Do.PLAY:
                 assert found is not None
                 await self._player.play(asked, found, client, now_ms)
@@ -73,7 +74,7 @@ class Engine:
 
     async def _take(self, key: bytes) -> Recording | None:
         """The next recording of `key`, as the files are now. Raises CassetteError where its file is no longer one."""
-        tape, used_up = self.cassette, self.rules.when_used_up(self.cassette.was_on_disk)
+        tape, used_up = self.cassette, self._used_up
         turn = await tape.take(key, used_up)
         found = tape.at(key, turn, used_up)
         if tape.is_outdated(found):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum, auto
+from typing import NamedTuple
 
 from openai_replay.model import End
 
@@ -24,8 +24,7 @@ class Outcome(StrEnum):
     LOST = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(NamedTuple):
     """One request and what became of it, for the journal and the terminal; `recording` is its number on the tape."""
 
     outcome: Outcome

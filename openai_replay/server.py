@@ -160,7 +160,10 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
     code, sessions = 0, None
     try:
         async with serving(what) as (base_url, sessions):
-            gc.freeze()  # what was read of the tape stays: to go through it again and again costs more the longer it is
+            # What was read of the tape stays: to go through it again and again costs more the longer it is. And answers
+            # leave little behind that has to be searched for: to look seldom saves a twentieth.
+            gc.freeze()
+            gc.set_threshold(20_000, 50, 50)
             code = await _until_stopped(what, command, base_url, stop)
             if code and sessions.journal_file is not None:
                 sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")
