@@ -407,9 +407,9 @@ async def test_what_fails_behind_the_answer_is_lost_loudly_and_tells_no_secret(t
     """The client gets its answer all the same."""
     program = (
         "import sys; sys.modules['uvloop'] = None\n"
-        "from openai_replay import engine\n"
+        "from openai_replay import recorder\n"
         "def fails(self, request, response): raise RuntimeError(request.body + response.body)\n"
-        "engine.Engine._append = fails\n"
+        "recorder.Recorder._append = fails\n"
         "from openai_replay.cli import main; main()"
     )
     async with Upstream() as up:
