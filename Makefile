@@ -42,7 +42,10 @@ coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a 
 	$(BIN)/python -m coverage run -m pytest -q $(PURE:%=tests/test_%.py)
 	$(BIN)/python -m coverage report
 
-bench: $(INSTALLED) ## what recording adds, and what the pytest plugin and explaining a miss cost
+bench: $(INSTALLED) ## how fast and how punctual it plays, how big a tape may be, what recording, pytest and a miss cost
+	$(BIN)/python benchmarks/replay.py
+	$(BIN)/python benchmarks/pacing.py
+	$(BIN)/python benchmarks/library.py
 	$(BIN)/python benchmarks/record_latency.py
 	$(BIN)/python benchmarks/plugin_costs.py
 	$(BIN)/python benchmarks/explain_cost.py

@@ -125,9 +125,11 @@ def serving(
     command: Sequence[str], port: int, patience_s: float = 120.0, environment: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
     """Run `command` until something answers on `port`, and for the length of the block."""
+    # Compiled modules are kept, as they are on the machines of users.
+    inherited = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with (CACHE / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            list(command), stdout=log, stderr=log, env={**os.environ, **(environment or {})}, start_new_session=True
+            list(command), stdout=log, stderr=log, env={**inherited, **(environment or {})}, start_new_session=True
         )
     try:
         wait_until_open(port, process, patience_s)
