@@ -18,7 +18,7 @@ from openai_replay.errors import BadRequest, Refused, ReplayError
 from openai_replay.limits import Limits, shown
 from openai_replay.logs import log
 from openai_replay.model import End, Head, Headers, Request
-from openai_replay.redaction import Redactor
+from openai_replay.secrets.redaction import Redactor
 from openai_replay.sessions import Sessions
 from openai_replay.verbatim import Verbatim
 

@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from openai_replay import jsontext, matching, normalizing, pacing, patterns, redaction
+from openai_replay import matching, normalizing, pacing
 from openai_replay.errors import UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 from openai_replay.rules import Rules
+from openai_replay.secrets import redaction
+from openai_replay.texts import jsontext, patterns
 
 T = TypeVar("T")
 

@@ -10,6 +10,8 @@ from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError, Miss, ReplayError
 from openai_replay.exchanges import Client, aside
 from openai_replay.journal import Exchange, Journal, Outcome
+from openai_replay.misses import missing
+from openai_replay.misses.fallback import instead
 from openai_replay.model import Fallback, Request
 from openai_replay.playing import Player
 from openai_replay.recorder import Recorder

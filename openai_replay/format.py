@@ -19,10 +19,10 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import ValidationError
 
-from openai_replay import aliases
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 from openai_replay.schema import Edited, Item
+from openai_replay.texts import yamlbounds
 
 
 class Document(NamedTuple):
@@ -71,7 +71,7 @@ def load(text: str, path: Path) -> Document:
     """
     try:
         root = _compose(text, path)
-        aliases.check(text, root, path)
+        yamlbounds.check(text, root, path)
         value = _construct(text, root, path)
     except RecursionError:
         raise CassetteError(path, None, "is nested too deeply to be a cassette") from None
@@ -107,7 +107,7 @@ def load(text: str, path: Path) -> Document:
 
 
 def _compose(text: str, path: Path) -> Any:
-    if aliases.is_too_deep(text):
+    if yamlbounds.is_too_deep(text):
         raise RecursionError
     hint = "Is it cut off? Restore it, or record it anew."
     loader = None

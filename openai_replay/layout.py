@@ -11,9 +11,10 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from openai_replay import jsontext, transcript
+from openai_replay.api import transcript
 from openai_replay.model import End, Frame, Headers, Interaction, Request, media_type
 from openai_replay.schema import Edited
+from openai_replay.texts import jsontext
 
 HEADER = "version: 1\ninteractions:\n"
 #: What the first line of a cassette begins with that was recorded with a matching of its own.

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from openai_replay import jsontext, multipart, normalizing
+from openai_replay import normalizing
 from openai_replay.errors import UsageError
 from openai_replay.headers import HOP_BY_HOP
-from openai_replay.jsontext import Pointer
 from openai_replay.model import Request, header, media_type
 from openai_replay.normalizing import Normalizer
+from openai_replay.texts import jsontext, multipart
+from openai_replay.texts.jsontext import Pointer
 
 #: What of a request can be compared.
 ON = ("method", "path", "query", "body")

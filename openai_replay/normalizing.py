@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from openai_replay import defaults, ids
+from openai_replay.api import defaults, ids
 from openai_replay.errors import UsageError
-from openai_replay.patterns import begins_anywhere, compiled
+from openai_replay.texts.patterns import begins_anywhere, compiled
 
 #: Characters of a string that one's own patterns are looked for in; past that it is no prose, but data.
 _SEARCHED = 1 << 20

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from openai_replay import pacing, transcript
+from openai_replay import pacing
+from openai_replay.api import transcript
 from openai_replay.asked import Asked
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.exchanges import Client, answered

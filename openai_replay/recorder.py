@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from weakref import WeakSet
 
-from openai_replay import sse, transcript
+from openai_replay.api import transcript
 from openai_replay.arriving import Arriving
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Stopwatch
@@ -18,6 +18,7 @@ from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
 from openai_replay.model import End, Interaction, Mode, Request, Response, header, media_type
 from openai_replay.rules import Rules
+from openai_replay.texts import sse
 from openai_replay.upstream import VIA, Upstream
 
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many

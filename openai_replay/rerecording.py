@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from openai_replay import editing, format, ids, layout
+from openai_replay import editing, format, layout
+from openai_replay.api import ids
 from openai_replay.model import Request
 
 

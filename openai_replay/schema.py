@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from openai_replay import sse
 from openai_replay.headers import kept, true_encoding
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response, header, media_type
+from openai_replay.texts import sse
 
 #: Milliseconds that an answer may take: a day. What is played at the original pace must not sleep for years.
 _LONGEST_MS = 86_400_000

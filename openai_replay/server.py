@@ -22,7 +22,7 @@ from openai_replay.access import Access
 from openai_replay.app import App
 from openai_replay.errors import NotWritten, StartError, UsageError
 from openai_replay.journal import Exchange, Outcome
-from openai_replay.journaling import JournalFile
+from openai_replay.journalfile import JournalFile
 from openai_replay.limits import Limits
 from openai_replay.model import LOOPBACK, Mode
 from openai_replay.recordings import READING, Reading

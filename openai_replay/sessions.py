@@ -23,7 +23,7 @@ from openai_replay.clock import Clock
 from openai_replay.engine import Engine
 from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
-from openai_replay.journaling import JournalFile
+from openai_replay.journalfile import JournalFile
 from openai_replay.model import Mode
 from openai_replay.recordings import READING
 from openai_replay.rules import Rules

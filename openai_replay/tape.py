@@ -19,9 +19,9 @@ from typing import Any, TypedDict, TypeVar, Unpack
 
 from openai_replay import building, server
 from openai_replay import settings as settings_files
-from openai_replay.advising import Advice
 from openai_replay.errors import UsageError
 from openai_replay.journal import Exchange, Outcome
+from openai_replay.misses.advising import Advice
 from openai_replay.model import Mode, OnExhausted
 from openai_replay.rules import Rules
 from openai_replay.sessions import Session, Sessions

@@ -21,7 +21,7 @@ from openai_replay import cors, logs
 from openai_replay.headers import head_bytes
 from openai_replay.logs import log
 from openai_replay.model import End, Head, Response
-from openai_replay.redaction import Redactor
+from openai_replay.secrets.redaction import Redactor
 
 #: Seconds between the arrival of the last byte at the client's machine and the break of the connection: a client that
 #: is told of the break may throw away what it has not read yet.

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import aligning
+from openai_replay.texts import aligning
 
 ITEMS = st.lists(st.sampled_from("abcdefgh"), max_size=30)
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import sse
-from openai_replay.assembling import Assembly, assembled
-from openai_replay.saying import Kind, Message, Part, item, messages
-from openai_replay.sse import Event
+from openai_replay.api.answers import Kind, Message, Part, item, messages
+from openai_replay.api.streams import Assembly, assembled
+from openai_replay.texts import sse
+from openai_replay.texts.sse import Event
 
 from .fake_openai import FakeOpenAI
 from .test_transcript import ODD

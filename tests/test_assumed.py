@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from openai_replay.assumed import paced, parse
 from openai_replay.errors import UsageError
+from openai_replay.importers.assumed import paced, parse
 from openai_replay.model import Frame, Head, Response
 
 

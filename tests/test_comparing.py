@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from openai_replay import comparing
-from openai_replay.comparing import Pair
+from openai_replay.looking import comparing
+from openai_replay.looking.comparing import Pair
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
 

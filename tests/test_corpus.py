@@ -27,8 +27,9 @@ import yaml
 from vcr.persisters.filesystem import FilesystemPersister
 from vcr.serializers import yamlserializer
 
-from openai_replay import counting, exporters, format, importing, selecting, showing, timeline
-from openai_replay.importers import Asked
+from openai_replay import exporters, format
+from openai_replay.importers import Asked, importing
+from openai_replay.looking import counting, selecting, showing, timeline
 from openai_replay.model import Interaction, OnExhausted, header
 from openai_replay.pacing import ORIGINAL
 from tests.proxy import Connection, Ended, passed_on, playing, recording

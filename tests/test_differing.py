@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from openai_replay import differing
-from openai_replay.differing import Apart, Recorded
 from openai_replay.matching import Matcher, Meaning
+from openai_replay.misses import differing
+from openai_replay.misses.differing import Apart, Recorded
 from openai_replay.model import Request
-from openai_replay.redaction import Redactor
+from openai_replay.secrets.redaction import Redactor
 
 from .test_matching import JSON, post
 

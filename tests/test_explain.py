@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 import openai_replay
-from openai_replay import pytest_settings
 from openai_replay.cli import main
+from openai_replay.pytest_plugin import options
 
 from .proxy import CHAT, cassette, command, invoke, item
 
@@ -167,8 +167,8 @@ def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
     ],
 )
 def test_in_pytest_settings_are_a_marker(settings: dict[str, Any], text: str, request: pytest.FixtureRequest) -> None:
-    assert pytest_settings.advice(request.node).accept(settings) == text
-    assert settings.keys() <= {*pytest_settings.SETTINGS}
+    assert options.advice(request.node).accept(settings) == text
+    assert settings.keys() <= {*options.SETTINGS}
 
 
 async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:

@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import differing, explaining, printable
-from openai_replay.advising import at_the_command_line
-from openai_replay.differing import Near, Recorded
-from openai_replay.explaining import Tape, explain
-from openai_replay.jsontext import parse_pointer
 from openai_replay.matching import Matcher
+from openai_replay.misses import differing, explaining
+from openai_replay.misses.advising import at_the_command_line
+from openai_replay.misses.differing import Near, Recorded
+from openai_replay.misses.explaining import Tape, explain
 from openai_replay.model import Request
-from openai_replay.redaction import Redactor
+from openai_replay.secrets.redaction import Redactor
+from openai_replay.texts import printable
+from openai_replay.texts.jsontext import parse_pointer
 
 from .test_jsontext import VALUES
 from .test_matching import FILE, FORM, JSON, LARGE, post, upload

@@ -10,7 +10,7 @@ import pytest
 
 from openai_replay import building
 from openai_replay.cassette import Cassette
-from openai_replay.fallback import instead
+from openai_replay.misses.fallback import instead
 from openai_replay.model import Frame, Head, Interaction, Request, Response
 from openai_replay.rules import Rules
 from tests.proxy import ask, command, playing

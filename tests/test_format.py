@@ -21,10 +21,11 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from openai_replay import format, headers, jsontext, layout
+from openai_replay import format, headers, layout
 from openai_replay.errors import CassetteError
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
+from openai_replay.texts import jsontext
 
 TAPE = Path("tape.yaml")
 LOADERS = [yaml.CSafeLoader, yaml.SafeLoader]

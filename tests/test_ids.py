@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_replay import ids
+from openai_replay.api import ids
 from openai_replay.matching import Matcher
 from openai_replay.model import Frame, Head, Interaction, Request, Response
 

@@ -18,7 +18,7 @@ import pytest
 from openai_replay import format, layout
 from openai_replay.commands.move import _FORMATS, _TARGETS
 from openai_replay.importers import NAMES
-from openai_replay.importing import Settings, jobs, run
+from openai_replay.importers.importing import Settings, jobs, run
 from openai_replay.model import Interaction, Request
 from tests.proxy import Connection, Finished, invoke, playing
 from tests.test_importers import ASKED, EVENTS, GO, HAR, NOCK, RUBY, STREAM, TRACE, URL, VCRPY, answer

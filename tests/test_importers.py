@@ -14,12 +14,13 @@ from typing import Any
 
 import pytest
 
-from openai_replay import format, importers, layout, yamltext
+from openai_replay import format, importers, layout
 from openai_replay.errors import SourceError
 from openai_replay.importers import Asked, parts, source
 from openai_replay.importers.govcr import milliseconds
 from openai_replay.importers.parts import Found
 from openai_replay.model import End, Frame, Interaction, header
+from openai_replay.texts import yamltext
 
 URL = "https://api.openai.com/v1/chat/completions"
 ASKED = b'{"model":"m","stream":true}'

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import jsontext
 from openai_replay.errors import UsageError
+from openai_replay.texts import jsontext
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
 SCALARS = (

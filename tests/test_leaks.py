@@ -8,7 +8,7 @@ import string
 
 import pytest
 
-from openai_replay import leaks
+from openai_replay.secrets import leaks
 
 LETTERS = string.ascii_letters + string.digits
 

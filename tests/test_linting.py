@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from openai_replay import linting
 from openai_replay.errors import CassetteError
-from openai_replay.inspecting import Finding, Rule, made_at
+from openai_replay.keeping import linting
+from openai_replay.keeping.lintrules import Finding, Rule, made_at
 from openai_replay.model import End, Frame, Head, Interaction, Request, Response
 from tests.proxy import invoke
 from tests.test_format import CHAT, JSON, SSE, STREAMED, TAPE, edited_text, item, plain, written

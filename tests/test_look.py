@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from openai_replay import layout, timeline
+from openai_replay import layout
+from openai_replay.looking import timeline
 from openai_replay.model import Frame, Head, Interaction, Request, Response
 
 from .proxy import OPENAI_REPLAY, cassette, environment, interactions, invoke, item

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from openai_replay import matching, normalizing
 from openai_replay.errors import UsageError
-from openai_replay.jsontext import parse_pointer
 from openai_replay.matching import ON, Matcher, parse_headers, parse_on
 from openai_replay.model import Headers, Request
-from openai_replay.redaction import Redactor
+from openai_replay.secrets.redaction import Redactor
+from openai_replay.texts.jsontext import parse_pointer
 
 from .test_jsontext import DUMPS, VALUES
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openai_replay import multipart
+from openai_replay.texts import multipart
 
 
 def wire(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:

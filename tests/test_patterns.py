@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from openai_replay import patterns
 from openai_replay.errors import UsageError
+from openai_replay.texts import patterns
 
 FINE = [
     "order-[0-9]+",

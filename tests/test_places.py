@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import places
+from openai_replay.texts import yamlplaces
 
 LOADERS = [yaml.CSafeLoader, yaml.SafeLoader]
 
@@ -37,8 +37,8 @@ def node(text: str, loader: Any = yaml.CSafeLoader) -> Any:
     ],
 )
 def test_the_line_of_a_character(text: str, line: int, loader: Any) -> None:
-    found = [one for one in places.scalars(node(text, loader)) if "X" in one.node.value]
-    assert [places.line_at(text, one.node, one.node.value.index("X")) for one in found] == [line]
+    found = [one for one in yamlplaces.scalars(node(text, loader)) if "X" in one.node.value]
+    assert [yamlplaces.line_at(text, one.node, one.node.value.index("X")) for one in found] == [line]
     assert found[0].line <= line
 
 
@@ -49,11 +49,11 @@ WORDS = st.lists(st.text(st.sampled_from("ab 'é\"\\🌍:#\n\t"), min_size=1, ma
 def test_a_word_is_found_in_the_line_it_is_written_in(words: list[str], style: str, width: int) -> None:
     value = " ".join(word + f"X{number}Y" for number, word in enumerate(words))
     text = yaml.dump({"a": [1, {"b": value}]}, default_style=style or None, width=width, allow_unicode=True)
-    scalar = next(one for one in places.scalars(node(text)) if one.path == ("a", 1, "b"))
+    scalar = next(one for one in yamlplaces.scalars(node(text)) if one.path == ("a", 1, "b"))
     assert scalar.node.value == value
     lines = text.split("\n")
     for number in range(len(words)):
-        line = places.line_at(text, scalar.node, value.index(f"X{number}Y"))
+        line = yamlplaces.line_at(text, scalar.node, value.index(f"X{number}Y"))
         found = lines[line - 1]
         # A writer may break even a word, behind a backslash.
         joined = (found + lines[line].lstrip() if found.endswith("\\") else found).replace("\\", "")
@@ -64,10 +64,10 @@ def test_a_word_is_found_in_the_line_it_is_written_in(words: list[str], style: s
     "text", ["a: >-\n  one\n  two\n", 'a: "one\n  two"\n', "a: one\n  two\n", "a: |-\n  one\n  two\n"]
 )
 def test_behind_the_last_character_is_the_last_line(text: str) -> None:
-    [scalar] = places.scalars(node(text))
-    assert places.line_at(text, scalar.node, len(scalar.node.value)) == text.count("\n")
+    [scalar] = yamlplaces.scalars(node(text))
+    assert yamlplaces.line_at(text, scalar.node, len(scalar.node.value)) == text.count("\n")
 
 
 def test_what_an_alias_refers_to_is_given_once() -> None:
     root = node("a: &x [1, 2]\nb: *x\nc: &y {d: *x}\n")
-    assert [(one.path, one.node.value) for one in places.scalars(root)] == [(("a", 0), "1"), (("a", 1), "2")]
+    assert [(one.path, one.node.value) for one in yamlplaces.scalars(root)] == [(("a", 0), "1"), (("a", 1), "2")]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import printable
+from openai_replay.texts import printable
 
 
 @pytest.mark.parametrize(

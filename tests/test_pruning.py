@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from openai_replay import format, pruning
+from openai_replay import format
 from openai_replay.errors import UsageError
+from openai_replay.keeping import pruning
 from openai_replay.model import Mode
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving

@@ -13,7 +13,7 @@ from openai import OpenAI
 
 import openai_replay
 from openai_replay.model import Mode
-from openai_replay.turns import turn
+from openai_replay.pytest_plugin.turns import turn
 from tests.proxy import cassette, interactions, item
 from tests.upstream import Upstream, running_upstream
 
@@ -788,7 +788,7 @@ def test_two_workers_take_turns_at_one_cassette(project: Project) -> None:
 
 
 def test_a_turn_that_does_not_end_is_an_error(project: Project) -> None:
-    project.write("conftest.py", "from openai_replay import turns\nturns.WAIT_S = 0.1\n")
+    project.write("conftest.py", "from openai_replay.pytest_plugin import turns\nturns.WAIT_S = 0.1\n")
     project.write("test_one.py", ONE)
     path = project.path / "cassettes/test_one/test_one.yaml"
     with turn(path, "test_other.py::test_other"):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import printable, quoting, worddiff
+from openai_replay.texts import printable, quoting, worddiff
 
 from .test_jsontext import VALUES
 

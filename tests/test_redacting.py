@@ -17,10 +17,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from vcr.serializers import yamlserializer
 
-from openai_replay import format, linting, redacting
-from openai_replay.inspecting import Rule
+from openai_replay import format
+from openai_replay.keeping import linting, redacting
+from openai_replay.keeping.lintrules import Rule
 from openai_replay.model import Headers, Interaction, Request
-from openai_replay.redaction import Redactor, redactor
+from openai_replay.secrets.redaction import Redactor, redactor
 from tests.proxy import environment, invoke
 from tests.test_editing import one_list, texts, without_numbers
 from tests.test_format import CHAT, JSON, SSE, STREAMED, TAPE, interactions, item, plain, read, written

@@ -17,11 +17,12 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from openai_replay import keyshapes, masking, matching
+from openai_replay import matching
 from openai_replay.errors import UsageError
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Request, Response
-from openai_replay.redaction import Redactor, redactor
+from openai_replay.secrets import keyshapes, masking
+from openai_replay.secrets.redaction import Redactor, redactor
 
 from .test_jsontext import DUMPS, SCALARS, leaves
 from .test_matching import JSON, post, upload

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from openai_replay import requestfile
 from openai_replay.errors import UsageError
+from openai_replay.misses import requestfile
+from openai_replay.misses.requestfile import Said
 from openai_replay.model import Request
-from openai_replay.requestfile import Said
 
 CHAT = Request("POST", "https://api.openai.com/v1/chat/completions")
 

@@ -23,10 +23,11 @@ from urllib.parse import quote, unquote
 
 import pytest
 
-from openai_replay import control, keyshapes
+from openai_replay import control
 from openai_replay.logs import to_stderr as logs_of
 from openai_replay.model import Mode
 from openai_replay.rules import Rules
+from openai_replay.secrets import keyshapes
 from openai_replay.server import Serving, serving
 from tests.proxy import ask, interactions
 from tests.upstream import Chunk, End, Received, Send, Step, Upstream, head, plain

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import drifting, shapes
+from openai_replay.keeping import drifting, shapes
 from openai_replay.model import End, Frame, Head, Response
-from openai_replay.sse import Event
+from openai_replay.texts.sse import Event
 
 from .test_assembling import PARTS
 from .test_transcript import SSE

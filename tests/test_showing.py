@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from openai_replay import asking, showing
+from openai_replay.api import questions
+from openai_replay.api.answers import Kind, Message, Part
+from openai_replay.api.usage import Usage
+from openai_replay.looking import showing
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
-from openai_replay.saying import Kind, Message, Part
-from openai_replay.usage import Usage
 
 from .test_assembling import PARTS, asked
 from .test_matching import JSON, upload
@@ -190,7 +191,7 @@ def test_items_of_a_response() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": "snow"},
         {"type": "item_reference", "id": "msg_1"},
     ]
-    found = asking.asked(Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode()))
+    found = questions.asked(Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode()))
     assert found.messages == [
         Message([Part(Kind.TEXT, "b")], "instructions"),
         Message([Part(Kind.TEXT, "a")], "user"),
@@ -203,28 +204,28 @@ def test_items_of_a_response() -> None:
 @pytest.mark.parametrize(
     ("body", "found"),
     [
-        ({"input": "a"}, asking.Asked("", [Message([Part(Kind.TEXT, "a")], "user")], {})),
-        ({"input": ["a", "b"]}, asking.Asked("", [Message([Part(Kind.TEXT, '["a","b"]')], "input")], {})),
-        ({"model": 5, "n": 1}, asking.Asked("", [], {"n": 1})),
-        (b"\xff\xfe", asking.Asked("", [Message([Part(Kind.NOTE, "2 bytes of application/json")])], {})),
-        ([1], asking.Asked("", [], {"body": [1]})),
-        (b"", asking.Asked("", [], {})),
+        ({"input": "a"}, questions.Asked("", [Message([Part(Kind.TEXT, "a")], "user")], {})),
+        ({"input": ["a", "b"]}, questions.Asked("", [Message([Part(Kind.TEXT, '["a","b"]')], "input")], {})),
+        ({"model": 5, "n": 1}, questions.Asked("", [], {"n": 1})),
+        (b"\xff\xfe", questions.Asked("", [Message([Part(Kind.NOTE, "2 bytes of application/json")])], {})),
+        ([1], questions.Asked("", [], {"body": [1]})),
+        (b"", questions.Asked("", [], {})),
     ],
 )
-def test_other_requests(body: Any, found: asking.Asked) -> None:
+def test_other_requests(body: Any, found: questions.Asked) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert asking.asked(Request("POST", URI, JSON, data)) == found
+    assert questions.asked(Request("POST", URI, JSON, data)) == found
 
 
 def test_a_model_in_the_path() -> None:
     uri = "https://x.openai.azure.com/openai/deployments/mine/chat/completions?api-version=1"
-    assert asking.asked(Request("POST", uri)).model == "mine"
+    assert questions.asked(Request("POST", uri)).model == "mine"
 
 
 def test_an_upload() -> None:
     sound = ("file", '; filename="a.wav"\r\nContent-Type: audio/wav', b"1234")
     request = upload(("model", "", b"whisper-1"), sound, ("x", "", b"\xff"))
-    assert asking.asked(request) == asking.Asked(
+    assert questions.asked(request) == questions.Asked(
         "whisper-1", [], {"file": "a.wav (4 bytes of audio/wav)", "x": "1 bytes"}
     )
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import sse
-from openai_replay.sse import Event
+from openai_replay.texts import sse
+from openai_replay.texts.sse import Event
 
 SSE = "text/event-stream"
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import timeline
+from openai_replay.looking import timeline
 from openai_replay.model import End, Frame, Head, Response
 
 from .test_assembling import asked

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import transcript
+from openai_replay.api import transcript
 from openai_replay.model import Frame, Head, Response
 
 SSE = "text/event-stream; charset=utf-8"

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from openai_replay import counting
-from openai_replay.counting import Count, Price
+from openai_replay.api.usage import Usage, usage
 from openai_replay.errors import UsageError
+from openai_replay.looking import counting
+from openai_replay.looking.counting import Count, Price
 from openai_replay.model import End, Frame, Head, Interaction, Request, Response
-from openai_replay.usage import Usage, usage
 
 from .test_assembling import PARTS, asked
 from .test_transcript import SSE

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay import worddiff
-from openai_replay.worddiff import Piece
+from openai_replay.texts import worddiff
+from openai_replay.texts.worddiff import Piece
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **option
     """
     from openai_replay import building, settings
     from openai_replay.model import Request
-    from openai_replay.redaction import Redactor
+    from openai_replay.secrets.redaction import Redactor
 
     said = settings.as_settings({name: value for name, value in options.items() if value is not None})
     building.rules(said, label=building.as_option)

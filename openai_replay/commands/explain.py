@@ -37,8 +37,9 @@ def explain(
     REQUEST.json (- for stdin) is the JSON body of the request, or an object with method, path, headers and body, as
     `show --json` writes it. Exit 1 if nothing matches.
     """
-    from openai_replay import building, missing, report, requestfile, settings
+    from openai_replay import building, report, settings
     from openai_replay.cassette import Cassette
+    from openai_replay.misses import missing, requestfile
     from openai_replay.model import Request
 
     rules = building.rules(

@@ -13,8 +13,8 @@ from openai_replay.commands.options import Configured, redacting_options, redact
 from openai_replay.errors import CassetteError, StartError, UsageError
 
 if TYPE_CHECKING:
-    from openai_replay.inspecting import Finding
-    from openai_replay.pruning import Usage
+    from openai_replay.keeping.lintrules import Finding
+    from openai_replay.keeping.pruning import Usage
 
 _paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
 _cassettes = click.argument(
@@ -69,7 +69,7 @@ def lint(
     Exit 1 if anything was found and not mended.
     """
     from openai_replay import pacing
-    from openai_replay.inspecting import Rule
+    from openai_replay.keeping.lintrules import Rule
 
     known = [str(rule) for rule in Rule]
     for rule in (*rules, *lint_allow):
@@ -86,8 +86,9 @@ def lint(
 
 
 def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
-    from openai_replay import linting, storage
-    from openai_replay.inspecting import Rule
+    from openai_replay import storage
+    from openai_replay.keeping import linting
+    from openai_replay.keeping.lintrules import Rule
 
     try:
         text, torn_at = storage.read_text(path)
@@ -130,7 +131,8 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
     Recordings without a secret keep their text to the byte; in the others cuts and times stay as they were. A file is
     replaced at one stroke. Exit 1 where a body cannot be read: compressed with what only its client knows.
     """
-    from openai_replay import redacting, storage
+    from openai_replay import storage
+    from openai_replay.keeping import redacting
 
     rules = redactor(options)
     clean = True
@@ -178,7 +180,7 @@ def prune(
     since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
     cassette was refused.
     """
-    from openai_replay import pruning
+    from openai_replay.keeping import pruning
 
     try:
         with journal.open(encoding="utf-8") as lines:
@@ -211,7 +213,8 @@ def prune(
 
 def _prune(path: Path, usage: Usage, check: bool) -> bool:
     """Drop what `usage` did not play, and say what; False where it would be and is not. Raises Unsure."""
-    from openai_replay import editing, format, pruning, storage
+    from openai_replay import editing, format, storage
+    from openai_replay.keeping import pruning
 
     def kept(text: str) -> str:
         dropped = pruning.unplayed(path.read_bytes(), usage)

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from openai_replay import printable
 from openai_replay.commands import terminal
 from openai_replay.errors import UsageError
+from openai_replay.texts import printable
 
 _PLACES = click.argument("places", nargs=-1, required=True, metavar="CASSETTE[#N]...")
 
@@ -26,7 +26,8 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
     A line says number, method and path, model, whether it streams, status, how long it took, the time to the first
     token of a stream, how it ended if not as a whole, and what was said.
     """
-    from openai_replay import report, selecting, showing
+    from openai_replay import report
+    from openai_replay.looking import selecting, showing
 
     found = selecting.chosen(places, report.warn)
     if as_json:
@@ -54,7 +55,8 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
 @click.option("--raw", "how", flag_value="raw", help="The bytes of the answer's body, and nothing else.")
 def show(place: str, how: str | None) -> None:
     """Show request and answer of an interaction: CASSETTE#3 is the third, CASSETTE all of them."""
-    from openai_replay import report, selecting, showing, timeline
+    from openai_replay import report
+    from openai_replay.looking import selecting, showing, timeline
 
     found = selecting.chosen([place], report.warn)
     if how == "raw":
@@ -110,7 +112,8 @@ def stats(places: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> No
     Tokens are those that the answers say; nothing is estimated. Each time the cassettes are played instead of asking
     the API, the total is what is not waited for and not paid again.
     """
-    from openai_replay import counting, report, selecting
+    from openai_replay import report
+    from openai_replay.looking import counting, selecting
 
     found = selecting.chosen(places, report.warn)
     given = dict(counting.price(one) for one in prices)
@@ -145,7 +148,8 @@ def diff(ctx: click.Context, /, first: str, second: str, everything: bool, timin
     Recordings of the same request are compared in order, then those of one method and path. Streams are compared by
     the answer they come to. What no two recordings have in common, ids and dates, is no difference.
     """
-    from openai_replay import comparing, report, selecting, showing
+    from openai_replay import report
+    from openai_replay.looking import comparing, selecting, showing
     from openai_replay.rules import Rules
 
     sides = [list(selecting.chosen([place], report.warn)) for place in (first, second)]

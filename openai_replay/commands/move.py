@@ -14,7 +14,7 @@ import click
 from openai_replay.commands.options import Configured, option, redactor
 
 if TYPE_CHECKING:
-    from openai_replay.importing import Outcome
+    from openai_replay.importers.importing import Outcome
 
 #: As `importers.NAMES` has them; `--help` does not load it.
 _FORMATS = (
@@ -83,9 +83,9 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
 
     Exit 1 if a file could not be imported; the others are.
     """
-    from openai_replay import assumed, importing, printable
     from openai_replay.errors import UsageError
-    from openai_replay.importers import Asked
+    from openai_replay.importers import Asked, assumed, importing
+    from openai_replay.texts import printable
 
     body = options["request"].read_bytes() if options["request"] else None
     settings = importing.Settings(
@@ -141,7 +141,9 @@ def export(
 
     What a format cannot say is told on stderr. Secrets are redacted here as well.
     """
-    from openai_replay import exporters, exporting, printable
+    from openai_replay import exporters
+    from openai_replay.exporters import exporting
+    from openai_replay.texts import printable
 
     written = exporters.FORMATS[name](exporting.interactions(cassette, redactor(options)))
     for note in written.notes:

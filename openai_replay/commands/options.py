@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 if TYPE_CHECKING:
-    from openai_replay.redaction import Redactor
+    from openai_replay.secrets.redaction import Redactor
 
 F = TypeVar("F", bound=Callable[..., Any])
 

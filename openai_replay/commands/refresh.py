@@ -17,9 +17,9 @@ from openai_replay.commands.options import Configured, option, redacting_options
 from openai_replay.errors import CassetteError
 
 if TYPE_CHECKING:
+    from openai_replay.keeping.refreshing import Asked
     from openai_replay.model import Interaction
-    from openai_replay.redaction import Redactor
-    from openai_replay.refreshing import Asked
+    from openai_replay.secrets.redaction import Redactor
 
 
 @click.command(cls=Configured)
@@ -49,9 +49,10 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     The key comes from OPENAI_API_KEY. Requests are sent in order, one after the other; ids that new answers give go
     into the requests behind them. If one fails, the cassette stays as it is.
     """
-    from openai_replay import format, printable, storage
+    from openai_replay import format, storage
+    from openai_replay.keeping.refreshing import checked_key, impossible
     from openai_replay.pacing import parse_duration
-    from openai_replay.refreshing import checked_key, impossible
+    from openai_replay.texts import printable
     from openai_replay.upstream import Upstream
 
     key = checked_key(os.environ.get("OPENAI_API_KEY", ""))
@@ -98,7 +99,7 @@ class _Work:
     async def run(self, api: Any, key: str, redactor: Redactor) -> None:
         from contextlib import aclosing
 
-        from openai_replay.refreshing import ask_again
+        from openai_replay.keeping.refreshing import ask_again
 
         async with api, aclosing(ask_again(self._recorded, api, key, redactor, self._skip)) as answers:
             async for one in answers:
@@ -108,7 +109,9 @@ class _Work:
 
     def _told(self, one: Asked) -> Iterator[str]:
         """What has come of a request, in lines, and noted."""
-        from openai_replay import drifting, printable, showing
+        from openai_replay.keeping import drifting
+        from openai_replay.looking import showing
+        from openai_replay.texts import printable
 
         title = showing.heading(one.number, one.now or one.recorded)
         if one.now is None or (one.why and not self._check):

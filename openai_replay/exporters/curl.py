@@ -11,8 +11,8 @@ import shlex
 
 from openai_replay.exporters.written import Written
 from openai_replay.headers import HOP_BY_HOP, NOISE
-from openai_replay.masking import MARK
 from openai_replay.model import Headers, Interaction
+from openai_replay.secrets.masking import MARK
 
 _START = """\
 #!/bin/sh

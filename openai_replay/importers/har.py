@@ -13,7 +13,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
-from openai_replay import jsontext
 from openai_replay.importers.parts import (
     Found,
     Repair,
@@ -27,6 +26,7 @@ from openai_replay.importers.parts import (
     response,
 )
 from openai_replay.model import End, Frame, Headers, Interaction, Response, header
+from openai_replay.texts import jsontext
 
 
 def recognises(value: Any) -> bool:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai_replay import jsontext, sse
 from openai_replay.errors import SourceError
 from openai_replay.headers import true_encoding
 from openai_replay.importers.source import GZIP, MOST, unfolded
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
+from openai_replay.texts import jsontext, sse
 
 #: As `schema` has it: what is played at the original pace must not sleep for years.
 LONGEST_MS = 86_400_000

@@ -8,11 +8,11 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from openai_replay import jsontext
 from openai_replay.errors import SourceError
 from openai_replay.importers.parts import Found, Repair, compact, endpoint, gather, request, response
 from openai_replay.importers.source import Asked, Text
 from openai_replay.model import Interaction
+from openai_replay.texts import jsontext
 
 _JSON = (("content-type", "application/json"),)
 _STREAM = (("content-type", "text/event-stream; charset=utf-8"),)

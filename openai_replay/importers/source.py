@@ -7,8 +7,8 @@ import re
 import zlib
 from typing import Any, NamedTuple
 
-from openai_replay import jsontext, yamltext
 from openai_replay.errors import SourceError
+from openai_replay.texts import jsontext, yamltext
 
 #: Bytes that a file, a compressed file, or a compressed body may have: what is larger was not recorded by a test.
 MOST = 1 << 28

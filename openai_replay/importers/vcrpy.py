@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from openai_replay import yamltext
 from openai_replay.errors import SourceError
 from openai_replay.importers.parts import (
     Found,
@@ -30,6 +29,7 @@ from openai_replay.importers.parts import (
 )
 from openai_replay.model import Interaction
 from openai_replay.schema import Item
+from openai_replay.texts import yamltext
 
 
 def recognises(value: Any) -> bool:

@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from openai_replay import format, headers, layout, multipart, sse
+from openai_replay import format, headers, layout
 from openai_replay.errors import CassetteError
 from openai_replay.model import Frame, Head, Request, Response
-from openai_replay.redaction import Redactor
 from openai_replay.rules import Rules
+from openai_replay.secrets.redaction import Redactor
+from openai_replay.texts import multipart, sse
 
 CORPUS = Path(__file__).parent / "corpus"
 TAPE = Path("tape.yaml")

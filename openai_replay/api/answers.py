@@ -1,0 +1,208 @@
+"""What an answer says: texts, refusals, calls of tools, errors, of any endpoint, as JSON or as a stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+Json = dict[str, Any]
+
+
+class Kind(StrEnum):
+    """What a part of an answer is."""
+
+    TEXT = "text"
+    REFUSAL = "refusal"
+    REASONING = "reasoning"
+    CALL = "call"
+    NOTE = "note"  # what cannot be read, said in words: pictures, sound, vectors
+    ERROR = "error"
+
+
+class Part(NamedTuple):
+    """A part of what is said. Of a call, `name` and `id` are the tool's and the call's, and `text` its arguments."""
+
+    kind: Kind
+    text: str
+    name: str = ""
+    id: str = ""
+
+
+class Message(NamedTuple):
+    """What one message says. `finish`: why it ended, where that is said; `choice`: its index among several."""
+
+    parts: list[Part]
+    role: str = ""
+    finish: str = ""
+    choice: int = 0
+
+    @property
+    def text(self) -> str:
+        """All that a person reads of it in one text: the calls with their arguments, but no notes."""
+        return "".join(
+            part.name + part.text for part in self.parts if part.kind not in (Kind.NOTE, Kind.REASONING, Kind.ERROR)
+        )
+
+
+def messages(answer: Any) -> list[Message]:
+    """What `answer`, a JSON answer or one that `streams` has put together, says, choices in order of their index.
+
+    An error is a message of its own, the last one.
+    """
+    value = _dict(answer)
+    found = list(_messages(value))
+    if error := _error(value):
+        found.append(Message([Part(Kind.ERROR, error)]))
+    return found
+
+
+def _messages(value: Json) -> Iterator[Message]:
+    if isinstance(choices := value.get("choices"), list):  # chat and legacy completions
+        yield from sorted((_choice(_dict(one)) for one in choices), key=lambda one: one.choice)
+    elif isinstance(output := value.get("output"), list):  # Responses
+        parts = [part for one in output for part in item(_dict(one))]
+        if parts:
+            yield Message(parts, "assistant", _ending(value))
+    elif isinstance(value.get("messages"), list) or isinstance(value.get("run"), dict):  # an Assistants stream
+        for one in _list(value.get("messages")):
+            yield message(_dict(one))
+        for step in _list(value.get("steps")):
+            details = _dict(_dict(step).get("step_details"))
+            if calls := list(_calls(details.get("tool_calls"))):
+                yield Message(calls, "assistant")
+        yield from _run(_dict(value.get("run")))
+    elif value.get("object") == "thread.message":
+        yield message(value)
+    elif value.get("object") == "thread.run":
+        yield from _run(value)
+    elif isinstance(value.get("text"), str):  # a transcription
+        yield Message([Part(Kind.TEXT, value["text"])])
+    elif isinstance(value.get("audio"), str):
+        yield Message([_bytes(value["audio"], "sound")])
+    elif isinstance(value.get("b64_json"), str):
+        yield Message([_bytes(value["b64_json"], "picture")])
+    elif isinstance(data := value.get("data"), list):
+        yield from _data(data)
+
+
+def _choice(choice: Json) -> Message:
+    index = choice.get("index")
+    finish = _str(choice.get("finish_reason"))
+    index = index if isinstance(index, int) else 0
+    if isinstance(choice.get("text"), str):
+        return Message([Part(Kind.TEXT, choice["text"])] if choice["text"] else [], "", finish, index)
+    said = message(_dict(choice.get("message")))
+    return said._replace(finish=finish, choice=index)
+
+
+def message(message: Json) -> Message:
+    """What a message of a chat, or of a thread, says."""
+    parts = []
+    if reasoning := _str(message.get("reasoning_content")) or _str(message.get("reasoning")):
+        parts.append(Part(Kind.REASONING, reasoning))
+    parts += _contents(message.get("content"))
+    if refusal := _str(message.get("refusal")):
+        parts.append(Part(Kind.REFUSAL, refusal))
+    audio = _dict(message.get("audio"))
+    if transcript := _str(audio.get("transcript")):
+        parts.append(Part(Kind.TEXT, transcript))
+    if sound := _str(audio.get("data")):
+        parts.append(_bytes(sound, "sound"))
+    parts += _calls(message.get("tool_calls"))
+    if isinstance(call := message.get("function_call"), dict):
+        parts += _calls([{"function": call}])
+    return Message(parts, _str(message.get("role")))
+
+
+def _calls(calls: Any) -> Iterator[Part]:
+    for call in map(_dict, _list(calls)):
+        inner = _dict(call.get("function") or call.get("custom") or call.get(_str(call.get("type"))))
+        arguments = _str(inner.get("arguments")) or _str(inner.get("input"))
+        name = _str(inner.get("name")) or (_str(call.get("type")) if call.get("type") != "function" else "")
+        if name or arguments:
+            yield Part(Kind.CALL, arguments, name, _str(call.get("id")))
+
+
+def item(item: Json) -> list[Part]:
+    """What an item of a response's output, or of its input, says."""
+    kind = _str(item.get("type"))
+    if kind == "reasoning" or (not kind and "summary" in item):  # of a stream without the item's first event
+        texts = [*_contents(item.get("summary")), *_contents(item.get("content"))]
+        return [part._replace(kind=Kind.REASONING) for part in texts]
+    if kind == "image_generation_call" and isinstance(item.get("result"), str):
+        return [_bytes(item["result"], "picture")]
+    arguments = next((item[name] for name in ("arguments", "input", "code") if isinstance(item.get(name), str)), None)
+    if arguments is not None:
+        return [Part(Kind.CALL, arguments, _str(item.get("name")) or kind, _str(item.get("call_id")))]
+    if kind.endswith("_call"):
+        return [Part(Kind.NOTE, f"{kind} {_str(item.get('status'))}".strip())]
+    return _contents(item.get("content"))
+
+
+def _contents(contents: Any) -> list[Part]:
+    """A text, or a list of parts: `{"text": "..."}`, or `{"text": {"value": "..."}}` as Assistants have it."""
+    if isinstance(contents, str):
+        return [Part(Kind.TEXT, contents)] if contents else []
+    parts = []
+    for content in _list(contents):
+        if isinstance(content, str):
+            parts.append(Part(Kind.TEXT, content))
+            continue
+        one = _dict(content)
+        text = _str(one.get("text")) or _str(_dict(one.get("text")).get("value")) or _str(one.get("transcript"))
+        if text:
+            parts.append(Part(Kind.TEXT, text))
+        elif refusal := _str(one.get("refusal")):
+            parts.append(Part(Kind.REFUSAL, refusal))
+        elif one.get("type") not in (None, "text", "output_text", "input_text", "refusal"):
+            parts.append(Part(Kind.NOTE, _str(one.get("type")) or "?"))
+    return parts
+
+
+def _ending(response: Json) -> str:
+    """A response has a status, and where it is incomplete, the reason."""
+    return _str(_dict(response.get("incomplete_details")).get("reason")) or _str(response.get("status"))
+
+
+def _run(run: Json) -> Iterator[Message]:
+    action = _dict(_dict(run.get("required_action")).get("submit_tool_outputs"))
+    parts = list(_calls(action.get("tool_calls")))
+    if run:
+        yield Message(parts, "", _str(run.get("status")))
+
+
+def _data(data: list[Any]) -> Iterator[Message]:
+    first = _dict(data[0]) if data else {}
+    if "embedding" in first:
+        vector = first["embedding"]
+        size = f" of {len(vector)} numbers" if isinstance(vector, list) else ""
+        yield Message([Part(Kind.NOTE, f"{len(data)} embedding{'s' if len(data) > 1 else ''}{size}")])
+    elif "b64_json" in first or "url" in first:
+        yield Message([Part(Kind.NOTE, f"{len(data)} picture{'s' if len(data) > 1 else ''}")])
+    elif first.get("object") == "thread.message":
+        for one in data:
+            yield message(_dict(one))
+
+
+def _error(value: Json) -> str:
+    error = value.get("error") or _dict(value.get("run")).get("last_error")
+    message = _str(error) or _str(_dict(error).get("message"))
+    # An API in front of the API: `{"message": "..."}`, `{"detail": "..."}`
+    return message or (str(_dict(error).get("code") or _dict(error).get("type") or "error") if error else "")
+
+
+def _bytes(base64: str, what: str) -> Part:
+    return Part(Kind.NOTE, f"{len(base64) * 3 // 4} bytes of {what}")
+
+
+def _str(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _dict(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

@@ -1,0 +1,1 @@
+"""Cassettes kept in order: the modules behind `lint`, `redact`, `prune` and `refresh`."""

@@ -1,0 +1,1 @@
+"""What is said and done where no recording matches."""
