@@ -10,8 +10,6 @@ from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError, Miss, ReplayError
 from openai_replay.exchanges import Client, aside
 from openai_replay.journal import Exchange, Journal, Outcome
-from openai_replay.misses import missing
-from openai_replay.misses.fallback import instead
 from openai_replay.model import Fallback, Request
 from openai_replay.playing import Player
 from openai_replay.recorder import Recorder
@@ -107,8 +105,8 @@ class Engine:
 
     async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Stopwatch) -> None:
         # What explains a miss takes a tenth of the time to start, and most runs have none.
-        from openai_replay import missing
-        from openai_replay.fallback import instead
+        from openai_replay.misses import missing
+        from openai_replay.misses.fallback import instead
 
         found: Recording | None = None
         while found is None:  # another process may take it between being chosen and being taken

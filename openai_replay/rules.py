@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from openai_replay import pacing
 from openai_replay.matching import Matcher
-from openai_replay.misses.advising import Advice
 from openai_replay.model import Fallback, Head, Headers, Mode, OnExhausted, Request
 from openai_replay.secrets.redaction import Redactor
 
 if TYPE_CHECKING:
-    from openai_replay.advising import Advice
+    from openai_replay.misses.advising import Advice
 
 
 class Do(Enum):

@@ -111,7 +111,7 @@ def test_the_same_api_is_as_recorded(everything: Path) -> None:
 
 def test_other_texts_cuts_and_times_are_as_expected(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "An altogether different answer, " * 9)
-    monkeypatch.setattr(fake_openai, "tool_arguments", lambda parameters, prompt: '{"city":"Bergen"}')
+    monkeypatch.setattr(fake_openai, "as_json", lambda schema, prompt: '{"city":"Bergen"}')
 
     def cut_otherwise(steps: list[Step]) -> list[Step]:
         steps = [step for step in steps if not isinstance(step, Sleep)]
