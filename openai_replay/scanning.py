@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from openai_replay import format, layout
 from openai_replay.errors import CassetteError
@@ -30,6 +30,8 @@ _PROCESSES = 4
 #: inside an item can stand.
 _HEAD = re.compile(rb"(?:\xef\xbb\xbf)?(?:#[^\n]*\n|version: 1\n)*interactions:\n(?:#[^\n]*\n)*")
 _LONGEST_HEAD = 1 << 20
+#: Bytes of a line that are held: a file may be one.
+_LONGEST_PART = 1 << 20
 #: What a line of an item begins with, or a comment between two.
 _INSIDE = (b" ", b"\n", b"#", b"\r", b"")
 
@@ -136,30 +138,38 @@ def read(path: Path, place: Place) -> Interaction:
 def _pieces(path: Path) -> list[Piece] | None:
     try:
         with path.open("rb") as file:
-            return _cut(path, file)
+            return _cut(path, _lines(file))
     except OSError:
         return None
 
 
-def _cut(path: Path, lines: Iterator[bytes]) -> list[Piece] | None:
+def _lines(file: BinaryIO) -> Iterator[tuple[bytes, bool]]:
+    """The lines of `file`, long ones in parts, and whether a part is the start of its line."""
+    starts = True
+    while part := file.readline(_LONGEST_PART):
+        yield part, starts
+        starts = part.endswith(b"\n")
+
+
+def _cut(path: Path, lines: Iterator[tuple[bytes, bool]]) -> list[Piece] | None:
     """The items of a file, which are not held: where they start, from line to line."""
     head, line = b"", b""
-    for line in lines:
-        if line.startswith(b"- ") or len(head) > _LONGEST_HEAD:
+    for line, _ in lines:
+        if line.startswith(b"- ") or b"\0" in line or len(head) > _LONGEST_HEAD:
             break
         head += line
     if _HEAD.fullmatch(head) is None or not line.startswith(b"- ") or b"\0" in line:
         return None
     starts, at = [len(head)], len(head) + len(line)
-    for line in lines:
+    for line, is_start in lines:
         if b"\0" in line:  # a torn end
             return None
-        if line[:1] not in _INSIDE:
+        if is_start and line[:1] not in _INSIDE:
             if not line.startswith(b"- "):
                 break  # behind the list
             starts.append(at)
         at += len(line)
-    if any(b"\0" in line for line in lines):
+    if any(b"\0" in line for line, _ in lines):
         return None
     pieces: list[list[int]] = [[]]
     for start in starts:
@@ -190,12 +200,12 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
         items.append(Item(place, key(request), request.method, request.path))
     edited = document.edited
     if edited:
-        above = _lines(piece.path, first) - layout.HEADER.count("\n")
+        above = _line_ends(piece.path, first) - layout.HEADER.count("\n")
         edited = [one._replace(line=one.line + above) for one in edited]
     return Scanned(items, edited)
 
 
-def _lines(path: Path, end: int) -> int:
+def _line_ends(path: Path, end: int) -> int:
     with path.open("rb") as file:
         return sum(file.read(min(_PIECE, end - at)).count(b"\n") for at in range(0, end, _PIECE))
 

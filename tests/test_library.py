@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -136,6 +137,25 @@ def test_what_looks_like_nothing_known_is_left_to_be_read_whole(tmp_path: Path, 
     path = many(tmp_path / "a.yaml", "one", "two")
     path.write_bytes(change(path.read_text("utf-8")).encode("utf-8", "surrogateescape"))
     assert scanned(path) is None
+
+
+def test_a_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long it is: a file of one line may be larger than memory."""
+    monkeypatch.setattr(scanning, "_LONGEST_PART", 7)
+    same(many(tmp_path / "a.yaml", "one", "- two - three\n- four", "x" * 100))
+    path = tmp_path / "b.yaml"
+    path.write_text(layout.HEADER + "#" * 10_000, "utf-8")
+    assert scanned(path) is None
+    read: list[int] = []
+
+    class Endless(io.BytesIO):
+        def readline(self, size: int | None = -1, /) -> bytes:
+            read.append(size or -1)
+            return b"x" * 7
+
+    monkeypatch.setattr(scanning, "_LONGEST_HEAD", 100)
+    assert scanning._cut(path, scanning._lines(Endless())) is None
+    assert read == [7] * 16
 
 
 def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
