@@ -36,6 +36,7 @@ class Cassette:
         self.warnings: list[str] = []
         self.mismatches: list[str] = []  # files that were recorded with another matching
         self.on_warning: Callable[[str], object] = lambda warning: None  # what is odd from now on
+        self._unheard = True
         self.was_on_disk = False
         self.positions: Positions = InMemory()
         # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
@@ -86,6 +87,18 @@ class Cassette:
                 storage.rewrite(path, tape._appendable)
             tape._items, tape._size = len(document.interactions), path.stat().st_size
         return tape
+
+    def hear(self, on_warning: Callable[[str], object]) -> None:
+        """Tell `on_warning` what is odd: what nobody has been told, and from now on."""
+        for warning in self.warnings if self._unheard else ():
+            on_warning(warning)
+        self._unheard = False
+        self.on_warning = on_warning
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that a tape is played from."""
+        return list(self._source.found) if self._source else [self.path]
 
     def warn(self, warning: str) -> None:
         """Note what is odd about a file."""

@@ -21,6 +21,12 @@ _ROUTES = {
     "/@/sessions": ("POST",),
     "/@/sessions/ID": ("GET", "DELETE"),
 }
+#: What only the process knows that is asked, and what to do where there are several.
+_OF_ONE_PROCESS = {
+    "/@/journal": "Start with --journal FILE, which all processes of a machine add to.",
+    "/@/sessions": "Serve a folder: http://HOST:PORT/@NAME/v1 is NAME.yaml in every process.",
+    "/@/sessions/ID": "Read what --journal FILE says of its cassette.",
+}
 
 
 class NewSession(BaseModel):
@@ -66,16 +72,15 @@ async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> A
     if method not in _ROUTES[route]:
         allowed = " or ".join(_ROUTES[route])
         raise ControlError(f"{path} is not for {method}.", f"Use {allowed}.", HTTPStatus.METHOD_NOT_ALLOWED)
+    if sessions.keeper and route in _OF_ONE_PROCESS:
+        said = "is what one process knows, and here several play one tape (--workers or --state)."
+        raise ControlError(f"{path} {said}", _OF_ONE_PROCESS[route], HTTPStatus.CONFLICT, "one_process")
     match route:
         case "/@/health":
             own = sessions.own
             recordings = len(own.engine.cassette.recordings) if own else 0
-            return {
-                "status": "ok",
-                "mode": sessions.rules.mode,
-                "recordings": recordings,
-                "sessions": len(sessions.all()),
-            }
+            health = {"status": "ok", "mode": sessions.rules.mode, "recordings": recordings}
+            return health if sessions.keeper else {**health, "sessions": len(sessions.all())}
         case "/@/journal":
             return journal(_own(sessions))
         case "/@/rewind":

@@ -12,8 +12,9 @@
     ├── Refused                  the client may not ask, or not so much, or not so        403, 401, 408, 413, 431, 501
     ├── Miss                     no recording matches                                     424
     ├── UpstreamError            the upstream could not be reached, or spoke no HTTP      502
+    ├── StateError               positions that are kept elsewhere cannot be had        503, or exit 1
     ├── LoopError                the upstream is this proxy itself                        508
-    └── ControlError             the control API was asked for what it does not have      404, 403, 405
+    └── ControlError             the control API was asked for what it does not have      404, 403, 405, 409
 
 The same text reaches the terminal (`report.error`), the client (`app.error_reply`) and the journal.
 """
@@ -129,6 +130,20 @@ class UpstreamError(ReplayError):
     code = "upstream_unreachable"
 
 
+class StateError(ReplayError):
+    """Where positions are kept cannot be asked, or has lost them: nobody knows which recording is next.
+
+    Not to be tried again by an SDK: the position may have been taken, and the answer would be the next one's.
+    """
+
+    status = 503
+    retry = False
+
+    def __init__(self, message: str, hint: str = "", code: str = "state_unreachable") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
 class LoopError(ReplayError):
     """A request that this proxy has forwarded already came back to it."""
 
@@ -143,6 +158,7 @@ class ControlError(ReplayError):
     code = "not_found"
     retry = False
 
-    def __init__(self, message: str, hint: str = "", status: int = 404) -> None:
+    def __init__(self, message: str, hint: str = "", status: int = 404, code: str = "not_found") -> None:
         super().__init__(message, hint)
         self.status = status
+        self.code = code

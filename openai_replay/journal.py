@@ -39,6 +39,11 @@ class Exchange(NamedTuple):
     error: str = ""
     note: str = ""  # what is odd about it, though nothing went wrong: another recording was played than its own
 
+    @property
+    def failure(self) -> str:
+        """What went wrong, in a line, where it is no miss; else empty."""
+        return self.error.partition("\n")[0] if self.outcome in (Outcome.FAILED, Outcome.LOST) else ""
+
 
 class Journal:
     """Every exchange since the start, and how many there were of each outcome; the oldest go when there are very many.

@@ -1,8 +1,8 @@
 """How far a tape has been played: of each key, how many of its recordings have been taken.
 
 A recording is known by its key and its turn, counted from 0: the how manieth of its key it is. So a tape that is read
-again, by this process or another, goes on where it was. Here it is kept in memory; `shared` keeps it for the processes
-of one machine, `store` for those of several.
+again, by this process or another, goes on where it was. Here it is kept in memory; `fleet.shared` keeps it for the
+processes of one machine, `fleet.store` for those of several.
 """
 
 from __future__ import annotations

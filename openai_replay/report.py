@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from openai_replay.errors import ReplayError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.model import End
-from openai_replay.sessions import Sessions
 
 _VERBS = {
     Outcome.PLAYED: "play",
@@ -31,7 +31,8 @@ _NAMED = 20
 def say(line: str) -> None:
     """Write one line (or several) to stderr. Who has closed it does not want to hear; answers go on."""
     with suppress(OSError):
-        print(line, file=sys.stderr, flush=True)
+        sys.stderr.write(line + "\n")  # in one go: several processes may write there
+        sys.stderr.flush()
 
 
 def warn(warning: str) -> None:
@@ -84,21 +85,17 @@ def line(exchange: Exchange) -> str:
     return "  ".join(parts) + note
 
 
-def closing(sessions: Sessions) -> str:
-    """The last line: what was recorded, what was played, what went wrong."""
-    counts = sessions.counts()
+def closing(counts: Counter[Outcome], failures: Iterable[str], tape: str) -> str:
+    """The last line: what was recorded, what was played, what went wrong; the name of the `tape`, if there is one."""
     parts = [f"{counts[outcome]} {outcome}" for outcome in (Outcome.RECORDED, Outcome.PLAYED)]
     parts += [
         f"{counts[outcome]} {outcome}"
         for outcome in Outcome
         if outcome not in (Outcome.RECORDED, Outcome.PLAYED) and counts[outcome]
     ]
-    exchanges = [one for session in sessions.all() for one in session.engine.journal.exchanges]
-    failures = [one.error.splitlines()[0] for one in exchanges if one.outcome in (Outcome.FAILED, Outcome.LOST)]
     unlike = list(dict.fromkeys(failures))
     why = f" ({'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''})" if unlike else ""
-    tapes = f" - {sessions.own.engine.cassette.name}" if sessions.own else ""
-    return f"openai-replay: {', '.join(parts)}{why}{tapes}"
+    return f"openai-replay: {', '.join(parts)}{why}{f' - {tape}' if tape else ''}"
 
 
 def unplayed(lines: list[str]) -> str:

@@ -6,35 +6,39 @@ import asyncio
 import gc
 import os
 import resource
-import secrets
 import signal
+import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from aiohttp import web
 
-from openai_replay import hosts, logs, report
+from openai_replay import announcing, hosts, logs, report
 from openai_replay.access import Access
 from openai_replay.app import App
-from openai_replay.errors import NotWritten, StartError, UsageError
+from openai_replay.cassette import Cassette
+from openai_replay.errors import NotWritten, StartError, StateError, UsageError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.journalfile import JournalFile
 from openai_replay.limits import Limits
-from openai_replay.model import LOOPBACK, Mode
+from openai_replay.model import Mode
 from openai_replay.recordings import READING, Reading
 from openai_replay.rules import Rules
-from openai_replay.sessions import Sessions
+from openai_replay.sessions import Keeper, Sessions
 from openai_replay.upstream import Upstream
+
+T = TypeVar("T")
 
 #: Seconds an open connection may take to finish after the listening socket is closed.
 _SHUTDOWN_S = 60.0
 #: Connections that may wait to be accepted: a load test opens thousands at once, and a client whose turn does not come
 #: tries again after a second.
-_BACKLOG = 4096
+BACKLOG = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,9 @@ class Serving:
     reading: Reading = READING  # how big tapes are read
     journal: Path | None = None  # a file that exchanges are written to
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
+    keeper: Keeper | None = None  # of positions that other processes share
+    sockets: tuple[socket.socket, ...] = ()  # that listen already, in the place of `host` and `port`
+    tape: Cassette | None = None  # `cassettes`, where they are read already
 
 
 class Served(NamedTuple):
@@ -76,12 +83,16 @@ class Served(NamedTuple):
 @asynccontextmanager
 async def serving(what: Serving) -> AsyncIterator[Served]:
     """Serve until the block is left. Raises StartError, CassetteError or UsageError."""
-    _check_host(what)
+    if not what.sockets:
+        check_host(what)
     tell = what.tell or report.teller(what.quiet)
     sessions = Sessions(what.rules, what.folder, tell, report.warn, what.rules_at)
     sessions.reading = what.reading
     async with AsyncExitStack() as stack:
         stack.callback(sessions.clock.close)
+        if what.keeper is not None:
+            await stack.enter_async_context(what.keeper)
+            sessions.keeper = what.keeper
         if what.journal is not None:
             sessions.journal_file = JournalFile(what.journal)
             stack.callback(sessions.journal_file.ended)
@@ -91,28 +102,38 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
             )
         base_path = ""
         if what.cassettes:
-            own = sessions.open(what.cassettes, what.rules, name="")
+            own = sessions.open(what.cassettes, what.rules, name="", tape=what.tape)
             base_path = own.path
         app = App(sessions, what.access, what.limits)
         runner = web.ServerRunner(app, shutdown_timeout=what.shutdown_s)
         await runner.setup()
-        stack.push_async_callback(_stop, runner, app, sessions)
+        stack.push_async_callback(_stop, runner, app, sessions, what.strict)
         try:
-            await web.TCPSite(runner, what.host, what.port, backlog=_BACKLOG).start()
+            for listening in what.sockets:
+                await web.SockSite(runner, listening, backlog=BACKLOG).start()
+            if not what.sockets:
+                await web.TCPSite(runner, what.host, what.port, backlog=BACKLOG).start()
         except OSError as error:
-            # Event loops have words of their own for these; a name that is not known has a negative number.
-            number = error.errno or 0
-            why = os.strerror(number) if number > 0 else error.strerror or error
-            raise StartError(
-                f"cannot listen on {what.host}:{what.port}: {why}",
-                "Take another port with --port, or any free one with --port 0.",
-            ) from None
-        host, port = runner.addresses[0][:2]
-        sessions.origin = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+            raise cannot_listen(what, error) from None
+        sessions.origin = origin(*runner.addresses[0][:2])
         yield Served(sessions.origin + base_path, sessions)
 
 
-def _check_host(what: Serving) -> None:
+def cannot_listen(what: Serving, error: OSError) -> StartError:
+    """What a user is told of `error`."""
+    # Event loops have words of their own for these; a name that is not known has a negative number.
+    number = error.errno or 0
+    why = os.strerror(number) if number > 0 else error.strerror or error
+    hint = "Take another port with --port, or any free one with --port 0."
+    return StartError(f"cannot listen on {what.host}:{what.port}: {why}", hint)
+
+
+def origin(host: str, port: int) -> str:
+    """Where clients find an address."""
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def check_host(what: Serving) -> None:
     """Other machines are let in only by those who say so. Raises UsageError."""
     if hosts.is_loopback(what.host):
         return
@@ -126,23 +147,30 @@ def _check_host(what: Serving) -> None:
     report.warn(f"listening on {what.host}: whoever reaches this machine {who}can {may}.")
 
 
-async def _stop(runner: web.ServerRunner, app: App, sessions: Sessions) -> None:
+async def _stop(runner: web.ServerRunner, app: App, sessions: Sessions, strict: bool) -> None:
     """Take no more, finish what is under way, and have it all on the tape."""
     app.stop_reading()
     await runner.cleanup()
     await sessions.finish()
+    if strict:
+        await sessions.look()
 
 
 def run(what: Serving, command: Sequence[str] = ()) -> int:
     """Serve until a signal, or while `command` runs. Returns the exit code; raises what `serving` raises."""
+    return in_loop(_run(what, command), what.log_level)
+
+
+def in_loop(work: Coroutine[Any, Any, T], log_level: str) -> T:
+    """Run `work` in an event loop of its own, the fastest there is."""
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     with suppress(ImportError):  # the extra `speed`
         import uvloop
 
         factory = uvloop.new_event_loop
     _open_more_files()
-    with logs.to_stderr(what.log_level), asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(_run(what, command))
+    with logs.to_stderr(log_level), asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(work)
 
 
 def _open_more_files() -> None:
@@ -167,10 +195,10 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
             code = await _until_stopped(what, command, base_url, stop)
             if code and sessions.journal_file is not None:
                 sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")
-    except NotWritten as error:
+    except (NotWritten, StateError) as error:
         if sessions is None:
             raise
-        report.error(error)  # at the end: everything that was recorded is in the file, if not in its place
+        report.error(error)  # at the end: all that was recorded is in the file, if not in its place
         code = code or 1
     verdict = _verdict(what, sessions)
     return code or verdict
@@ -181,7 +209,7 @@ async def _until_stopped(
 ) -> int:
     """Say where we are, and wait for `command` or a signal. Returns the exit code so far."""
     if what.ready_file is not None:
-        _write_ready_file(what.ready_file, base_url)
+        announcing.write_ready_file(what.ready_file, base_url)
     try:
         if command:
             return await _run_command(command, base_url, what, stop)
@@ -200,7 +228,13 @@ def _verdict(what: Serving, sessions: Sessions) -> int:
     if left:
         report.say(report.unplayed(left))
     if not what.quiet or counts[Outcome.LOST]:
-        report.say(report.closing(sessions))
+        name = sessions.own.engine.cassette.name if sessions.own else ""
+        report.say(report.closing(counts, sessions.failures(), name))
+    return exit_code(counts, left)
+
+
+def exit_code(counts: Counter[Outcome], left: list[str]) -> int:
+    """1 where something was missed or lost, or is `left` that should have been played."""
     return 1 if counts[Outcome.MISSED] or counts[Outcome.LOST] or left else 0
 
 
@@ -218,17 +252,6 @@ def _stopping() -> asyncio.Queue[signal.Signals]:
     return received
 
 
-def _write_ready_file(path: Path, base_url: str) -> None:
-    try:
-        # A name that nobody can guess, and no file that is there: in /tmp somebody else might have put a link.
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(base_url + "\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise StartError(f"{path}: cannot be written: {error.strerror}", "Give --ready-file another place.") from None
-
-
 async def _run_command(
     command: Sequence[str], base_url: str, what: Serving, stop: asyncio.Queue[signal.Signals]
 ) -> int:
@@ -236,14 +259,10 @@ async def _run_command(
     it).
     """
     try:
-        own = environment(os.environ, base_url, records=what.rules.mode is not Mode.NONE)
-        if what.access.key:
-            own["OPENAI_API_KEY"] = what.access.key
+        own = announcing.environment(os.environ, base_url, what.rules.mode is not Mode.NONE, what.access.key)
         child = await asyncio.create_subprocess_exec(*command, env={**os.environ, **own})
     except OSError as error:
-        raise StartError(
-            f"cannot run {command[0]!r}: {error.strerror}", "Write the command after -- as in a shell."
-        ) from None
+        raise announcing.cannot_run(command, error) from None
     ended = asyncio.create_task(child.wait())
     while not ended.done():
         signalled = asyncio.create_task(stop.get())
@@ -254,19 +273,3 @@ async def _run_command(
         signalled.cancel()
     code = ended.result()
     return 128 - code if code < 0 else code
-
-
-def environment(present: Mapping[str, str], base_url: str, records: bool) -> dict[str, str]:
-    """What a client needs: the base URL, no proxy for loopback, and, unless it `records`, a key for SDKs that insist.
-
-    `present` is the environment so far.
-    """
-    own = {"OPENAI_BASE_URL": base_url}
-    for name in ("NO_PROXY", "no_proxy"):
-        # A tool that looks at one spelling first must not lose what the other says.
-        others = present.get(name) or present.get(name.swapcase()) or ""
-        hosts = [host.strip() for host in others.split(",") if host.strip()]
-        own[name] = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
-    if not records:
-        own["OPENAI_API_KEY"] = present.get("OPENAI_API_KEY") or "sk-openai-replay"
-    return own

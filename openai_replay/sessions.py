@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Protocol
 from urllib.parse import quote, unquote
 
 from openai_replay import cassette as tapes
@@ -25,6 +26,7 @@ from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.journalfile import JournalFile
 from openai_replay.model import Mode
+from openai_replay.positions import Positions
 from openai_replay.recordings import READING
 from openai_replay.rules import Rules
 from openai_replay.upstream import Upstream
@@ -52,6 +54,19 @@ class Session:
         return [f"#{one.number} {one.method} {one.target}  {one.path}" for one in left]
 
 
+class Keeper(Protocol):
+    """Who keeps positions for several processes that play the same tapes, while it is entered."""
+
+    async def __aenter__(self) -> object:
+        """Raises StartError where it cannot."""
+
+    async def __aexit__(self, *error: object) -> None:
+        """Let go of it."""
+
+    def at(self, name: str, tape: Cassette, told: str) -> Positions:
+        """The positions on `tape`, that of the session `name`; `told` is all that decides its keys."""
+
+
 class Sessions:
     """The sessions of one server.
 
@@ -75,6 +90,7 @@ class Sessions:
         self.own: Session | None = None
         self.origin = ""  # http://HOST:PORT, once the server listens
         self.reading = READING  # how big tapes are read
+        self.keeper: Keeper | None = None  # of positions that other processes share
         self.clock = Clock()  # of all that is played
         self._tell = tell
         self._warn = warn
@@ -92,10 +108,11 @@ class Sessions:
         name: str | None = None,
         upstream: Upstream | None = None,
         may_be_new: bool = False,
+        tape: Cassette | None = None,
     ) -> Session:
         """A new session of the cassettes at `paths`, rewound. Raises CassetteError, StartError or UsageError.
 
-        `may_be_new`: to play a cassette that is not there is to miss every request.
+        `may_be_new`: to play a cassette that is not there is to miss every request. `tape`: they are read already.
         """
         upstream = upstream or self.upstream
         if rules.mode is not Mode.NONE and upstream is None:
@@ -104,20 +121,22 @@ class Sessions:
             )
         if rules.mode is Mode.NONE:
             upstream = None
-        if rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
+        if tape is not None:
+            pass
+        elif rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
             tape = Cassette(rules.key, paths[0], rules.described)
         elif rules.mode is Mode.NONE:
             tape = Cassette.for_play(paths, rules.key, rules.described, self.reading._replace(told=rules.told))
         else:
             tape = Cassette.for_record(paths[0], rules.key, rules.described)
-        for warning in tape.warnings:
-            self._warn(warning)
-        tape.on_warning = self._warn
+        tape.hear(self._warn)
         if self.journal_file is not None and rules.mode is not Mode.OFF:
             self.journal_file.opened(tape)
         name = secrets.token_hex(8) if name is None else name
+        if self.keeper is not None:
+            tape.positions = self.keeper.at(name, tape, rules.told)
         journal = Journal(partial(self._note, tape=tape))
-        session = Session(name, Engine(rules, tape, upstream, journal, self.clock), _base_path(upstream, tape))
+        session = Session(name, Engine(rules, tape, upstream, journal, self.clock), base_path(upstream, tape))
         if name:
             self._open[name] = session
         else:
@@ -213,6 +232,16 @@ class Sessions:
         """How many exchanges there were of each outcome, in all sessions, ended ones too."""
         return sum((session.engine.journal.counts for session in self.all()), self._ended + self._astray.counts)
 
+    def failures(self) -> list[str]:
+        """What went wrong and was no miss, a line each."""
+        exchanges = (one for session in self.all() for one in session.engine.journal.exchanges)
+        return [one.failure for one in exchanges if one.failure]
+
+    async def look(self) -> None:
+        """Let `unplayed` know what others have played. Raises StateError."""
+        for session in self.all():
+            await session.engine.cassette.positions.look()
+
     def unplayed(self) -> list[str]:
         """What nobody asked for, a line each, in all sessions, ended ones too.
 
@@ -224,7 +253,8 @@ class Sessions:
         return [*self._ended_unplayed, *(line for session in used for line in session.unplayed())]
 
 
-def _base_path(upstream: Upstream | None, tape: Cassette) -> str:
+def base_path(upstream: Upstream | None, tape: Cassette) -> str:
+    """The path of the base URL that clients of `tape` are told."""
     if upstream is not None:
         return upstream.base_path
     if tape.recordings:

@@ -67,6 +67,7 @@ class FileSettings(BaseModel):
     max_recorded: str | None = Field(None, alias="max-recorded")
     log_level: str | None = Field(None, alias="log-level")
     quiet: bool | None = None
+    workers: int | None = None
 
 
 def of(cassette: Path, working: Path) -> dict[str, Found]:

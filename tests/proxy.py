@@ -465,6 +465,11 @@ class Process:
         return "{0.scheme}://{0.netloc}".format(urlsplit(self.base_url))
 
     @property
+    def ready_file(self) -> Path:
+        """Where it says that it serves."""
+        return self._folder / "ready"
+
+    @property
     def stdout(self) -> str:
         """What it has written to stdout."""
         return (self._folder / "stdout").read_text("utf-8")
@@ -489,10 +494,10 @@ class Process:
     async def ready(self) -> None:
         """Wait until requests are answered. Raises AssertionError with its words if it ends instead."""
         async with asyncio.timeout(PATIENCE_S):
-            while not (self._folder / "ready").exists():
+            while not self.ready_file.exists():
                 assert self.popen.poll() is None, f"ended with {self.popen.returncode}: {self.stderr}"
                 await asyncio.sleep(0.01)
-        self.base_url = (self._folder / "ready").read_text("utf-8").strip()
+        self.base_url = self.ready_file.read_text("utf-8").strip()
 
     def signal(self, number: Signals) -> None:
         """Send it a signal."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from openai_replay.commands import guarding
 from openai_replay.commands.options import (
     Command,
     given,
@@ -24,9 +23,10 @@ from openai_replay.errors import StartError, UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 
 if TYPE_CHECKING:
-    from openai_replay.access import Access
-    from openai_replay.limits import Limits
     from openai_replay.rules import Rules
+
+#: More is a slip: a worker wants a core.
+MOST_WORKERS = 128
 
 serving_options = together(
     option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
@@ -120,6 +120,7 @@ serving_options = together(
     metavar="VARIABLE",
     help="With --require-key: send the key in this environment variable to the API in the place of the client's.",
 )
+@option("--workers", type=int, hidden=True)
 @serving_options
 @click.pass_context
 def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
@@ -130,6 +131,12 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
 
     With `-- COMMAND` the command runs with OPENAI_BASE_URL set, and its exit code is ours.
     """
+    if given(ctx).get("workers", 1) > 1:
+        raise UsageError(
+            f"{label(ctx, 'workers')} is for play: what is recorded has one order, and several processes would have to "
+            "ask each other for it before every answer",
+            "Record with one process: it waits for the API, not for a processor.",
+        )
     path = Path(cassette)
     if cassette.endswith("/"):
         try:
@@ -170,6 +177,13 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
     metavar="keep|SECONDS",
     help="What a recorded retry-after says: SDKs sleep for real on it.",
 )
+@option(
+    "--workers",
+    type=click.IntRange(1, MOST_WORKERS),
+    default=1,
+    show_default=True,
+    help="So many processes serve the port; they share the positions on the tape.",
+)
 @serving_options
 @click.pass_context
 def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> None:
@@ -199,8 +213,8 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         rules_at=_rules_at(ctx, options["mode"]),
         cassettes=cassettes,
         folder=folder,
-        access=_access(options),
-        limits=_limits(options),
+        access=guarding.access(options),
+        limits=guarding.limits(options),
         allow_remote=options["allow_remote"],
         log_level=options["log_level"],
         upstream=options.get("upstream"),
@@ -213,56 +227,15 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
         reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else report.reading),
     )
+    if options.get("mode") == Mode.NONE and options["workers"] > 1:
+        from openai_replay.fleet import workers
+
+        ctx.exit(workers.run(serving, command, options["workers"]))
     ctx.exit(server.run(serving, command))
 
 
 def _nothing(*of: object) -> None:
     """Say nothing."""
-
-
-def _access(options: dict[str, Any]) -> Access:
-    from openai_replay.access import Access
-
-    key, upstream_key = _key("--require-key", options), _key("--upstream-key", options)
-    if upstream_key and not key:
-        raise UsageError(
-            "--upstream-key without --require-key lets everybody spend with that key", "Add --require-key VARIABLE."
-        )
-    if key and options.get("upstream") and not upstream_key:
-        raise UsageError(
-            "with --require-key clients send that key, and the API wants its own",
-            "Add --upstream-key OPENAI_API_KEY, or the name of the variable where the API's key is.",
-        )
-    return Access(
-        hosts=tuple(name.lower() for name in options["allow_host"]),
-        origins=options["cors_origin"] if options["cors"] or options["cors_origin"] else None,
-        key=key,
-        upstream_key=upstream_key,
-    )
-
-
-def _key(name: str, options: dict[str, Any]) -> str:
-    """The key in the environment variable that the option `name` names; empty if it is not given."""
-    variable: str | None = options.get(name.removeprefix("--").replace("-", "_"))
-    if variable is None:
-        return ""
-    hint = "A key itself on a command line could be read by everybody on this machine."
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise UsageError(f"{name} takes the name of an environment variable", hint)  # it may be the key: not shown
-    key = os.environ.get(variable, "").strip()
-    if not key or not key.isprintable():
-        raise UsageError(f"{name}: there is no key in the environment variable of that name", hint)
-    return key
-
-
-def _limits(options: dict[str, Any]) -> Limits:
-    from openai_replay.limits import Limits, parse_size
-
-    return Limits(
-        head=parse_size(options["max_head"]),
-        body=parse_size(options["max_body"]),
-        recorded=parse_size(options.get("max_recorded", "256m")),
-    )
 
 
 def _rules(ctx: click.Context, options: dict[str, Any]) -> Rules:

@@ -197,9 +197,9 @@ def openai_replay(
     A request that nothing on the tape matches fails the test, whoever sent it and whatever became of the answer.
     """
     from openai_replay import tape as tapes
+    from openai_replay.announcing import environment
     from openai_replay.errors import ReplayError
     from openai_replay.pytest_plugin.turns import turn
-    from openai_replay.server import environment
 
     run, item = request.config.stash[_run], request.node
     folder = request.path.parent / openai_replay_cassette_dir
