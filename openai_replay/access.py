@@ -1,9 +1,10 @@
 """Who may talk to the server.
 
 A page in a browser can reach any port of this machine, in two ways. It asks `http://127.0.0.1:PORT` from where it is:
-then the browser says so in `Origin`. Or its own name is made to lead to 127.0.0.1 (DNS rebinding): then the browser
-takes us for the page's own server, and only `Host` tells. An address cannot be made to lead elsewhere, so only names
-are checked. The control API is for this machine alone: by peer and by `Host`.
+then the browser says so in `Origin`, or, of what the page only loads (an image, a link), in `Sec-Fetch-Site`. Or its
+own name is made to lead to 127.0.0.1 (DNS rebinding): then the browser takes us for the page's own server, and only
+`Host` tells. An address cannot be made to lead elsewhere, so only names are checked. The control API is for this
+machine alone: by peer and by `Host`.
 
 Whoever is let in by `--require-key` has that key, which the API does not know: the API's own goes on in its place.
 """
@@ -53,6 +54,12 @@ class Access:
         origin = header(headers, "origin")
         if origin and not cors.allows(origin, self.origins or ()):
             raise Refused(f"Pages of {origin!r} may not ask.", _CORS_HINT, HTTPStatus.FORBIDDEN)
+        if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._sites:
+            raise Refused(
+                "A page of another origin had the browser load this without asking.",
+                f"A page may fetch it in mode cors. {_CORS_HINT}",
+                HTTPStatus.FORBIDDEN,
+            )
 
     def check_key(self, headers: Headers) -> None:
         """Raise Refused for a request without the key, if one is required."""
@@ -90,6 +97,14 @@ class Access:
     def _is_key(self, name: str, value: str) -> bool:
         sent = _credential(name, value).encode("latin-1")
         return name.lower() in _KEY_HEADERS and hmac.compare_digest(sent, self.key.encode())
+
+    @property
+    def _sites(self) -> tuple[str, ...]:
+        """Where what a browser sends without `Origin` may come from: its user, and pages of this machine with --cors.
+
+        (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header; another port is the same site.)
+        """
+        return ("none", "same-origin") if self.origins is None else ("none", "same-origin", "same-site")
 
     def _is_ours(self, name: str) -> bool:
         return bool(name) and (name in hosts.CONTAINER_HOSTS or "*" in self.hosts or name in self.hosts)

@@ -14,7 +14,7 @@ from openai_replay.rules import Rules
 
 #: Bytes of a body past which it is read in a thread, and not remembered.
 LARGE = 1 << 18
-#: Bytes that what is remembered may take in all, and what each takes beside its body.
+#: Bytes that what is remembered may take in all, and what each takes beside its texts and its body.
 _REMEMBERED = 1 << 25
 _BESIDE = 1 << 10
 #: Headers that decide how a body is read.
@@ -43,7 +43,7 @@ class Asking:
         self._rules = rules
         self._deciding = _DECIDING | set(rules.matcher.headers)
         self._known: OrderedDict[_Same, Asked] = OrderedDict()
-        self._size = 0  # of the bodies, in bytes
+        self._size = 0  # of all of it, in bytes
 
     def known(self, request: Request) -> Asked | None:
         """What was read of the same bytes before, if it is remembered."""
@@ -60,12 +60,18 @@ class Asking:
     def _remember(self, request: Request, asked: Asked) -> None:
         same = self._same(request)
         if self._known.setdefault(same, asked) is asked:
-            self._size += len(request.body) + _BESIDE
+            self._size += _size(same)
         while self._size > _REMEMBERED:
-            (*_, body), _ = self._known.popitem(last=False)
-            self._size -= len(body) + _BESIDE
+            oldest, _ = self._known.popitem(last=False)
+            self._size -= _size(oldest)
 
     def _same(self, request: Request) -> _Same:
         """All of `request` that its key is made of, as it came."""
         deciding = [pair for pair in request.headers if pair[0].lower() in self._deciding]
         return request.method, request.uri, tuple(deciding), request.body
+
+
+def _size(same: _Same) -> int:
+    """Bytes that are held for it; the path that is shown may be as long as the URI."""
+    _, uri, deciding, body = same
+    return len(body) + 2 * len(uri) + sum(len(name) + len(value) for name, value in deciding) + _BESIDE

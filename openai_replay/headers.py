@@ -34,6 +34,8 @@ NOISE = re.compile(
 
 #: Bytes a compressed body may unfold to. Past that it is a bomb, or nothing a person reviews: it stays as it came.
 _MOST_DECODED = 1 << 28
+#: Compressed bytes that are looked at together.
+_WINDOW = 1 << 12
 #: A name is a token (RFC 9110 5.6.2). In a file that was edited it may be anything: a line break, a header.
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 #: What no value may hold (RFC 9110 5.5): it would end the line, or the text.
@@ -95,14 +97,27 @@ def decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
     encoding = header(headers, "content-encoding").strip().lower()
     if encoding not in ("gzip", "x-gzip", "deflate") or not body:
         return headers, body
-    plain, rest = b"", body
     try:
-        while rest:  # gzip may come in several members
-            decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
-            plain += decoder.decompress(rest, _MOST_DECODED + 1 - len(plain))
-            if len(plain) > _MOST_DECODED:
-                return headers, body
-            rest = decoder.unused_data
+        plain = _inflated(body)
     except zlib.error:
         return headers, body
+    if plain is None:
+        return headers, body
     return tuple((name, value) for name, value in headers if name.lower() != "content-encoding"), plain
+
+
+def _inflated(body: bytes) -> bytes | None:
+    """`body` unfolded; None where that is very much. Raises zlib.error."""
+    pieces, size, at = [], 0, 0
+    decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
+    while at < len(body):
+        if decoder.eof:  # gzip may come in several members
+            decoder = zlib.decompressobj(wbits=47)
+        # A window at a time: what lies behind a member is copied, and there may be a million of them.
+        window = body[at : at + _WINDOW]
+        pieces.append(decoder.decompress(window, _MOST_DECODED + 1 - size))
+        size += len(pieces[-1])
+        if size > _MOST_DECODED:
+            return None
+        at += len(window) - len(decoder.unused_data)
+    return b"".join(pieces)

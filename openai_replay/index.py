@@ -36,19 +36,26 @@ _TABLES = """
 class Index:
     """The index of one tape: `files` by name, and `rules`, a text of all that decides its keys.
 
-    Use it in `with`. Where the cache folder cannot be used, it knows nothing and keeps nothing.
+    Use it in `with`. Where `rules` is None, or the cache folder cannot be used, it knows nothing and keeps nothing.
     """
 
-    def __init__(self, name: Iterable[Path], rules: str) -> None:
-        told = "\0".join([str(_VERSION), version("openai-replay"), rules, *(str(path.resolve()) for path in name)])
+    def __init__(self, name: Iterable[Path], rules: str | None) -> None:
+        told = "\0".join(
+            [str(_VERSION), version("openai-replay"), rules or "", *(str(path.resolve()) for path in name)]
+        )
+        self._used = rules is not None
         self.path = _folder() / f"{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:32]}.sqlite"
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Index:
+        if not self._used:
+            return self
         with contextlib.suppress(OSError, sqlite3.Error):
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             try:
                 self._database = self._open()
+            except sqlite3.OperationalError:  # another process writes, or nobody may
+                raise
             except sqlite3.DatabaseError:  # damaged
                 self.path.unlink()
                 self._database = self._open()
@@ -102,7 +109,8 @@ class Index:
                         "DELETE FROM items WHERE file = (SELECT id FROM files WHERE path = ?)", (str(path),)
                     )
                     database.execute("DELETE FROM files WHERE path = ?", (str(path),))
-        except (sqlite3.Error, UnicodeEncodeError):  # a full disk, another process: the next run reads the files again
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError):
+            # A full disk, another process, an inode of 64 bits: the next run reads the files again.
             self._forget()
         _tidy(self.path.parent)
 
@@ -115,8 +123,10 @@ class Index:
 
 
 def _folder() -> Path:
-    cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(cache).expanduser() / "openai-replay"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "openai-replay"
+    except RuntimeError:  # nobody's home, as in a container that runs as any user: no folder can be there
+        return Path(os.devnull) / "openai-replay"
 
 
 def _tidy(folder: Path) -> None:

@@ -11,7 +11,7 @@ from openai_replay.asked import Asked
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.exchanges import Client, answered
 from openai_replay.journal import Journal, Outcome
-from openai_replay.model import End, Head
+from openai_replay.model import End, Head, Response
 from openai_replay.recordings import Recording
 from openai_replay.rules import Rules
 
@@ -55,11 +55,11 @@ class Player:
                 # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
                 if not (left or noted):
                     noted = True
-                    self._played(asked, found, ready.said, now_ms, note)
+                    self._played(asked, found.number, response, ready.said, now_ms, note)
                 await client.send(head=due.head, frames=due.frames, end=due.end, encoded=due.encoded)
         finally:
             if not noted:  # it counts as played for a client that left in the middle, too
-                self._played(asked, found, ready.said, now_ms, note)
+                self._played(asked, found.number, response, ready.said, now_ms, note)
 
     def _made_ready(self, found: Recording) -> _Ready:
         response = found.interaction.response
@@ -71,6 +71,6 @@ class Player:
         found.ready = ready = _Ready(schedule, transcript.said(response))
         return ready
 
-    def _played(self, asked: Asked, found: Recording, said: str, now_ms: Stopwatch, note: str) -> None:
-        response, ms = found.interaction.response, int(now_ms())
-        self._journal.add(answered(Outcome.PLAYED, asked, response, ms, said, found.number, note))
+    def _played(self, asked: Asked, number: int, response: Response, said: str, now_ms: Stopwatch, note: str) -> None:
+        # `response` is what was played: the recording may have been put away meanwhile, and its file changed.
+        self._journal.add(answered(Outcome.PLAYED, asked, response, int(now_ms()), said, number, note))

@@ -28,7 +28,7 @@ _HELD = 32 << 20
 
 #: Seconds for which a file is taken to be what it was: to look takes a tenth of what playing costs.
 LOOK_EVERY_S = 0.1
-#: Characters of a first line that is read.
+#: Bytes of a first line that is read.
 _FIRST_LINE = 4096
 SUFFIXES = (".yaml", ".yml")
 
@@ -159,8 +159,8 @@ class Source:
         from openai_replay.index import Index  # with a database that small tapes do not need
 
         shelf = Shelf()
-        with Index(self._paths, self._reading.told or "") as index:
-            remembered = list(index.known()) if self._reading.told is not None else []
+        with Index(self._paths, self._reading.told) as index:
+            remembered = list(index.known())
             known = {
                 path: items
                 for path, stamp, items in remembered
@@ -190,11 +190,11 @@ class Source:
             if unread:
                 self._reading.progress(size, size)
             gone = [path for path, _, _ in remembered if path not in self._stamps]
-            if self._reading.told is not None and (new or gone):
+            if new or gone:
                 index.keep(((file, stamp, known[file]) for file in new if (stamp := self._stamps[file])), gone)
         for file in known:
-            with suppress(OSError), file.open(encoding="utf-8", errors="replace") as text:
-                self._look(file, text.readline(_FIRST_LINE))
+            with suppress(OSError), storage.opened(file) as text:
+                self._look(file, text.readline(_FIRST_LINE).decode("utf-8", "replace"))
         return [
             one
             for file in found

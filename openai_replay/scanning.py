@@ -11,14 +11,15 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from itertools import repeat
+from itertools import pairwise, repeat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
-from openai_replay import format, layout
+from openai_replay import format, layout, storage
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction, Request
 from openai_replay.schema import Edited
+from openai_replay.texts import yamlbounds
 
 #: Bytes of text that are read at a time: some hundred items, some 100 MB of memory while they are YAML.
 _PIECE = 4 << 20
@@ -34,6 +35,8 @@ _LONGEST_HEAD = 1 << 20
 _LONGEST_PART = 1 << 20
 #: What a line of an item begins with, or a comment between two.
 _INSIDE = (b" ", b"\n", b"#", b"\r", b"")
+#: What may stand behind the list, where vcrpy writes the version. Anything else is for who reads the whole file.
+_TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:#[^\n]*)?\n)*")
 
 Key = Callable[[Request], bytes]
 
@@ -125,19 +128,19 @@ def scan(
 def read(path: Path, place: Place) -> Interaction:
     """The item at `place` of `path`. Raises Changed when something else stands there."""
     try:
-        with path.open("rb") as file:
+        with storage.opened(path) as file:
             file.seek(place.start)
             text = file.read(place.end - place.start)
     except OSError as error:
         raise Changed from error
     if _digest(text) != place.digest:
         raise Changed
-    return format.load(layout.HEADER + text.decode(), path).interactions[0]
+    return _load(text, path).interactions[0]
 
 
 def _pieces(path: Path) -> list[Piece] | None:
     try:
-        with path.open("rb") as file:
+        with storage.opened(path) as file:
             return _cut(path, _lines(file))
     except OSError:
         return None
@@ -160,16 +163,21 @@ def _cut(path: Path, lines: Iterator[tuple[bytes, bool]]) -> list[Piece] | None:
         head += line
     if _HEAD.fullmatch(head) is None or not line.startswith(b"- ") or b"\0" in line:
         return None
-    starts, at = [len(head)], len(head) + len(line)
+    starts, at, tail = [len(head)], len(head) + len(line), b""
     for line, is_start in lines:
         if b"\0" in line:  # a torn end
             return None
         if is_start and line[:1] not in _INSIDE:
             if not line.startswith(b"- "):
+                tail = line
                 break  # behind the list
             starts.append(at)
         at += len(line)
-    if any(b"\0" in line for line, _ in lines):
+    for line, _ in lines:
+        tail += line
+        if len(tail) > _LONGEST_HEAD:
+            return None
+    if _TAIL.fullmatch(tail) is None:
         return None
     pieces: list[list[int]] = [[]]
     for start in starts:
@@ -182,31 +190,34 @@ def _cut(path: Path, lines: Iterator[tuple[bytes, bool]]) -> list[Piece] | None:
 
 def _read_piece(piece: Piece, key: Key) -> Scanned | None:
     first = piece.starts[0]
-    with piece.path.open("rb") as file:
-        file.seek(first)
-        text = file.read(piece.end - first)
     try:
-        document = format.load(layout.HEADER + text.decode(), piece.path)
-    except (CassetteError, UnicodeDecodeError):
+        with storage.opened(piece.path) as file:
+            file.seek(first)
+            text = file.read(piece.end - first)
+        document = _load(text, piece.path)
+        above = _line_ends(piece.path, first) - layout.HEADER.count("\n") if document.edited else 0
+        if len(document.interactions) != len(piece.starts):
+            return None
+        texts = [text[start - first : end - first] for start, end in pairwise([*piece.starts, piece.end])]
+        if yamlbounds.may_be_in(text.decode()):  # what another item names is not there when one is read alone
+            for one in texts:
+                _load(one, piece.path)
+    except (CassetteError, UnicodeDecodeError, OSError):
         return None  # whoever reads the whole file says what is wrong, and where
-    if len(document.interactions) != len(piece.starts):
-        return None
     items = []
-    for start, end, interaction in zip(
-        piece.starts, [*piece.starts[1:], piece.end], document.interactions, strict=True
-    ):
+    for start, said, interaction in zip(piece.starts, texts, document.interactions, strict=True):
         request = interaction.request
-        place = Place(start, end, _digest(text[start - first : end - first]))
+        place = Place(start, start + len(said), _digest(said))
         items.append(Item(place, key(request), request.method, request.path))
-    edited = document.edited
-    if edited:
-        above = _line_ends(piece.path, first) - layout.HEADER.count("\n")
-        edited = [one._replace(line=one.line + above) for one in edited]
-    return Scanned(items, edited)
+    return Scanned(items, [one._replace(line=one.line + above) for one in document.edited])
+
+
+def _load(items: bytes, path: Path) -> format.Document:
+    return format.load(layout.HEADER + items.decode(), path)
 
 
 def _line_ends(path: Path, end: int) -> int:
-    with path.open("rb") as file:
+    with storage.opened(path) as file:
         return sum(file.read(min(_PIECE, end - at)).count(b"\n") for at in range(0, end, _PIECE))
 
 

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from openai_replay.errors import CassetteError, NotWritten, StartError, UsageError
 
@@ -161,6 +162,11 @@ def locked(path: Path, *, write: bool = True, create: bool = False) -> Iterator[
             return
         finally:
             os.close(fd)
+
+
+def opened(path: Path) -> BinaryIO:
+    """The regular file at `path`, to be read as it is. Raises OSError."""
+    return open(_opened(path, os.O_RDONLY), "rb")
 
 
 def _opened(path: Path, flags: int) -> int:

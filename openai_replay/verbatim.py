@@ -30,6 +30,8 @@ _BREAK_AFTER_S = 0.05
 _BREAK_AT_LAST_S = 60.0
 #: Bytes after which a write is not put off for more: what a slow client has not read yet is not held twice.
 _WRITTEN_AT_ONCE = 1 << 18
+#: In so many ways one thing is kept encoded: pages may have very many origins (`localhost`, any port).
+_MOST_WAYS = 8
 
 
 class Verbatim(web.StreamResponse):
@@ -110,7 +112,7 @@ class Verbatim(web.StreamResponse):
         if end is End.COMPLETE and self._chunked_body:
             out.append(b"0\r\n\r\n")
         last = b"".join(out)
-        if not written:
+        if not written and len(encoded) < _MOST_WAYS:
             encoded[how] = last
         if last:
             await self._write(last)

@@ -163,6 +163,33 @@ async def test_a_page_of_elsewhere_spends_nothing(tmp_path: Path, page: str) -> 
         assert not (tmp_path / "tape.yaml").exists()
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+async def test_what_a_page_loads_spends_nothing(tmp_path: Path, site: str) -> None:
+    """Of an image or a link, which are a GET, browsers send no `Origin`."""
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        heard = await proxy.ask("GET", "/v1/models", b"", [("Sec-Fetch-Site", site), ("Sec-Fetch-Mode", "no-cors")])
+        assert (heard.status, heard.json["error"]["code"]) == (403, "forbidden")
+        assert up.requests == []
+        assert not (tmp_path / "tape.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("origins", "site", "status"),
+    [
+        (None, "none", 200),
+        (None, "same-origin", 200),
+        ((), "same-site", 200),
+        ((), "cross-site", 403),
+        (("https://app.example",), "cross-site", 403),
+    ],
+)
+async def test_what_users_and_pages_of_this_machine_load_is_served(
+    tmp_path: Path, origins: tuple[str, ...] | None, site: str, status: int
+) -> None:
+    async with played(tmp_path, origins=origins) as origin:
+        assert (await ask(origin, "GET", "/@/health", b"", [("Sec-Fetch-Site", site)])).status == status
+
+
 async def test_a_page_that_is_allowed_by_name_may_ask(tmp_path: Path) -> None:
     async with played(tmp_path, origins=("https://app.example",)) as origin:
         for page, status in (("https://app.example", 200), ("https://evil.example", 403)):

@@ -51,7 +51,8 @@ def test_what_is_known_is_what_was_read_but_for_its_headers_and_its_body() -> No
 
 
 def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked, "_REMEMBERED", 10 * (1000 + asked._BESIDE))
+    beside = asked._BESIDE + 2 * len(ASKED.uri) + len("Content-Type" + "application/json" + "X-User" + "1")
+    monkeypatch.setattr(asked, "_REMEMBERED", 10 * (1000 + beside))
     asking = Asking(RULES)
     many = [Request("POST", ASKED.uri, JSON, b"%1000d" % number) for number in range(100)]
     for one in [*many, *many[-5:]]:  # what is read twice is counted once
@@ -61,6 +62,16 @@ def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     asking.read(long)
     assert asking.known(long) is None
     assert asking.known(many[-1]) is not None
+
+
+def test_a_long_target_counts_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head may be 64 kB, and a query that is never the same twice must not fill the memory."""
+    monkeypatch.setattr(asked, "_REMEMBERED", 1_000_000)
+    asking = Asking(RULES)
+    many = [Request("GET", f"http://tape/v1/models?{number:050000}", JSON) for number in range(20)]
+    for one in many:
+        asking.read(one)
+    assert [one for one in many if asking.known(one)] == many[-9:]
 
 
 async def test_a_request_that_is_known_is_recorded_with_the_headers_it_came_with(tmp_path: Path) -> None:

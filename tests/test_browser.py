@@ -14,6 +14,9 @@ from aiohttp import web
 from openai import AsyncOpenAI, OpenAI
 
 import openai_replay
+from openai_replay.access import Access
+from openai_replay.rules import Rules
+from openai_replay.server import Serving, serving
 from tests.browser import CHROMIUM, Browser, chromium
 from tests.proxy import CHAT, ask, command, free_port
 from tests.upstream import Upstream, running_upstream
@@ -208,6 +211,18 @@ async def test_preflight_and_answer(tape: Path) -> None:
         assert answer.all("access-control-allow-origin") == ["http://localhost:5173"]
         miss = await proxy.ask("POST", CHAT, {}, asked[:1])  # a page has to be able to read why
         assert (miss.status, miss.header("access-control-allow-origin")) == (424, "http://localhost:5173")
+
+
+async def test_what_is_kept_for_pages_does_not_grow_with_their_origins(tape: Path) -> None:
+    what = Serving(Rules(), (tape,), port=0, quiet=True, access=Access(origins=()))
+    async with serving(what) as (base_url, sessions):
+        for port in range(3000, 3050):
+            page = f"http://localhost:{port}"
+            answer = await ask(base_url.removesuffix("/v1"), "POST", CHAT, QUESTION, [("Origin", page)])
+            assert answer.all("access-control-allow-origin") == [page]
+        assert sessions.own is not None
+        [recording] = sessions.own.engine.cassette.recordings
+        assert 1 < max(len(due.encoded) for due in recording.ready.schedule) < 20
 
 
 @pytest.mark.parametrize("origin", ["https://example.org", "http://localhost.example.org", "null", "http://[::1", ""])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,10 +12,15 @@ from pathlib import Path
 import pytest
 
 from openai_replay import format, index, layout, recordings, scanning
+from openai_replay.asked import Asked
 from openai_replay.cassette import Cassette
+from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError
 from openai_replay.index import Index
+from openai_replay.journal import Journal, Outcome
 from openai_replay.model import Frame, Head, Headers, Interaction, OnExhausted, Request, Response
+from openai_replay.pacing import parse_pace
+from openai_replay.playing import Player
 from openai_replay.recordings import Reading
 from openai_replay.rules import Rules
 from openai_replay.scanning import Changed, Item, Place, Stamp, scan
@@ -131,6 +137,10 @@ def test_cassettes_of_vcrpy(tmp_path: Path) -> None:
         lambda text: text + "- {}\n",
         lambda text: text.replace("one", "\udce4", 1),
         lambda text: text.replace("\n- ", "\n - ").replace("\n  ", "\n   "),
+        lambda text: text + "version: 2\n",
+        lambda text: text + "version: 1\ninteractions: []\n",
+        lambda text: text + "}\n",
+        lambda text: text.replace("method: POST", "method: &how POST", 1).replace("method: POST", "method: *how"),
     ],
 )
 def test_what_looks_like_nothing_known_is_left_to_be_read_whole(tmp_path: Path, change: Callable[[str], str]) -> None:
@@ -170,6 +180,25 @@ def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(Changed):
         scanning.read(path, found.items[1].place)
+
+
+def test_a_file_that_goes_while_it_is_read_is_left_to_be_read_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, cut = many(tmp_path / "a.yaml", "one"), scanning._pieces
+
+    def gone(path: Path) -> list[scanning.Piece] | None:
+        pieces = cut(path)
+        path.unlink()
+        return pieces
+
+    monkeypatch.setattr(scanning, "_pieces", gone)
+    assert scanned(path) is None
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.yaml")
+    assert scanned(tmp_path / "a.yaml") is None
 
 
 def test_several_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +270,42 @@ def test_others_cannot_look_into_it_and_old_ones_go(tmp_path: Path, cache: Path)
     assert cache.stat().st_mode & 0o777 == 0o700
     assert known(tmp_path / "0") == []
     assert known(tmp_path / str(index._KEPT + 2)) != []
+
+
+def test_what_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
+    with Index([tmp_path], "") as one:
+        one.keep([(Path("a.yaml"), Stamp(1, 2, 1 << 63), ITEMS)], [])  # an inode of 64 bits
+    assert known(tmp_path) == []
+
+
+def test_what_another_process_writes_is_not_thrown_away(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, connect = keep(tmp_path), sqlite3.connect
+    [file] = cache.glob("*.sqlite")
+    with connect(file) as other:
+        monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0))
+        other.execute("BEGIN EXCLUSIVE")
+        assert known(tmp_path) == []
+    other.close()
+    assert known(tmp_path) == [found]
+
+
+def test_nothing_is_laid_out_for_who_wants_nothing_kept(tmp_path: Path, cache: Path) -> None:
+    with Index([tmp_path], None) as one:
+        one.keep([(Path("a.yaml"), Stamp(1, 2, 3), ITEMS)], [])
+        assert list(one.known()) == []
+    assert not cache.exists()
+
+
+def test_who_has_no_home_has_no_index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)  # nobody in the list of users
+    monkeypatch.chdir(tmp_path)
+    keep(tmp_path)
+    assert known(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------------------------------------ recordings
@@ -363,6 +428,24 @@ async def test_a_cassette_that_changes_while_it_is_played(
         ]
         many(path, "again")
         assert await heard(proxy, "again") == "again"
+
+
+@pytest.mark.usefixtures("big")
+async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
+    """While it goes out, its place on the shelf may be needed, and its file may change."""
+    path = many(tmp_path / "a.yaml", "one")
+    tape, journal, clock = Cassette.for_play([path], KEY), Journal(), Clock()
+    [recording] = tape.recordings
+
+    class Client:
+        async def send(self, **due: object) -> None:
+            recording.held = recording.ready = None
+            many(path, "eno")
+
+    asked = Asked(recording.key, "POST", CHAT)
+    await Player(Rules(pace=parse_pace("original")), journal, clock).play(asked, recording, Client(), Stopwatch())
+    clock.close()
+    assert [(one.outcome, one.recording) for one in journal.exchanges] == [(Outcome.PLAYED, 1)]
 
 
 @pytest.mark.usefixtures("big")

@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from openai_replay import matching
 from openai_replay.errors import UsageError
+from openai_replay.headers import decoded
 from openai_replay.matching import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Request, Response
 from openai_replay.secrets import keyshapes, masking
@@ -309,6 +311,29 @@ def test_what_cannot_be_decoded_stays_as_it_came(encoding: str, body: bytes, mon
     rules = redactor(patterns=["."])
     response = answer(body, headers=(*JSON, ("content-encoding", encoding)))
     assert rules.response(response) == response
+
+
+def test_very_many_members_take_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands behind a member must not be copied for each: of 100 MB that would be petabytes."""
+    read = 0
+
+    class Counted:
+        def __init__(self, wbits: int) -> None:
+            self._one = zlib.decompressobj(wbits)
+
+        def decompress(self, data: bytes, most: int) -> bytes:
+            nonlocal read
+            read += len(data)
+            return self._one.decompress(data, most)
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._one, name)
+
+    monkeypatch.setattr("openai_replay.headers.zlib", SimpleNamespace(decompressobj=Counted, error=zlib.error))
+    headers = (*JSON, ("content-encoding", "gzip"))
+    body = gzip.compress(b'"') + gzip.compress(b"") * 5_000 + gzip.compress(b'sk"')
+    assert decoded(headers, body) == (JSON, b'"sk"')
+    assert read < 300 * len(body)
 
 
 def test_an_encoding_that_is_not_true_hides_nothing() -> None:

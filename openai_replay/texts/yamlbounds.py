@@ -28,13 +28,18 @@ def is_too_deep(text: str) -> bool:
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
 
+def may_be_in(text: str) -> bool:
+    """Whether `text` may hold an anchor, without which there is no alias."""
+    return _ANCHOR.search(text) is not None
+
+
 def check(text: str, root: Any, path: Path) -> None:
     """Refuse aliases that make something very large of a small text ("billion laughs"), or something endless.
 
     `root` is what PyYAML composed of `text`. What each node unfolds to is summed up, and nothing is unfolded for that.
     Raises CassetteError; `path` is for its message.
     """
-    if root is None or _ANCHOR.search(text) is None:
+    if root is None or not may_be_in(text):
         return
     hint = "Write it out without aliases (*name)."
     sizes: dict[int, int] = {}  # of nodes that are done, by id; 0 while they are not
