@@ -63,6 +63,9 @@ class Keeper(Protocol):
     async def __aexit__(self, *error: object) -> None:
         """Let go of it."""
 
+    def know(self, tape: Cassette) -> None:
+        """Note what is on `tape`, now that it has been read: processes that begin later find it changed, maybe."""
+
     def at(self, name: str, tape: Cassette, told: str) -> Positions:
         """The positions on `tape`, that of the session `name`; `told` is all that decides its keys."""
 

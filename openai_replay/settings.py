@@ -68,6 +68,7 @@ class FileSettings(BaseModel):
     log_level: str | None = Field(None, alias="log-level")
     quiet: bool | None = None
     workers: int | None = None
+    state: str | None = None
 
 
 def of(cassette: Path, working: Path) -> dict[str, Found]:

@@ -52,7 +52,7 @@ FLOORS = {
     "an answer on its way": "arriving",
     "two sources": "cassette upstream",
     "which recordings, asked again, used": "keeping.refreshing looking.selecting journal",
-    "the journal's file, positions that are shared": "journalfile fleet.shared",
+    "the journal's file, positions that are shared": "journalfile fleet.shared fleet.store",
     "what one exchange needs": "asked clock misses.fallback",
     "a miss": "misses.missing exchanges",
     "two halves of an exchange": "playing recorder",
@@ -82,6 +82,7 @@ DOORS = {
     "aiohttp": "upstream",  # its client
     "aiohttp.web": "app server verbatim connections",
     "click": "cli commands",
+    "redis": "fleet.store",
     "pytest": "pytest_plugin",
 }
 #: Modules over 300 lines, and why.

@@ -24,6 +24,7 @@ from openai_replay.model import Fallback, Mode, OnExhausted
 
 if TYPE_CHECKING:
     from openai_replay.rules import Rules
+    from openai_replay.sessions import Keeper
 
 #: More is a slip: a worker wants a core.
 MOST_WORKERS = 128
@@ -184,6 +185,12 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
     show_default=True,
     help="So many processes serve the port; they share the positions on the tape.",
 )
+@option(
+    "--state",
+    metavar="URL",
+    help="Keep the positions on the tape in this Redis, for servers on several machines: "
+    "redis://HOST:PORT/DB?run=NAME.",
+)
 @serving_options
 @click.pass_context
 def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> None:
@@ -224,6 +231,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         strict=options.get("strict", False),
         quiet=options["quiet"],
         journal=options["journal"],
+        keeper=_store(options.get("state")),
         idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
         reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else report.reading),
     )
@@ -232,6 +240,14 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
 
         ctx.exit(workers.run(serving, command, options["workers"]))
     ctx.exit(server.run(serving, command))
+
+
+def _store(url: str | None) -> Keeper | None:
+    if url is None:
+        return None
+    from openai_replay.fleet.store import Store
+
+    return Store(url)
 
 
 def _nothing(*of: object) -> None:

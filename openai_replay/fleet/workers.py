@@ -45,6 +45,7 @@ def run(what: Serving, command: Sequence[str], workers: int) -> int:
     tape = Cassette.for_play(what.cassettes, what.rules.key, what.rules.described, reading)
     tape.hear(report.warn)
     keeper = what.keeper or SharedKeeper(Table(len(tape.recordings)))
+    keeper.know(tape)
     listening = _listen(what, workers)
     with ExitStack() as stack:
         for one in listening:
