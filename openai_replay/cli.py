@@ -10,23 +10,32 @@ import click
 from openai_replay import __version__
 from openai_replay.errors import ReplayError
 
-#: Where each command is (module and name in `commands`), in the order of `--help`, and what that says of it.
-_COMMANDS = {
-    "record": ("serve.record", "Forward requests to the API, and keep its answers in a cassette."),
-    "play": ("serve.play", "Answer requests from cassettes, without a network."),
-    "list": ("look.list_", "Show what is on cassettes, a line an interaction."),
-    "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
-    "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
-    "diff": ("look.diff", "Say where two cassettes differ, by what was asked and answered."),
-    "refresh": ("refresh.refresh", "Ask the API again, or check whether it has become another."),
-    "config": ("config.config", "Show which settings hold, and where each is from."),
-    "import": ("move.import_", "Make cassettes of what other tools have recorded."),
-    "export": ("move.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
-    "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
-    "redact": ("keep.redact", "Take secrets out of cassettes that are there already."),
-    "lint": ("keep.lint", "Say what is wrong with cassettes."),
-    "prune": ("keep.prune", "Drop the recordings that a run did not play."),
+#: The sections of `--help`, and of each command there where it is (module and name in `commands`), and what it does.
+_SECTIONS = {
+    "Record and play": {
+        "record": ("serve.record", "Forward requests to the API, and keep its answers in a cassette."),
+        "play": ("serve.play", "Answer requests from cassettes, without a network."),
+        "config": ("config.config", "Show which settings hold, and where each is from."),
+    },
+    "Look": {
+        "list": ("look.list_", "Show what is on cassettes, a line an interaction."),
+        "show": ("look.show", "Show request and answer of an interaction, its timing or its bytes."),
+        "stats": ("look.stats", "Count tokens, time and bytes of cassettes, by model."),
+        "diff": ("look.diff", "Say where two cassettes differ, by what was asked and answered."),
+        "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
+    },
+    "Keep": {
+        "lint": ("keep.lint", "Say what is wrong with cassettes."),
+        "redact": ("keep.redact", "Take secrets out of cassettes that are there already."),
+        "prune": ("keep.prune", "Drop the recordings that a run did not play."),
+        "refresh": ("refresh.refresh", "Ask the API again, or check whether it has become another."),
+    },
+    "Move": {
+        "import": ("move.import_", "Make cassettes of what other tools have recorded."),
+        "export": ("move.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
+    },
 }
+_COMMANDS = {name: what for section in _SECTIONS.values() for name, what in section.items()}
 
 
 class _Commands(click.Group):
@@ -53,8 +62,10 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A line a command; none of them is loaded for it."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, said) for name, (_, said) in _COMMANDS.items()])
+        width = max(map(len, _COMMANDS))
+        for title, section in _SECTIONS.items():
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(width), said) for name, (_, said) in section.items()])
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ DOORS = {
 LONG: dict[str, str] = {}
 
 ROOT = Path(openai_replay.__file__).parent
+PAGE = ROOT.parent / "docs" / "architecture.md"
 
 
 def _name(path: Path) -> str:
@@ -150,3 +152,20 @@ def test_each_library_has_its_door(module: str) -> None:
 def test_a_long_module_has_a_reason() -> None:
     lines = {module: len(path.read_text("utf-8").splitlines()) for module, path in FILES.items()}
     assert {module for module, count in lines.items() if count > 300} == set(LONG)
+
+
+def test_the_page_names_every_module_and_no_other() -> None:
+    """In a row of its table: of a folder (`texts/`) its modules, else those of no folder."""
+    rows = re.findall(r"(?m)^\| (.+?) \| (.+) \|$", PAGE.read_text("utf-8").partition("## The rooms")[2])
+    named = []
+    for room, text in rows[2:]:
+        folder = room.strip("`/") + "." if room.endswith("/`") else ""
+        named += [folder + name for name in re.findall(r"`(\w+)`", text)]
+        named += [folder[:-1]] if folder[:-1] in FILES else []
+    assert sorted(named) == sorted(FILES)
+
+
+def test_what_else_the_page_names_is_there() -> None:
+    """`cassette`, `misses.missing`, `importers/`."""
+    for name in re.findall(r"`(\w+(?:\.\w+)*/?)`", PAGE.read_text("utf-8").partition("## The rooms")[0]):
+        assert name in FILES, name

@@ -16,8 +16,15 @@ from openai_replay.errors import UsageError
 @click.command(cls=Configured)
 @click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 @click.argument("request", metavar="REQUEST.json")
-@click.option("--method", default="", help="The request's method.  [default: what REQUEST says, or POST]")
-@click.option("--path", default="", help="Its path and query.  [default: what REQUEST says, or the shape of the body]")
+@click.option(
+    "--method", default="", metavar="METHOD", help="The request's method.  [default: what REQUEST says, or POST]"
+)
+@click.option(
+    "--path",
+    default="",
+    metavar="PATH",
+    help="Its path and query.  [default: what REQUEST says, or the shape of the body]",
+)
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of it.")
 @matching_options
 @redacting_options

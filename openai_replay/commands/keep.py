@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from openai_replay.keeping.lintrules import Finding
     from openai_replay.keeping.pruning import Usage
 
-_paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="PATH...")
+_paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 _cassettes = click.argument(
     "cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE..."
 )

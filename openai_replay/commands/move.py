@@ -60,7 +60,7 @@ _TARGETS = ("vcrpy", "har", "curl", "sse")
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="Body of the request of a raw answer.",
 )
-@click.option("--method", default="POST", show_default=True, help="Method of that request.")
+@click.option("--method", default="POST", metavar="METHOD", show_default=True, help="Method of that request.")
 @click.option("--url", metavar="URL", help="URL of that request, where the answer does not tell.")
 @option(
     "--headers",

@@ -30,15 +30,17 @@ if TYPE_CHECKING:
 MOST_WORKERS = 128
 
 serving_options = together(
-    option("--host", default="127.0.0.1", show_default=True, help="Address to listen on."),
+    option("--host", default="127.0.0.1", metavar="ADDRESS", show_default=True, help="Address to listen on."),
     option(
         "--port",
         type=click.IntRange(0, 65535),
+        metavar="PORT",
         help="Port to listen on; 0 is any free one.  [default: 8765, with COMMAND 0]",
     ),
     option(
         "--ready-file",
         type=click.Path(path_type=Path),
+        metavar="FILE",
         help="Write the base URL to this file once requests are answered.",
     ),
     matching_options,
@@ -151,6 +153,7 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
 @click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 @option(
     "--pace",
+    metavar="PACE",
     default="instant",
     show_default=True,
     help="instant, original, a speed (2x, 0.5x), each with ,max-gap=200ms if wanted.",
