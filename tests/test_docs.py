@@ -106,7 +106,11 @@ def test_every_command_runs(page: Path, tmp_path: Path) -> None:
             if "node " in text and not (shutil.which("node") and (NODE_MODULES / "openai").is_dir()):
                 continue
             ran = subprocess.run(
-                ["bash", "-euo", "pipefail", "-c", text], cwd=tmp_path, env=environment, capture_output=True, timeout=300
+                ["bash", "-euo", "pipefail", "-c", text],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                timeout=300,
             )
             assert ran.returncode == 0, f"{text}\n{ran.stdout.decode()}\n{ran.stderr.decode()}"
 
