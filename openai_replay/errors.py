@@ -5,14 +5,12 @@
     ├── StartError               could not start: port in use, unwritable folder          exit 3
     │   └── CassetteError        the file: missing, torn, not a cassette  (FILE:LINE)     exit 3
     │       └── NotWritten       a change that the disk did not take; the file is as before  exit 1
-
-
     ├── SourceError              a file of another recorder that cannot be imported       exit 1
     ├── BadRequest               the client sent what is no HTTP request                  400
     ├── Refused                  the client may not ask, or not so much, or not so        403, 401, 408, 413, 431, 501
     ├── Miss                     no recording matches                                     424
     ├── UpstreamError            the upstream could not be reached, or spoke no HTTP      502
-    ├── StateError               positions that are kept elsewhere cannot be had        503, or exit 1
+    ├── StateError               positions that are kept elsewhere cannot be had          503
     ├── LoopError                the upstream is this proxy itself                        508
     └── ControlError             the control API was asked for what it does not have      404, 403, 405, 409
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_replay import errors
-from openai_replay.errors import CassetteError, ControlError, ReplayError
+from openai_replay.errors import CassetteError, ControlError, Refused, ReplayError
 
 DRAWN = re.findall(r"── (\w+) .*?  (?:exit (\d)|(\d{3})(?:, \d{3})*)$", errors.__doc__ or "", re.MULTILINE)
 
@@ -39,3 +39,10 @@ def test_codes_are_those_that_are_drawn(name: str, exit_code: str, status: str) 
 def test_text(error: ReplayError, text: str) -> None:
     assert error.text == text
     assert str(error) == error.message == text.splitlines()[0]
+
+
+def test_who_is_refused_hears_why() -> None:
+    assert (Refused("no").status, Refused("no").code) == (403, "forbidden")
+    refused = Refused("The head is too large.", "Raise --max-head.", status=431, code="head_too_large")
+    assert (refused.status, refused.code, refused.retry) == (431, "head_too_large", False)
+    assert refused.text == "The head is too large.\nRaise --max-head."
