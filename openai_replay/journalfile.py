@@ -21,6 +21,7 @@ from weakref import WeakKeyDictionary
 from openai_replay.cassette import Cassette
 from openai_replay.errors import StartError
 from openai_replay.journal import Exchange, Outcome
+from openai_replay.recordings import Recording
 from openai_replay.secrets.redaction import Redactor
 
 
@@ -34,18 +35,17 @@ class JournalFile:
             hint = "Give the journal another place."
             raise StartError(f"{path}: cannot be written: {error.strerror}", hint) from None
         self._run = secrets.token_hex(8)
-        self._firsts: WeakKeyDictionary[Cassette, dict[Path, int]] = WeakKeyDictionary()
+        # Of every tape what was on it, and the number of the first of each file, when that was last looked at.
+        self._known: WeakKeyDictionary[Cassette, tuple[list[Recording], dict[Path, int]]] = WeakKeyDictionary()
         self._text = Redactor().text
         self._write(event="started")
 
     def opened(self, tape: Cassette) -> None:
         """Note what is on `tape`, now that it is opened."""
-        firsts: dict[Path, int] = {}
         items: dict[Path, int] = {} if tape.recordings else {tape.path: 0}
         for recording in tape.recordings:
-            firsts.setdefault(recording.path, recording.number)
             items[recording.path] = items.get(recording.path, 0) + 1
-        self._firsts[tape] = firsts
+        self._firsts(tape)
         for path, count in items.items():
             digest, size = hashlib.sha256(), 0
             if path.is_file():
@@ -61,7 +61,7 @@ class JournalFile:
         number = exchange.recording
         if tape and exchange.outcome is Outcome.PLAYED and number and number <= len(tape.recordings):
             recording = tape.recordings[number - 1]
-            first = self._firsts.get(tape, {}).get(recording.path, 1)
+            first = self._firsts(tape)[recording.path]
             where = {"cassette": _full(recording.path), "item": number - first + 1, "key": recording.key.hex()}
         self._write(
             event="exchange",
@@ -75,6 +75,19 @@ class JournalFile:
             **where,
             error=self._text(exchange.error),
         )
+
+    def _firsts(self, tape: Cassette) -> dict[Path, int]:
+        """The number that the first recording of every file has on `tape` now."""
+        recordings, firsts = self._known.get(tape, (tape.recordings, {}))
+        if recordings is not tape.recordings:
+            # What was under way then is noted by a number that may be another one's now.
+            self.flawed(f"a cassette that was changed while it was played: {tape.name}")
+            firsts = {}
+        if not firsts:
+            for recording in tape.recordings:
+                firsts.setdefault(recording.path, recording.number)
+            self._known[tape] = tape.recordings, firsts
+        return firsts
 
     def flawed(self, why: str) -> None:
         """Note `why` this run does not say what is needed."""

@@ -85,6 +85,21 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
     assert items == [("2.yaml", 2), ("1.yaml", 3)]
 
 
+async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Path) -> None:
+    first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", asked=word + at) for at in "12")) for word in "ab")
+    journal = tmp_path / "journal.jsonl"
+    what = Serving(Rules(), (first, second), port=0, tell=lambda exchange: None, journal=journal)
+    async with serving(what) as (_, sessions):
+        cassette(first, *(item("", asked=word) for word in ("a0", "a1", "a2")))
+        assert [(await ask(sessions.origin, "POST", CHAT, word)).status for word in ("a0", "b1")] == [200, 200]
+    played = [(Path(line["cassette"]).name, line["item"]) for line in lines(journal) if line["event"] == "exchange"]
+    assert played == [("a.yaml", 1), ("b.yaml", 1)]
+    done = invoke("prune", second, "--journal", journal)
+    assert done.code == 1
+    assert "changed while it was played" in done.stderr
+    assert asked(second) == ["b1", "b2"]
+
+
 async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     key = "sk-proj-" + "Ab3dEf6h" * 6
