@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from itertools import pairwise, repeat
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -103,12 +103,8 @@ def scan(
     size = sum(piece.end - piece.starts[0] for piece in work)
     with ExitStack() as stack:
         if processes > 1 and size >= _SHARED_FROM:
-            import multiprocessing
-            from concurrent.futures import ProcessPoolExecutor
-
-            context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
-            pool = stack.enter_context(ProcessPoolExecutor(min(processes, _PROCESSES), mp_context=context))
-            found = pool.map(_read_piece, work, repeat(key))
+            others = _read_by_others(work, key, min(processes, _PROCESSES))
+            found: Iterator[Scanned | None] = stack.enter_context(closing(others))
         else:
             found = map(_read_piece, work, repeat(key))
         for path, pieces in cut:
@@ -123,6 +119,21 @@ def scan(
                     edited += [one._replace(number=one.number + len(items)) for one in scanned.edited]
                     items += scanned.items
             yield path, Scanned(items, edited) if usual else None
+
+
+def _read_by_others(work: Sequence[Piece], key: Key, processes: int) -> Generator[Scanned | None, None, None]:
+    import multiprocessing
+    from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
+
+    context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        found = pool.map(_read_piece, work, repeat(key))
+        for piece in work:
+            try:
+                yield next(found)
+            except BrokenExecutor:
+                what = "cannot be read: a process that did was killed"
+                raise CassetteError(piece.path, None, what, "Is there memory enough? Each takes some 100 MB.") from None
 
 
 def read(path: Path, place: Place) -> Interaction:

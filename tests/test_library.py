@@ -212,6 +212,17 @@ def test_several_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.Mon
     assert sum(read) == sum(len(text) - text.index(b"- request:") for text in texts)
 
 
+def killed(piece: scanning.Piece, key: object) -> None:
+    os._exit(9)
+
+
+def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning, "_SHARED_FROM", 0)
+    monkeypatch.setattr(scanning, "_read_piece", killed)
+    with pytest.raises(CassetteError, match=r"a\.yaml: cannot be read: a process that did was killed"):
+        list(scan([many(tmp_path / "a.yaml", "one")], KEY, 2))
+
+
 # ------------------------------------------------------------------------------------------------ the index
 
 ITEMS = [Item(Place(0, 9, b"12345678"), b"k" * 16, "GET", "/v1/models")]
