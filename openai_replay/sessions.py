@@ -7,6 +7,7 @@ rules.
 
 from __future__ import annotations
 
+import posixpath
 import secrets
 from collections import Counter
 from collections.abc import Callable
@@ -156,6 +157,10 @@ class Sessions:
         if name in self._open:
             return self._open[name]
         path = self.file(name, self.rules.mode)
+        if (
+            plain := posixpath.normpath(name)
+        ) != name:  # every spelling would be a session, and there is no end to them
+            raise ControlError(f"{name!r} is an odd spelling of a name.", f"Write {plain!r}.")
         return self.open((path,), self.rules_at(path), name)
 
     def opened(self, name: str) -> Session:

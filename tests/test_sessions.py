@@ -220,6 +220,16 @@ async def test_names_that_leave_the_folder_are_refused(with_links: Path, name: s
         assert (await one.control("GET", "/@/health"))["sessions"] == 1
 
 
+async def test_a_name_has_one_spelling(folder: Path) -> None:
+    """There is no end to the others, and each would be a session that lasts."""
+    async with server(folder) as one:
+        sessions = (await one.control("GET", "/@/health"))["sessions"]
+        for name in ("./chat", "././chat", "more/../chat", "more//../chat"):
+            heard = await one.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
+            assert (heard.status, "Write 'chat'." in heard.json["error"]["message"]) == (424, True), heard.body
+        assert (await one.control("GET", "/@/health"))["sessions"] == sessions
+
+
 def files(folder: Path) -> dict[Path, int]:
     """Every file below `folder`, and when it was changed."""
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
