@@ -14,8 +14,6 @@ from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted
 from openai_replay.positions import InMemory, Positions
 from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document
-from openai_replay.recordings import SUFFIXES as SUFFIXES
-from openai_replay.recordings import files as files
 from openai_replay.scanning import Changed, Key
 
 #: Recordings of a big tape that are read to explain a miss.

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Protocol
 from urllib.parse import quote, unquote
 
-from openai_replay import cassette as tapes
 from openai_replay import format
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Clock
@@ -28,7 +27,7 @@ from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.journalfile import JournalFile
 from openai_replay.model import Mode
 from openai_replay.positions import Positions
-from openai_replay.recordings import READING
+from openai_replay.recordings import READING, SUFFIXES
 from openai_replay.rules import Rules
 from openai_replay.upstream import Upstream
 
@@ -178,7 +177,7 @@ class Sessions:
             raise ControlError(
                 "This server serves no folder of cassettes.", "Start it with a folder in the place of the file."
             )
-        path = self.folder / (name if name.endswith(tapes.SUFFIXES) else f"{name}.yaml")
+        path = self.folder / (name if name.endswith(SUFFIXES) else f"{name}.yaml")
         try:
             inside = "\0" not in name and path.resolve().is_relative_to(self.folder.resolve())
             there = inside and path.is_file()

@@ -20,10 +20,11 @@ import pytest
 import yaml
 
 from openai_replay import format, layout, pacing, storage
-from openai_replay.cassette import Cassette, files
+from openai_replay.cassette import Cassette
 from openai_replay.errors import CassetteError, StartError, UsageError
 from openai_replay.model import Mode, Request
 from openai_replay.pytest_plugin.turns import turn
+from openai_replay.recordings import files
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
 from tests.proxy import CHAT, Connection, Ended, ask, cassette, command, invoke, item, playing, run

@@ -235,7 +235,7 @@ def _prune(path: Path, usage: Usage, check: bool) -> bool:
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
-    from openai_replay import cassette
+    from openai_replay import recordings
 
     for path in paths:
-        yield from cassette.files(path, lambda warning: click.echo(warning, err=True))
+        yield from recordings.files(path, lambda warning: click.echo(warning, err=True))

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openai_replay import format, storage
-from openai_replay.cassette import files
 from openai_replay.errors import UsageError
 from openai_replay.model import Interaction
+from openai_replay.recordings import files
 
 _NUMBERED = re.compile(r"(.+)#(\d{1,9})")
 
