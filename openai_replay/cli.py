@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module
 from typing import Any
 
@@ -49,6 +52,15 @@ class _Commands(click.Group):
 
             report.error(problem)
             ctx.exit(problem.exit_code)
+        except OSError as problem:
+            if problem.errno == errno.EPIPE:  # who reads has had enough: click ends quietly
+                raise
+            from openai_replay import report
+
+            report.say(f"error: {': '.join(str(part) for part in (problem.filename, problem.strerror) if part)}")
+            # What stdout did not take, Python would try to write once more at its end, and complain.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(1)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)

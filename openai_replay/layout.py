@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from openai_replay.api import transcript
 from openai_replay.model import End, Frame, Headers, Interaction, Request, media_type
 from openai_replay.schema import Edited
-from openai_replay.texts import jsontext
+from openai_replay.texts import jsontext, printable
 
 HEADER = "version: 1\ninteractions:\n"
 #: What the first line of a cassette begins with that was recorded with a matching of its own.
@@ -87,7 +87,7 @@ def _comment(interaction: Interaction, number: int) -> str:
         parts.append(response.end)
     if said := transcript.said(response):
         parts.append(json.dumps(said if len(said) <= 60 else said[:59] + "…", ensure_ascii=False))
-    return re.sub(_NOT_IN_A_LINE, "�", "  ".join(parts))
+    return re.sub(_NOT_IN_A_LINE, "�", printable.line("  ".join(parts)))
 
 
 def _headers(headers: Headers, indent: str) -> str:

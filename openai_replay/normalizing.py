@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 import re
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -209,10 +210,12 @@ class _Run:
     def _replaced(self, pattern: re.Pattern[str], text: str, mark: Callable[[re.Match[str]], str]) -> str:
         """`text` with what `pattern` finds marked, but for what touches a mark."""
         spans = [found.span() for found in self._marks.finditer(text)] if "«" in text else []
+        stops = [stop for _, stop in spans]  # there may be as many marks as words
 
         def marked(found: re.Match[str]) -> str:
             start, end = found.span()
-            if start == end or any(start < stop and begin < end for begin, stop in spans):
+            after = bisect_right(stops, start)  # the first mark that is not over when `found` begins
+            if start == end or (after < len(spans) and spans[after][0] < end):
                 return found[0]
             return mark(found)
 

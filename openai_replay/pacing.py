@@ -43,7 +43,7 @@ def parse_duration(text: str) -> float:
     """Milliseconds in `200ms`, `1.5s`, `2m`, `3h` or `90d`. Raises UsageError."""
     if match := _DURATION.fullmatch(text.strip()):
         return float(match[1]) * _UNITS[match[2]]
-    raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 1.5s, 2m.")
+    raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 1.5s, 2m, 90d.")
 
 
 def parse_pace(text: str) -> Pace:

@@ -14,6 +14,7 @@ from contextlib import suppress
 from openai_replay.errors import ReplayError
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.model import End
+from openai_replay.texts import printable
 
 _VERBS = {
     Outcome.PLAYED: "play",
@@ -70,7 +71,7 @@ def teller(quiet: bool) -> Callable[[Exchange], None]:
 
 def line(exchange: Exchange) -> str:
     """`record  POST /v1/chat/completions  200  43 frames  1826 ms  "Hello…"`."""
-    parts = [f"{_VERBS[exchange.outcome]:<7} {exchange.method} {exchange.path}"]
+    parts = [printable.line(f"{_VERBS[exchange.outcome]:<7} {exchange.method} {exchange.path}")]
     if exchange.status:
         parts.append(str(exchange.status))
     if exchange.error:
@@ -80,7 +81,7 @@ def line(exchange: Exchange) -> str:
         parts.append(exchange.end)
     if exchange.said:
         said = exchange.said if len(exchange.said) <= _SAID else exchange.said[: _SAID - 1] + "…"
-        parts.append(json.dumps(said, ensure_ascii=False))
+        parts.append(printable.line(json.dumps(said, ensure_ascii=False)))
     note = "\n  " + exchange.note.replace("\n", "\n  ") if exchange.note else ""
     return "  ".join(parts) + note
 

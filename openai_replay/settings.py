@@ -8,8 +8,9 @@ file takes the place of the other. click puts all in this order; here the files 
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,9 +18,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from openai_replay import building
 from openai_replay.errors import UsageError
+from openai_replay.limits import parse_size
+from openai_replay.pacing import parse_duration
 
 #: The file of a folder of cassettes.
 NAME = "openai-replay.toml"
+#: Why a key is not named itself.
+KEYS_ARE_NOT_SHOWN = "A key itself on a command line could be read by everybody on this machine."
 
 
 class Found(NamedTuple):
@@ -88,11 +93,12 @@ def from_folder(folder: Path) -> dict[str, Found]:
 def from_pyproject(folder: Path) -> dict[str, Found]:
     """What the nearest pyproject.toml says, in `folder` or above. Raises UsageError with file and key."""
     path = _nearest(folder, "pyproject.toml")
-    table = _read(path).get("tool", {}).get("openai-replay", {}) if path else {}
+    tool = _read(path).get("tool", {}) if path else {}
+    table = tool.get("openai-replay", {}) if isinstance(tool, dict) else {}
     return _checked(path, "[tool.openai-replay] ", table) if path and table else {}
 
 
-def as_settings(options: dict[str, Any]) -> dict[str, Any]:
+def as_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """Those of `options` that rules are made of, by the names of settings (`match_headers`)."""
     by_option = {building.OPTIONS.get(name, name): name for name in building.SETTINGS}
     return {by_option[name]: value for name, value in options.items() if name in by_option}
@@ -102,6 +108,48 @@ def shared(options: dict[str, Any]) -> dict[str, Any]:
     """Those settings among `options` that are the same however a cassette is used: what matches, and what is secret."""
     names = {*building.MATCHING, *building.REDACTING}
     return {name: value for name, value in as_settings(options).items() if name in names}
+
+
+def check(options: Mapping[str, Any], label: Callable[[str], str]) -> None:
+    """Raises UsageError for the first of `options` that nothing could be made of; `label` is what its user calls it."""
+    building.rules(as_settings(options), label=lambda name: label(building.OPTIONS.get(name, name)))
+    for name, parse in _PARSE.items():
+        for text in _listed(options.get(name)):
+            building.labelled(label(name), parse, text)
+
+
+def variable(text: str) -> str:
+    """The name of an environment variable that holds a key. Raises UsageError that shows nothing: it may be the key."""
+    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", text):
+        raise UsageError("takes the name of an environment variable", KEYS_ARE_NOT_SHOWN)
+    return text
+
+
+def lint_rule(text: str) -> str:
+    """The name of a rule of `lint`. Raises UsageError."""
+    from openai_replay.keeping.lintrules import Rule
+
+    known = [str(rule) for rule in Rule]
+    if text not in known:
+        raise UsageError(f"there is no rule {text!r}", f"There are {', '.join(known)}.")
+    return text
+
+
+#: Options that no rules are made of, and what reads them.
+_PARSE: dict[str, Callable[[str], object]] = {
+    "idle_limit": parse_duration,
+    "max_age": parse_duration,
+    "max_head": parse_size,
+    "max_body": parse_size,
+    "max_recorded": parse_size,
+    "require_key": variable,
+    "upstream_key": variable,
+    "lint_allow": lint_rule,
+}
+
+
+def _listed(value: Any) -> Iterable[str]:
+    return () if value is None else (value,) if isinstance(value, str) else value
 
 
 def _nearest(folder: Path, name: str) -> Path | None:
@@ -124,7 +172,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: cannot be read: {error}") from None
 
 
-def _checked(path: Path, where: str, table: dict[str, Any]) -> dict[str, Found]:
+def _checked(path: Path, where: str, table: Any) -> dict[str, Found]:
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: {where}is {table!r}, and has to be a table", 'Write for example ignore = ["/user"].')
     try:
         said = FileSettings.model_validate(table).model_dump(exclude_none=True)
     except ValidationError as error:
@@ -133,7 +183,7 @@ def _checked(path: Path, where: str, table: dict[str, Any]) -> dict[str, Found]:
         if first["type"] == "extra_forbidden":
             raise building.unknown(f"{path}: {where}{key}", key, _keys()) from None
         raise UsageError(f"{path}: {where}{key}: {first['msg']}", "See `openai-replay record --help`.") from None
-    building.rules(as_settings(said), label=lambda name: f"{path}: {where}{building.as_option(name)}")
+    check(said, lambda name: f"{path}: {where}{building.as_option(name)}")
     return {name: Found(value, path) for name, value in said.items()}
 
 

@@ -378,7 +378,11 @@ def test_rule_3_other_bodies_stay_as_they_are(media: str) -> None:
             item(b'{"error":{"message":"a\\nb \\"c\\" \\u0085\\ud83d"}}', end=End.TRUNCATED),
             '# 1  POST /v1/chat/completions  m  200  99 ms  truncated  "a b \\"c\\" �"',
         ),
-        (item(request=Request("GET", "https://h/v1/a\u2028b\nc")), "# 1  GET /v1/a�bc  200  99 ms"),
+        (item(request=Request("GET", "https://h/v1/a\u2028b\nc\u0378")), "# 1  GET /v1/a\\u2028bc\u0378  200  99 ms"),
+        (
+            item(b'{"error":{"message":"\\u202ecod.exe"}}'),
+            '# 1  POST /v1/chat/completions  m  200  99 ms  "\\u202ecod.exe"',
+        ),
         (item(request=Request("POST", CHAT, (), b"[1]")), "# 1  POST /v1/chat/completions  200  99 ms"),
         (item(request=Request("POST", CHAT, (), b'{"model":5}')), "# 1  POST /v1/chat/completions  200  99 ms"),
         (

@@ -174,6 +174,14 @@ def test_a_reader_that_leaves_early(tmp_path: Path) -> None:
         assert (done.stdout, done.stderr) == (b"", b"")
 
 
+def test_a_full_disk_is_said_in_a_line(tape: Path) -> None:
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run(
+            [*OPENAI_REPLAY, "list", str(tape)], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+
+
 def test_stats() -> None:
     done = invoke("stats", CASSETTES, "--price", "gpt-4o-mini=1000000/2000000")
     assert done.code == 0

@@ -6,6 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from openai_replay import report
+from openai_replay.journal import Exchange, Outcome
 from openai_replay.texts import printable
 
 
@@ -34,3 +36,8 @@ def test_nothing_is_left_that_steers(text: str) -> None:
     assert line.isprintable() or all(one.isprintable() or one.isspace() or ord(one) > 0xFF for one in line)
     assert not set(line) & {"\x1b", "\n", "\r", "\x9b", "\u202e"}
     line.encode()
+
+
+def test_the_line_of_an_exchange_steers_no_terminal() -> None:
+    said = report.line(Exchange(Outcome.PLAYED, "GET", "/v1/a\x9b2J", 200, said="\u202ecod.exe \x9b2J \x7f"))
+    assert said == r'play    GET /v1/a\x9b2J  200  0 frames  0 ms  "\u202ecod.exe \x9b2J \x7f"'

@@ -229,7 +229,7 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
     assert (empty.code, "no run at all" in empty.stderr) == (1, True)
     journal.write_text('{"event": "started", "run": "1"}\n{"event": "opened"}\n')
     broken = invoke("prune", tape, "--journal", journal)
-    assert (broken.code, "line 2 of the journal" in broken.stderr) == (2, True)
+    assert (broken.code, f"{journal}: line 2 of the journal" in broken.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "flawed"}'])

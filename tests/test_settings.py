@@ -134,6 +134,22 @@ def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
         ("openai-replay.toml", 'match-header = ["a b"]', "{}: match-header: 'a b' is not the name", "x-tenant"),
         ("openai-replay.toml", "port = 70000", "{}: port: Input should be less than or equal to 65535", "--help"),
         ("openai-replay.toml", "a = [", "{}: cannot be read: ", ""),
+        ("openai-replay.toml", 'idle-limit = "5"', "{}: idle-limit: '5' is not a duration", "90d"),
+        ("openai-replay.toml", 'max-age = "old"', "{}: max-age: 'old' is not a duration", "90d"),
+        ("openai-replay.toml", 'max-body = "5q"', "{}: max-body: '5q' is not a size", "64k"),
+        ("openai-replay.toml", 'lint-allow = ["erorr"]', "{}: lint-allow: there is no rule 'erorr'", "error"),
+        (
+            "openai-replay.toml",
+            'require-key = "a-key"',
+            "{}: require-key: takes the name of an environment",
+            "key itself",
+        ),
+        (
+            "pyproject.toml",
+            "[tool]\nopenai-replay = 3",
+            "{}: [tool.openai-replay] is 3, and has to be a table",
+            "ignore",
+        ),
         ("openai-replay.toml", "[tool.openai-replay]", "{}: tool: there is no such setting", "match-on"),
         (
             "pyproject.toml",
@@ -150,6 +166,11 @@ def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, file: str, text: str
         settings.of(tmp_path / "tape.yaml", tmp_path)
     assert error.value.message.startswith(says.format(path))
     assert hint in error.value.hint
+
+
+def test_a_project_of_another_shape_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("tool = 3")
+    assert settings.from_pyproject(tmp_path) == {}
 
 
 # ------------------------------------------------------------------------------------------------ the command line
@@ -186,6 +207,16 @@ def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch
     assert invoke("config", "--normalize", "uid").code == 2
 
 
+def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nlint-allow = ["error"]\nmax-age = "90d"\n')
+    said = config("--pace", "2x")
+    assert said["lint-allow"] == {"value": ["error"], "from": str(tmp_path / "pyproject.toml")}
+    assert said["max-age"]["value"] == "90d"
+    assert list(said) == list(config())
+    assert {one.alias or name for name, one in settings.FileSettings.model_fields.items()} == said.keys()
+
+
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
@@ -196,7 +227,9 @@ def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch
         (["--match-header", "host"], {}, "error: --match-header: the header 'host' belongs"),
         (["--drain-limit", "5"], {}, "error: --drain-limit: '5' is not a duration"),
         (["--idle-limit", "5"], {}, "error: --idle-limit: '5' is not a duration"),
+        (["--max-recorded", "5q"], {}, "error: --max-recorded: '5q' is not a size"),
         ([], {"OPENAI_REPLAY_IGNORE": "x"}, "error: OPENAI_REPLAY_IGNORE: 'x' is not a JSON pointer"),
+        ([], {"OPENAI_REPLAY_MAX_BODY": "5q"}, "error: OPENAI_REPLAY_MAX_BODY: '5q' is not a size"),
     ],
 )
 def test_bad_options_are_named(
@@ -209,6 +242,24 @@ def test_bad_options_are_named(
     assert done.code == 2
     assert done.stderr.startswith(says)
     assert not (tmp_path / "tape.yaml").exists()
+
+
+def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
+    done = invoke("record", "tape.yaml")
+    assert done.code == 2
+    assert f"'--mode': 'none' is not one of 'new_episodes', 'once', 'all', 'off'. It is from {tmp_path}" in done.stderr
+    monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
+    assert "It is from OPENAI_REPLAY_PORT." in invoke("play", "tape.yaml").stderr
+    assert "It is from" not in invoke("play", "tape.yaml", "--port", "y").stderr
+
+
+@pytest.mark.parametrize("option", ["--allow", "--rule", "--max-age"])
+def test_lint_names_its_options_too(folder: Path, option: str) -> None:
+    done = invoke("lint", folder, option, "quux")
+    assert done.code == 2
+    assert done.stderr.startswith(f"error: {option}: ")
 
 
 # ------------------------------------------------------------------------------------------------ where they hold

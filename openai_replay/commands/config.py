@@ -9,16 +9,17 @@ from typing import Any
 
 import click
 
-from openai_replay.commands.options import Command, origin
+from openai_replay.commands.keep import lint
+from openai_replay.commands.options import Command, label, origin
 from openai_replay.commands.serve import play, record
 
 
 def _options() -> Iterator[click.Parameter]:
-    """Those of `record` and `play`, each once."""
+    """Those of `record`, `play` and `lint` that a file may give, each once."""
     found: dict[str, click.Parameter] = {}
-    for command in (record, play):
+    for command in (record, play, lint):
         for one in command.params:
-            if isinstance(one, click.Option) and one.name is not None and one.name != "ready_file":
+            if isinstance(one, click.Option) and one.name is not None and one.envvar and one.name != "ready_file":
                 found.setdefault(one.name, one)
     yield from found.values()
 
@@ -34,17 +35,18 @@ def _options() -> Iterator[click.Parameter]:
 @click.pass_context
 def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **options: Any) -> None:
     """Show which settings hold for CASSETTE (or here), and where each is from: a flag, an OPENAI_REPLAY_... variable,
-    openai-replay.toml, pyproject.toml, or the default. It takes the options of record and play.
+    openai-replay.toml, pyproject.toml, or the default. It takes the options of record and play, and what a file can
+    say to lint.
     """
-    from openai_replay import building, settings
+    from openai_replay import settings
     from openai_replay.model import Request
     from openai_replay.secrets.redaction import Redactor
 
-    said = settings.as_settings({name: value for name, value in options.items() if value is not None})
-    building.rules(said, label=building.as_option)
+    settings.check(options, lambda name: label(ctx, name))
     if options["upstream"]:  # a URL may hold a password
         options["upstream"] = Redactor().request(Request("GET", options["upstream"])).uri
-    rows = {name.replace("_", "-"): (value, origin(ctx, name)) for name, value in options.items()}
+    names = [one.name for one in ctx.command.params if one.name in options]  # click puts what is given first
+    rows = {name.replace("_", "-"): (options[name], origin(ctx, name)) for name in names if name is not None}
     if as_json:
         table = {name: {"value": value, "from": found} for name, (value, found) in rows.items()}
         click.echo(json.dumps(table, ensure_ascii=False, indent=2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from openai_replay.errors import UsageError
@@ -37,24 +37,29 @@ def access(options: dict[str, Any]) -> Access:
 
 def _key(name: str, options: dict[str, Any]) -> str:
     """The key in the environment variable that the option `name` names; empty if it is not given."""
+    from openai_replay import building, settings
+
     variable: str | None = options.get(name.removeprefix("--").replace("-", "_"))
     if variable is None:
         return ""
-    hint = "A key itself on a command line could be read by everybody on this machine."
-    if not re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", variable):
-        raise UsageError(f"{name} takes the name of an environment variable", hint)  # it may be the key: not shown
-    key = os.environ.get(variable, "").strip()
+    key = os.environ.get(building.labelled(name, settings.variable, variable), "").strip()
     if not key or not key.isprintable():
-        raise UsageError(f"{name}: there is no key in the environment variable of that name", hint)
+        raise UsageError(
+            f"{name}: there is no key in the environment variable of that name", settings.KEYS_ARE_NOT_SHOWN
+        )
     return key
 
 
-def limits(options: dict[str, Any]) -> Limits:
-    """How much a client or an upstream may send. Raises UsageError."""
+def limits(options: dict[str, Any], label: Callable[[str], str]) -> Limits:
+    """How much a client or an upstream may send; `label` is what its user calls an option. Raises UsageError."""
+    from openai_replay.building import labelled
     from openai_replay.limits import Limits, parse_size
 
+    def size(name: str) -> int:
+        return labelled(label(name), parse_size, options[name])
+
     return Limits(
-        head=parse_size(options["max_head"]),
-        body=parse_size(options["max_body"]),
-        recorded=parse_size(options.get("max_recorded", "256m")),
+        head=size("max_head"),
+        body=size("max_body"),
+        recorded=size("max_recorded") if "max_recorded" in options else Limits().recorded,
     )

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.commands.options import Configured, redacting_options, redactor
-from openai_replay.errors import CassetteError, StartError, UsageError
+from openai_replay.commands.options import Configured, label, redacting_options, redactor
+from openai_replay.errors import CassetteError, StartError
 
 if TYPE_CHECKING:
     from openai_replay.keeping.lintrules import Finding
@@ -69,13 +69,13 @@ def lint(
     Exit 1 if anything was found and not mended.
     """
     from openai_replay import pacing
-    from openai_replay.keeping.lintrules import Rule
+    from openai_replay.building import labelled
+    from openai_replay.settings import lint_rule
 
-    known = [str(rule) for rule in Rule]
-    for rule in (*rules, *lint_allow):
-        if rule not in known:
-            raise UsageError(f"there is no rule {rule!r}", f"There are {', '.join(known)}.")
-    max_age_s = pacing.parse_duration(max_age) / 1000 if max_age is not None else None
+    for name, given in (("rules", rules), ("lint_allow", lint_allow)):
+        for rule in given:
+            labelled(label(ctx, name), lint_rule, rule)
+    max_age_s = labelled(label(ctx, "max_age"), pacing.parse_duration, max_age) / 1000 if max_age is not None else None
     clean = True
     for file in _files(paths):
         for found in _findings(file, fix, max_age_s):
@@ -180,11 +180,12 @@ def prune(
     since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
     cassette was refused.
     """
+    from openai_replay.building import labelled
     from openai_replay.keeping import pruning
 
     try:
         with journal.open(encoding="utf-8") as lines:
-            runs = pruning.runs(lines)
+            runs = labelled(str(journal), pruning.runs, lines)
     except (OSError, UnicodeDecodeError) as error:
         hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
         raise StartError(f"{journal}: cannot be read: {error}", hint) from None

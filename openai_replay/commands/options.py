@@ -77,6 +77,7 @@ journal_option = option(
 
 #: Where a context keeps what files say.
 _FOUND = "openai_replay.found"
+_ELSEWHERE = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
 _GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
@@ -87,26 +88,30 @@ def given(ctx: click.Context) -> dict[str, Any]:
 
 def origin(ctx: click.Context, name: str) -> str:
     """Where the value of the option `name` is from, in words: `--ignore`, `OPENAI_REPLAY_IGNORE`, a file, `default`."""
-    flag = "--" + name.replace("_", "-")
     match ctx.get_parameter_source(name):
         case ParameterSource.ENVIRONMENT:
-            return variable(flag)
+            return variable(name)
         case ParameterSource.DEFAULT_MAP:
             return str(ctx.meta[_FOUND][name].path)
         case ParameterSource.COMMANDLINE:
-            return flag
+            return _flag(ctx, name)
     return "default"
 
 
 def label(ctx: click.Context, name: str) -> str:
     """What the user calls the option `name`, for messages."""
-    found = origin(ctx, name)
-    flag = "--" + name.replace("_", "-")
-    return (
-        f"{found}: {flag[2:]}"
-        if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
-        else (flag if found == "default" else found)
-    )
+    match ctx.get_parameter_source(name):
+        case ParameterSource.DEFAULT_MAP:
+            return f"{origin(ctx, name)}: {name.replace('_', '-')}"
+        case ParameterSource.ENVIRONMENT:
+            return variable(name)
+    return _flag(ctx, name)
+
+
+def _flag(ctx: click.Context, name: str) -> str:
+    """How the option `name` is typed: of `lint_allow` it is `--allow`."""
+    flags = (one.opts[0] for one in ctx.command.params if one.name == name)
+    return next(flags, f"--{name.replace('_', '-')}")
 
 
 def redactor(options: dict[str, Any]) -> Redactor:
@@ -148,7 +153,15 @@ class Configured(click.Command):
             found = settings.of(_cassette(first.params), Path.cwd())
             names = {parameter.name for parameter in self.params}
             extra["default_map"] = {name: _plain(name, one.value) for name, one in found.items() if name in names}
-        ctx = super().make_context(info_name, args, parent, **extra)
+        try:
+            ctx = super().make_context(info_name, args, parent, **extra)
+        except click.BadParameter as error:
+            name = error.param.name if error.param else None
+            if not error.ctx or not name or error.ctx.get_parameter_source(name) not in _ELSEWHERE:
+                raise
+            error.ctx.meta[_FOUND] = found
+            said = f"{error.message} It is from {origin(error.ctx, name)}."
+            raise click.BadParameter(said, error.ctx, error.param, error.param_hint) from None
         ctx.meta[_FOUND] = found
         return ctx
 

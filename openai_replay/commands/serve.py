@@ -224,7 +224,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         cassettes=cassettes,
         folder=folder,
         access=guarding.access(options),
-        limits=guarding.limits(options),
+        limits=guarding.limits(options, lambda name: label(ctx, name)),
         allow_remote=options["allow_remote"],
         log_level=options["log_level"],
         upstream=options.get("upstream"),
