@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from openai_replay import format, layout
 from openai_replay.errors import UsageError
 from openai_replay.importers.assumed import paced, parse
-from openai_replay.model import Frame, Head, Response
+from openai_replay.model import Frame, Head, Interaction, Request, Response
 
 
 def stream(*at: int, head_ms: int = 0, end_ms: int = 0) -> Response:
@@ -26,6 +29,15 @@ def test_an_assumed_schedule_keeps_what_is_known() -> None:
         assert paced(known, assumed) is known
     assert [frame.at_ms for frame in paced(stream(0, 0), parse("ttft=1s")).frames] == [1000, 1000]
     assert [frame.at_ms for frame in paced(stream(0, 0), parse("4tps")).frames] == [0, 250]
+
+
+def test_the_file_marks_it() -> None:
+    """Rule 12."""
+    request = Request("POST", "http://127.0.0.1/v1/chat/completions", (), b"{}")
+    made = Interaction(request, paced(stream(0, 0), parse("ttft=300ms,50tps")))
+    text = layout.HEADER + "".join(layout.dump(made, 1))
+    assert '\n      assumed: "ttft=300ms,50tps"\n' in text
+    assert format.load(text, Path("tape.yaml")).interactions == [made]
 
 
 @pytest.mark.parametrize("text", ["fast", "", "ttft=soon", "0tps", "ttft=1s,x"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from openai_replay import errors
-from openai_replay.errors import CassetteError, ControlError, Refused, ReplayError
+from openai_replay.errors import CassetteError, ControlError, Refused, ReplayError, StateError
 
 DRAWN = re.findall(r"── (\w+) .*?  (?:exit (\d)|(\d{3})(?:, \d{3})*)$", errors.__doc__ or "", re.MULTILINE)
 
@@ -46,3 +46,9 @@ def test_who_is_refused_hears_why() -> None:
     refused = Refused("The head is too large.", "Raise --max-head.", status=431, code="head_too_large")
     assert (refused.status, refused.code, refused.retry) == (431, "head_too_large", False)
     assert refused.text == "The head is too large.\nRaise --max-head."
+
+
+def test_a_place_that_cannot_be_asked_is_not_asked_again() -> None:
+    assert StateError("No answer.").code == "state_unreachable"
+    lost = StateError("It is empty.", "Start it again.", code="state_lost")
+    assert (lost.status, lost.code, lost.retry, lost.hint) == (503, "state_lost", False, "Start it again.")
