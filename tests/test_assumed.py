@@ -37,7 +37,7 @@ def test_the_file_marks_it() -> None:
     made = Interaction(request, paced(stream(0, 0), parse("ttft=300ms,50tps")))
     text = layout.HEADER + "".join(layout.dump(made, 1))
     assert '\n      assumed: "ttft=300ms,50tps"\n' in text
-    assert format.load(text, Path("tape.yaml")).interactions == [made]
+    assert format.load(text, Path("tape.yaml")).interactions[0].response == made.response
 
 
 @pytest.mark.parametrize("text", ["fast", "", "ttft=soon", "0tps", "ttft=1s,x"])
