@@ -108,11 +108,6 @@ class Server(NamedTuple):
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in mine)
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-    def cpu_s(self) -> float:
-        """Seconds of processor time so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` has started."""

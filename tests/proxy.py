@@ -45,8 +45,6 @@ from openai_replay.server import Serving, serving
 
 #: Seconds after which something that does not come counts as a failure. Nothing here takes long unless it is broken.
 PATIENCE_S = 60.0
-#: Seconds within which "it is still not there" is believed.
-A_MOMENT_S = 0.2
 
 KEY = "sk-test-0123456789abcdefghijkl"
 CHAT = "/v1/chat/completions"
