@@ -2,7 +2,7 @@
 
 In the key: method, path, query in any order, and the body by what it means: JSON by value (numbers exactly: `1` is
 not `1.0`), a form by its fields, multipart by its parts without the random boundary, anything else by its bytes. The
-order of fields is not, that of fields of one name is. Not in the key: the host, and headers that are not named.
+order of fields is not, that of parts of one name is. Not in the key: the host, and headers that are not named.
 """
 
 from __future__ import annotations
