@@ -10,7 +10,7 @@ NODE := tests/clients/node/node_modules/.installed
 PURE := $(shell grep -LE 'subprocess|(tests)?\.(proxy|upstream|contract) import|from \. import' tests/test_*.py)
 PURE += $(patsubst %,tests/test_%.py,assembling exporters fallback format hostile linting pruning redacting rerecording)
 
-.PHONY: demo test contract check coverage format cassettes bench fuzz soak corpus clean
+.PHONY: demo test contract check coverage format cassettes bench fuzz soak corpus scale-test clean
 
 demo: $(INSTALLED) ## play a cassette as the API, record from it, play the recording, compare
 	$(BIN)/python examples/demo.py
@@ -61,6 +61,19 @@ fuzz: $(FUZZER) ## look for inputs that break the readers of what is not trusted
 $(FUZZER): pyproject.toml
 	$(PYTHON) -m venv .cache/fuzzer
 	.cache/fuzzer/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'atheris>=3'
+	touch $@
+
+# A server of S3's API and its client are environments of their own: they are large, and do not agree on a third.
+S3 := .cache/s3/.installed
+
+scale-test: $(INSTALLED) $(S3) ## several processes, positions in a real Redis, cassettes in a real S3 API
+	$(BIN)/python -m pytest -q -rs tests/test_positions.py tests/test_workers.py tests/test_state.py tests/test_remote.py
+
+$(S3): pyproject.toml
+	$(PYTHON) -m venv .cache/s3/client
+	.cache/s3/client/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[s3]'
+	$(PYTHON) -m venv .cache/s3/server
+	.cache/s3/server/bin/python -m pip install --quiet --disable-pip-version-check 'moto[server]>=5'
 	touch $@
 
 soak: $(INSTALLED) ## the faults, the load and the kills of `make test` in full size: about ten minutes

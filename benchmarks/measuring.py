@@ -108,6 +108,12 @@ class Server(NamedTuple):
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in mine)
         return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
+    def cpu_s(self) -> float:
+        """Seconds of processor time so far, of the process and its children now."""
+        mine = [self.process.pid, *children(self.process.pid)]
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in mine]
+        return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
 
 def children(pid: int) -> list[int]:
     """The processes that `pid` has started."""

@@ -44,7 +44,7 @@ class Index:
             [str(_VERSION), version("openai-replay"), rules or "", *(str(path.resolve()) for path in name)]
         )
         self._used = rules is not None
-        self.path = _folder() / f"{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:32]}.sqlite"
+        self.path = cache_folder() / f"{hashlib.sha256(told.encode(errors='surrogateescape')).hexdigest()[:32]}.sqlite"
         self._database: sqlite3.Connection | None = None
 
     def __enter__(self) -> Index:
@@ -122,7 +122,8 @@ class Index:
             self.path.unlink()
 
 
-def _folder() -> Path:
+def cache_folder() -> Path:
+    """The user's, for this program."""
     try:
         return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "openai-replay"
     except RuntimeError:  # nobody's home, as in a container that runs as any user: no folder can be there

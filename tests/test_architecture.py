@@ -53,7 +53,7 @@ FLOORS = {
     "an answer on its way": "arriving",
     "two sources": "cassette upstream",
     "which recordings, asked again, used": "keeping.refreshing looking.selecting journal",
-    "the journal's file, positions that are shared": "journalfile fleet.shared fleet.store",
+    "the journal's file, positions that are shared": "journalfile fleet.shared fleet.store fleet.remote",
     "what one exchange needs": "asked clock misses.fallback",
     "a miss": "misses.missing exchanges",
     "two halves of an exchange": "playing recorder",
@@ -84,6 +84,7 @@ DOORS = {
     "aiohttp.web": "app server verbatim connections",
     "click": "cli commands",
     "redis": "fleet.store",
+    "fsspec": "fleet.remote",
     "pytest": "pytest_plugin",
 }
 #: Modules over 300 lines, and why.

@@ -30,7 +30,7 @@ def refuse(event, arguments):
         os._exit(99)
 
 sys.addaudithook(refuse)
-sys.modules["uvloop"] = None
+sys.modules["uvloop"] = sys.modules["redis"] = sys.modules["fsspec"] = None
 from openai_replay.cli import main
 main()
 """,
@@ -62,6 +62,18 @@ async def test_play_where_every_way_out_ends_the_process(tmp_path: Path) -> None
                 await process.ask("GET", "/@/health")
             assert await process.stop() == (1 if what.is_file() else 0), process.stderr
             assert "WENT OUT" not in process.stderr
+
+
+async def test_what_is_fetched_before_is_not_fetched_by_who_serves(tmp_path: Path) -> None:
+    """By another process, which is over: in the one that serves there is neither a way out nor fsspec."""
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    cassette(folder / "tape.yaml", SAME)
+    env = {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    async with command("play", f"file://{folder}/tape.yaml", program=NO_WAY_OUT, env=env) as process:
+        await do_everything(process)
+        assert await process.stop() == 1
+        assert "WENT OUT" not in process.stderr
 
 
 async def test_the_trap_works(tmp_path: Path) -> None:

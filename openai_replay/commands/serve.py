@@ -140,6 +140,11 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
             "ask each other for it before every answer",
             "Record with one process: it waits for the API, not for a processor.",
         )
+    if "://" in cassette:
+        raise UsageError(
+            f"{cassette.partition('://')[0]}:// can only be played: a recording is added to a file on this machine",
+            "Record to a file, and copy it there.",
+        )
     path = Path(cassette)
     if cassette.endswith("/"):
         try:
@@ -150,7 +155,7 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
 
 
 @click.command(cls=Command)
-@click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
+@click.argument("cassettes", type=click.Path(), nargs=-1, required=True, metavar="CASSETTE...")
 @option(
     "--pace",
     metavar="PACE",
@@ -196,14 +201,17 @@ def record(ctx: click.Context, /, cassette: str, **options: Any) -> None:
 )
 @serving_options
 @click.pass_context
-def play(ctx: click.Context, /, cassettes: tuple[Path, ...], **options: Any) -> None:
+def play(ctx: click.Context, /, cassettes: tuple[str, ...], **options: Any) -> None:
     """Answer requests from cassettes, files or folders of them, without a network. Exit 1 if one was missed.
+
+    A URL of an object store, s3://BUCKET/PREFIX, is fetched before anything is served.
 
     Of a folder, http://HOST:PORT/@NAME/v1 plays NAME.yaml alone, as a session with a place of its own on the tape.
 
     With `-- COMMAND` the command runs with OPENAI_BASE_URL set, and its exit code is ours.
     """
-    _serve(ctx, cassettes, {**options, "mode": Mode.NONE})
+    here = tuple(_here(one, options["quiet"]) if "://" in one else Path(one) for one in cassettes)
+    _serve(ctx, here, {**options, "mode": Mode.NONE})
 
 
 def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, Any]) -> None:
@@ -243,6 +251,13 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
 
         ctx.exit(workers.run(serving, command, options["workers"]))
     ctx.exit(server.run(serving, command))
+
+
+def _here(url: str, quiet: bool) -> Path:
+    from openai_replay import report
+    from openai_replay.fleet import remote
+
+    return remote.fetched(url, _nothing if quiet else report.say)
 
 
 def _store(url: str | None) -> Keeper | None:
