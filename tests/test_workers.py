@@ -6,6 +6,8 @@ import asyncio
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -76,6 +78,45 @@ async def test_a_table_has_room_for_what_it_was_made_for() -> None:
     for number in range(20_000):
         assert await positions.take(number.to_bytes(16, "big"), 1) == 0
     assert all(positions.is_played(number.to_bytes(16, "big"), 0) for number in range(0, 20_000, 97))
+
+
+#: Takes of several processes at once, and of processes that are killed while they take.
+HAMMER = """
+import asyncio, os, signal, time
+from openai_replay.fleet.shared import SharedPositions, Table
+
+KEY, EACH, PROCESSES = b"k" * 16, 30_000, 3
+table = Table(10)
+positions = SharedPositions(table, "tape")
+
+async def take(count):
+    return [await positions.take(KEY, None) for _ in range(count)]
+
+def forked(work):
+    pid = os.fork()
+    if not pid:
+        work()
+        os._exit(0)
+    return pid
+
+for pid in [forked(lambda: asyncio.run(take(EACH))) for _ in range(PROCESSES)]:
+    assert os.waitpid(pid, 0)[1] == 0
+[turn] = asyncio.run(take(1))
+assert turn == EACH * PROCESSES, turn
+for number in range(20):
+    pid = forked(lambda: asyncio.run(take(10**9)))
+    before = turn
+    while asyncio.run(take(1))[0] < before + 2:
+        time.sleep(0.001)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    one, turn = asyncio.run(take(2))
+    assert turn == one + 1
+"""
+
+
+def test_no_turn_is_taken_twice_and_nobody_waits_for_the_dead() -> None:
+    subprocess.run([sys.executable, "-c", HAMMER], check=True, timeout=3 * PATIENCE_S)
 
 
 def test_counts_of_all_workers() -> None:
