@@ -1,7 +1,7 @@
 """`python -m tests.contract [--write] [CLIENT...]`: run the contract, one client after the other.
 
 Exit code 1 if anything differs or fails. A client that cannot be had here is skipped, and says why; then nothing is
-written, for the page tells of all.
+written.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from tests.contract.clients import CLIENTS
-from tests.contract.page import PAGE, page, version
+from tests.contract.page import PAGE, page, renewed, version
 from tests.contract.running import WAYS, Result, through_all_ways
 
 
@@ -20,13 +20,13 @@ def main() -> int:
     """Run the clients that are named, or all."""
     parser = argparse.ArgumentParser(prog="python -m tests.contract", description="The contract with real clients.")
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help="part of a client's name (default: all clients)")
-    parser.add_argument("--write", action="store_true", help="write docs/clients.md (only of all clients)")
+    parser.add_argument(
+        "--write", action="store_true", help="write docs/clients.md: of all clients anew, of some their rows"
+    )
     given = parser.parse_args()
     chosen = [one for one in CLIENTS if not given.clients or any(name in one.name for name in given.clients)]
     if not chosen:
         parser.error(f"no client is called so; there are {', '.join(one.name for one in CLIENTS)}")
-    if given.write and len(chosen) < len(CLIENTS):
-        parser.error("--write tells of all clients: name none")
     results = []
     for client in chosen:
         result = asyncio.run(through_all_ways(client))
@@ -51,7 +51,8 @@ def _verdict(results: Sequence[Result], write: bool) -> int:
     skipped = [result.client.name for result in results if result.skipped]
     print(f"{len(results)} clients: {len(failed)} differ or fail, {len(skipped)} skipped", flush=True)
     if write and not failed and not skipped:
-        PAGE.write_text(page(results), "utf-8")
+        whole = len(results) == len(CLIENTS)
+        PAGE.write_text(page(results) if whole else renewed(PAGE.read_text("utf-8"), results), "utf-8")
     elif write:
         print(
             f"{PAGE.name} is left as it is: it tells of a run where all were there and all was the same",

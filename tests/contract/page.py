@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Sequence
 
-from tests.contract.clients import ROOT, Client, Registry
+from tests.contract.clients import CLIENTS, ROOT, Client, Registry
 from tests.contract.environments import UNDERNEATH
 from tests.contract.running import WAYS, Result
 
 PAGE = ROOT / "docs" / "clients.md"
+
+#: What a line is of that is of no client.
+NOBODY = ("", 0)
+_NAMES = {client.name for client in CLIENTS}
 
 _HEAD = """\
 # Clients
@@ -72,6 +77,18 @@ def page(results: Sequence[Result]) -> str:
     out += ["* All others reached for nobody but the API, in any of the runs."]
     out += ["* None needs `--ignore` or a normaliser: what these programs send is the same from run to run."]
     return "\n".join(out) + "\n"
+
+
+def renewed(text: str, results: Sequence[Result]) -> str:
+    """The page `text` with the rows and notes of these clients as they are now; the rest stays as it was seen."""
+    fresh = {_about(line): line for line in page(results).splitlines() if _about(line) != NOBODY}
+    return "".join(fresh.get(_about(line), line) + "\n" for line in text.splitlines())
+
+
+def _about(line: str) -> tuple[str, int]:
+    """Which client a line is of, and in which of the tables it stands (by its columns)."""
+    found = re.match(r"\| ([^|]+) \|", line) or re.match(r"\* \*\*([^*]+)\*\*: (?=.{20})", line)
+    return (found[1], line.count("|")) if found and found[1] in _NAMES else NOBODY
 
 
 def _note(result: Result) -> str:
