@@ -22,7 +22,24 @@ from openai_replay.secrets.redaction import Redactor
 RECORDINGS = 1000
 RUNS = 5
 JSON = (("content-type", "application/json"), ("authorization", "Bearer REDACTED"))
-WORDS = "the quick brown fox jumps over lazy dogs while seven wise wizards brew strong black coffee".split()  # noqa: SIM905
+WORDS = [
+    "the",
+    "quick",
+    "brown",
+    "fox",
+    "jumps",
+    "over",
+    "lazy",
+    "dogs",
+    "while",
+    "seven",
+    "wise",
+    "wizards",
+    "brew",
+    "strong",
+    "black",
+    "coffee",
+]
 MATCHER, CLEAN = Matcher(), Redactor().request
 
 

@@ -156,7 +156,7 @@ async def serve(name: str, port: int) -> None:
     if name in ("handler", "hello"):
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", constant)
-        runner: web.BaseRunner[web.BaseRequest] = web.AppRunner(app, access_log=None)  # type: ignore[assignment]
+        runner: web.AppRunner | web.ServerRunner = web.AppRunner(app, access_log=None)
     elif name == "relay":
         session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         upstream = sys.argv[-1]

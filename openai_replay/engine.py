@@ -86,7 +86,7 @@ class Engine:
             if found is None or found.held is not None:
                 break
             try:
-                found.interaction  # noqa: B018 - it is read
+                found.hold()
             except Changed:  # and from the outside nobody could tell
                 if not again:
                     raise CassetteError(found.path, None, "has changed, and cannot be read", "Restore it.") from None

@@ -39,13 +39,13 @@ class Document(NamedTuple):
     tail: int
 
 
-def _texts(base: type) -> type:
+def _texts(base: type[yaml.constructor.SafeConstructor]) -> type:
     """A loader like `base` that takes a plain scalar as the text it is, or null: a header's value may look like a date,
     an octal number or `yes`.
     """
     null = [("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"))]
     resolvers = dict.fromkeys(("~", "n", "N", ""), null) | {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
-    constructors = {**base.yaml_constructors, **dict.fromkeys(_SCALARS, _as_text)}  # type: ignore[attr-defined]
+    constructors: dict[Any, Any] = {**base.yaml_constructors, **dict.fromkeys(_SCALARS, _as_text)}
     members = {"yaml_implicit_resolvers": resolvers, "yaml_constructors": constructors}
     return type(f"_Text{base.__name__}", (base,), members)
 

@@ -55,11 +55,15 @@ class Recording:
     @property
     def interaction(self) -> Interaction:
         """What was recorded. Raises scanning.Changed when something else stands in the file now."""
+        self.hold()
+        assert self.held is not None
+        return self.held
+
+    def hold(self) -> None:
+        """Read it, if it is not in memory. Raises scanning.Changed."""
         if self.held is None:
             assert self.shelf is not None, "what is not held is on a shelf"
             self.shelf.fetch(self)
-            assert self.held is not None
-        return self.held
 
 
 class Shelf:

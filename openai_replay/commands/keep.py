@@ -15,6 +15,7 @@ from openai_replay.errors import CassetteError, StartError
 if TYPE_CHECKING:
     from openai_replay.keeping.lintrules import Finding
     from openai_replay.keeping.pruning import Usage
+    from openai_replay.secrets.redaction import Redactor
 
 _paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 _cassettes = click.argument(
@@ -142,7 +143,7 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
             storage.drop_torn(file)
         done = redacting.redacted(text, file, rules)
         if done.changed and not check:
-            storage.rewrite(file, lambda text, file=file: redacting.redacted(text, file, rules).text)  # type: ignore[misc]
+            _redact(file, rules)
         for line, what in done.unread:
             click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
         verb = "would be redacted" if check else "redacted"
@@ -150,6 +151,13 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         click.echo(f"{file}: {done.changed} of {done.items} {verb}{where}")
         clean = clean and not done.unread and not (check and done.changed)
     ctx.exit(0 if clean else 1)
+
+
+def _redact(file: Path, rules: Redactor) -> None:
+    from openai_replay import storage
+    from openai_replay.keeping import redacting
+
+    storage.rewrite(file, lambda text: redacting.redacted(text, file, rules).text)
 
 
 @click.command(cls=Configured)

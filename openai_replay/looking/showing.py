@@ -74,7 +74,8 @@ def table(lines: Sequence[Line], width: int) -> Iterator[str]:
     ]
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
     for one, row in zip(lines, rows, strict=True):
-        cells = [f"{cell:>{wide}}" if cell.endswith(" ms") else f"{cell:<{wide}}" for cell, wide in zip(row, widths)]  # noqa: B905
+        padded = zip(row, widths, strict=True)
+        cells = [f"{cell:>{wide}}" if cell.endswith(" ms") else f"{cell:<{wide}}" for cell, wide in padded]
         text = "  ".join(cell for cell, wide in zip(cells, widths, strict=True) if wide)
         yield f"{text}  {_quoted(one.said, max(width - len(text) - 4, 20))}" if one.said else text.rstrip()
 

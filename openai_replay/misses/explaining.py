@@ -79,7 +79,7 @@ def explain(
             hint.append(f"Play #{near[0].recorded.number} for it:  {advice.accept({'fallback': rule})}")
     if not near or near[0].apart:
         message += _unknown_ids(request, tape)
-    return tuple("\n".join(map(printable.line, lines)) for lines in (message, hint))  # type: ignore[return-value]
+    return "\n".join(map(printable.line, message)), "\n".join(map(printable.line, hint))
 
 
 def differences(near: Near, request: Request) -> list[str]:

@@ -26,10 +26,10 @@ from openai_replay.pytest_plugin.options import (
     advice,
     file_name,
     option,
-    pytest_addoption,  # noqa: F401 - pytest finds it here
     refuse,
     settings,
 )
+from openai_replay.pytest_plugin.options import pytest_addoption as pytest_addoption  # for pytest, which finds it here
 
 if TYPE_CHECKING:
     from openai_replay.rules import Rules

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from re import _constants as sre  # type: ignore[attr-defined]
+from re import _constants as sre  # type: ignore[attr-defined]  # what `re` parses has no public name
 from re import _parser as parser  # type: ignore[attr-defined]
 from typing import Any
 

@@ -105,7 +105,7 @@ def typed(value: Any) -> Any:
         return [typed(one) for one in value]
     if not isinstance(value, Plain):
         return value
-    tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]
+    tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]  # not in its stubs
     node = yaml.ScalarNode(tag, str(value))
     return yaml.SafeLoader("").construct_object(node) if node.tag in _TYPES else str(value)
 
