@@ -210,7 +210,7 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
         if len(document.interactions) != len(piece.starts):
             return None
         texts = [text[start - first : end - first] for start, end in pairwise([*piece.starts, piece.end])]
-        if yamlbounds.may_be_in(text.decode()):  # what another item names is not there when one is read alone
+        if yamlbounds.may_hold_alias(text.decode()):  # what another item names is not there when one is read alone
             for one in texts:
                 _load(one, piece.path)
     except (CassetteError, UnicodeDecodeError, OSError):

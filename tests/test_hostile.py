@@ -18,6 +18,8 @@ from unittest.mock import patch
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from openai_replay import format, layout, pacing, storage
 from openai_replay.cassette import Cassette
@@ -27,6 +29,7 @@ from openai_replay.pytest_plugin.turns import turn
 from openai_replay.recordings import files
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
+from openai_replay.texts import yamlbounds
 from tests.proxy import CHAT, Connection, Ended, ask, cassette, command, invoke, item, playing, run
 from tests.upstream import Hold, Send, Upstream, head, plain
 
@@ -118,6 +121,27 @@ def test_the_aliases_of_real_cassettes_are_read(load: Load) -> None:
     assert load(text(headers="{a: [R&D, &x y, *x]}")).interactions[0].response.head.headers == (
         ("a", "R&D"), ("a", "y"), ("a", "y")
     )  # fmt: skip
+
+
+ODD = [*"&*a \n\t-:,?!|>#'\"[]{}\u2028\ufeff", "a: ", "- ", "&x ", "*x "]
+
+
+@given(st.lists(st.sampled_from(ODD), max_size=16).map("".join))
+@example("[&a b,*a]")
+@example("{? a:&x b,c:*x }")
+@example("[?&x b,?*x ]")
+@example("\ufeff- &x 'a'\n- *x")
+def test_no_alias_is_overlooked(text: str) -> None:
+    try:
+        found = any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text))
+        yaml.compose(text)
+    except yaml.YAMLError:
+        return
+    assert yamlbounds.may_hold_alias(text) or not found
+
+
+def test_html_and_markdown_are_no_aliases() -> None:
+    assert not yamlbounds.may_hold_alias("R&D *D, **amp** &amp; *gt* &lt;b>")
 
 
 def test_of_two_values_of_a_key_the_last_counts_as_for_any_yaml_tool(load: Load) -> None:
