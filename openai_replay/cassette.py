@@ -13,7 +13,7 @@ from openai_replay import format, layout, matching, rerecording, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted
 from openai_replay.positions import InMemory, Positions
-from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document
+from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document, uncollected
 from openai_replay.scanning import Changed, Key
 
 #: Recordings of a big tape that are read to explain a miss.
@@ -54,13 +54,13 @@ class Cassette:
         """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
         tape = cls(key, paths[0], described)
         tape._source = Source(paths, key, tape.warn, tape._look, reading)
-        recordings = tape._source.read()
+        with uncollected():
+            tape._put(tape._source.read())
         found = tape._source.found
         tape.path = found[0]
         tape.name = str(tape.path)
         if len(found) > 1:
             tape.name = f"{len(found)} cassettes ({', '.join(str(path) for path in paths)})"
-        tape._put(recordings)
         return tape
 
     @classmethod
@@ -156,9 +156,9 @@ class Cassette:
         what it was.
         """
         assert self._source is not None, "only what is played is read again"
-        recordings = self._source.read()
         anew = Cassette(self._key, self.path)
-        anew._put(recordings)
+        with uncollected():
+            anew._put(self._source.read())
         self.recordings, self._queues = anew.recordings, anew._queues  # at once: others play on meanwhile
 
     # -------------------------------------------------------------------------------------- play

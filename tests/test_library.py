@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from openai_replay import format, index, layout, recordings, scanning
 from openai_replay.asked import Asked
@@ -23,7 +28,7 @@ from openai_replay.pacing import parse_pace
 from openai_replay.playing import Player
 from openai_replay.recordings import Reading
 from openai_replay.rules import Rules
-from openai_replay.scanning import Changed, Item, Place, Stamp, scan
+from openai_replay.scanning import Changed, Item, Stamp, scan
 from tests.proxy import CHAT, Proxy, ask, command, playing
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.yaml"))
@@ -82,7 +87,7 @@ def same(path: Path) -> None:
     document = format.load(path.read_text("utf-8"), path)
     found = scanned(path)
     assert found is not None
-    assert [scanning.read(path, one.place) for one in found.items] == document.interactions
+    assert [scanning.read(path, one) for one in found.items] == document.interactions
     assert [one.key for one in found.items] == [KEY(one.request) for one in document.interactions]
     requests = [one.request for one in document.interactions]
     assert [(one.method, one.path) for one in found.items] == [(one.method, one.path) for one in requests]
@@ -149,23 +154,39 @@ def test_what_looks_like_nothing_known_is_left_to_be_read_whole(tmp_path: Path, 
     assert scanned(path) is None
 
 
-def test_a_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However long it is: a file of one line may be larger than memory."""
-    monkeypatch.setattr(scanning, "_LONGEST_PART", 7)
-    same(many(tmp_path / "a.yaml", "one", "- two - three\n- four", "x" * 100))
-    path = tmp_path / "b.yaml"
-    path.write_text(layout.HEADER + "#" * 10_000, "utf-8")
-    assert scanned(path) is None
-    read: list[int] = []
+LINES = ["- a", "- ", "-", "-a", " - b", "", "# c", "x", "version: 1", "\r", "\0", "é", "version: 1\r"]
 
-    class Endless(io.BytesIO):
-        def readline(self, size: int | None = -1, /) -> bytes:
-            read.append(size or -1)
-            return b"x" * 7
 
-    monkeypatch.setattr(scanning, "_LONGEST_HEAD", 100)
-    assert scanning._cut(path, scanning._lines(Endless())) is None
-    assert read == [7] * 16
+@given(st.lists(st.sampled_from(LINES), max_size=8), st.integers(1, 5), st.booleans())
+@example(["- a", "-"], 1, False)
+@example(["- a", "\r", "version: 1", "# c"], 2, True)
+def test_a_file_is_looked_at_in_blocks(lines: list[str], block: int, ended: bool) -> None:
+    """However long a line is: a file of one may be larger than memory."""
+    text = layout.HEADER + "\n".join(lines) + "\n" * ended
+    starts, behind = list[int](), ""
+    for at, line in lined(text):
+        if behind or (at >= len(layout.HEADER) and line[:1] not in ("", " ", "\n", "#", "\r", "-")):
+            behind += line
+        elif line.startswith("- "):
+            starts.append(len(text[:at].encode()))
+        elif line.startswith("-"):
+            behind += line
+    usual = starts[:1] == [len(layout.HEADER)] and "\0" not in text
+    usual = usual and re.fullmatch(r"(version: 1\r?\n?)?((#.*)?\n)*", behind) is not None
+    with patch.object(scanning, "_BLOCK", block), patch.object(scanning, "_PIECE", 1):
+        pieces = scanning._cut(Path("a.yaml"), io.BytesIO(text.encode()))
+    assert (pieces is not None) == usual
+    if pieces is not None:
+        assert [piece.starts for piece in pieces] == [[start] for start in starts]
+        assert pieces[-1].end == len(text.encode()) - len(behind.encode())
+
+
+def lined(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of `text`, and where they start."""
+    at = 0
+    for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+        yield at, line
+        at += len(line)
 
 
 def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
@@ -175,11 +196,11 @@ def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
     assert found is not None
     path.write_text(path.read_text("utf-8").replace("one", "eno"), "utf-8")
     with pytest.raises(Changed):
-        scanning.read(path, found.items[0].place)
-    assert scanning.read(path, found.items[1].place).response.body == b"two"
+        scanning.read(path, found.items[0])
+    assert scanning.read(path, found.items[1]).response.body == b"two"
     path.unlink()
     with pytest.raises(Changed):
-        scanning.read(path, found.items[1].place)
+        scanning.read(path, found.items[1])
 
 
 def test_a_file_that_goes_while_it_is_read_is_left_to_be_read_whole(
@@ -225,7 +246,7 @@ def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 
 # ------------------------------------------------------------------------------------------------ the index
 
-ITEMS = [Item(Place(0, 9, b"12345678"), b"k" * 16, "GET", "/v1/models")]
+ITEMS = [Item(0, 9, b"12345678", b"k" * 16, "GET", "/v1/models")]
 
 
 def known(*paths: Path, rules: str = "") -> list[tuple[Path, Stamp, list[Item]]]:
@@ -252,13 +273,26 @@ def test_what_is_kept_is_known_to_the_same_tape_by_the_same_rules_only(tmp_path:
         assert list(one.known()) == newer[1:]
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a database", None])
-def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path, damage: bytes | None) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"",
+        b"not a database",
+        "ALTER TABLE files DROP COLUMN items",
+        "UPDATE files SET items = items || x'00'",
+        "UPDATE files SET items = NULL",
+        "UPDATE files SET targets = '[]'",
+        "UPDATE files SET targets = '{'",
+        "UPDATE files SET targets = '[1]'",
+        "UPDATE files SET targets = NULL",
+    ],
+)
+def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path, damage: bytes | str) -> None:
     keep(tmp_path)
     [file] = cache.glob("*.sqlite")
-    if damage is None:
+    if isinstance(damage, str):
         with sqlite3.connect(file) as database:
-            database.executescript("DROP TABLE items; CREATE TABLE items (file, number, start)")
+            database.execute(damage)
     else:
         file.write_bytes(damage)
     assert known(tmp_path) == []
@@ -340,8 +374,8 @@ def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path, monkeypat
     for tape in tapes:
         assert (tape.name, tape.path) == (small.name, small.path)
         assert spoken(tape) == spoken(small)
-        held = [one.place for one in tape.recordings if one.held and one.place]
-        assert sum(place.end - place.start for place in held) <= recordings._HELD
+        held = [one.item for one in tape.recordings if one.held and one.item]
+        assert sum(item.end - item.start for item in held) <= recordings._HELD
 
 
 @pytest.mark.usefixtures("big")
@@ -367,6 +401,24 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
     assert read == [paths, [], [paths[1]], []]
     assert progress[-1] == (size, size)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_not_collected_while_a_tape_is_read(tmp_path: Path, enabled: bool) -> None:
+    path, during = many(tmp_path / "a.yaml", "one"), list[bool]()
+
+    def key(request: Request) -> bytes:
+        during.append(gc.isenabled())
+        return KEY(request)
+
+    if not enabled:
+        gc.disable()
+    try:
+        Cassette.for_play([path], key).reload()
+        assert during == [False, False]
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("big")
