@@ -39,8 +39,8 @@ typedef struct {
 static char *requests;
 static uint32_t *offsets, *lengths;
 static size_t request_count, next_request;
-static double *samples; /* ms */
-static size_t sample_count, sample_room;
+static double *samples, *firsts; /* ms; of all frames, and of every stream's first */
+static size_t sample_count, sample_room, first_count;
 static long answers, frames_seen, bytes_seen;
 static int port, streaming, epoll;
 static double first_ms, every_ms;
@@ -123,6 +123,7 @@ static void dial(Connection *c) {
 
 static void frame(Connection *c, double at) {
     frames_seen++;
+    if (streaming && !c->frames) firsts[first_count++] = (at - c->sent_at) * 1e3 - first_ms;
     if (streaming) sample((at - c->sent_at) * 1e3 - (first_ms + c->frames * every_ms));
     c->frames++;
 }
@@ -172,7 +173,9 @@ static int rising(const void *a, const void *b) {
     return x < y ? -1 : x > y;
 }
 
-static double quantile(double q) { return sample_count ? samples[(size_t)(q * (sample_count - 1))] : 0; }
+static double of(double *sorted, size_t n, double q) { return n ? sorted[(size_t)(q * (n - 1))] : 0; }
+
+static double quantile(double q) { return of(samples, sample_count, q); }
 
 static double stolen(double *total) {
     double user, nice, system, idle, wait, irq, soft, steal = 0;
@@ -197,6 +200,7 @@ int main(int argc, char **argv) {
     if (setrlimit(RLIMIT_NOFILE, &files)) getrlimit(RLIMIT_NOFILE, &files), files.rlim_cur = files.rlim_max, setrlimit(RLIMIT_NOFILE, &files);
     epoll = epoll_create1(0);
     Connection *all = calloc(count, sizeof *all);
+    firsts = calloc(count, sizeof *firsts);
     for (int i = 0; i < count; i++) dial(all + i);
 
     double total_before, total_after, stolen_before = stolen(&total_before);
@@ -229,9 +233,12 @@ int main(int argc, char **argv) {
     getrusage(RUSAGE_SELF, &used);
     double cpu = used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6;
     qsort(samples, sample_count, sizeof *samples, rising);
+    qsort(firsts, first_count, sizeof *firsts, rising);
     printf("{\"answers\": %ld, \"frames\": %ld, \"bytes\": %ld, \"seconds\": %.4f, \"rate\": %.1f, \"p50_ms\": %.4f, "
-           "\"p99_ms\": %.4f, \"max_ms\": %.4f, \"busy\": %.3f, \"stolen\": %.4f}\n",
+           "\"p99_ms\": %.4f, \"max_ms\": %.4f, \"first_p50_ms\": %.4f, \"first_p99_ms\": %.4f, \"busy\": %.3f, "
+           "\"stolen\": %.4f}\n",
            answers, frames_seen, bytes_seen, seconds, answers / seconds, quantile(.5), quantile(.99), quantile(1),
-           cpu / seconds, (stolen_after - stolen_before) / (total_after - total_before + 1e-9));
+           of(firsts, first_count, .5), of(firsts, first_count, .99), cpu / seconds,
+           (stolen_after - stolen_before) / (total_after - total_before + 1e-9));
     return 0;
 }

@@ -1,5 +1,6 @@
-/* A paced server as bare as it can be, for pacing.py: `pace PORT`. One epoll loop, one heap of instants, epoll_pwait2
- * for its nanoseconds. Every request, whatever it says, gets 100 frames, 20 ms apart, counted from its last byte.
+/* A paced server as bare as it can be: `pace PORT [EVERY_MS [FIRST_MS]]`. One epoll loop, one heap of instants,
+ * epoll_pwait2 for its nanoseconds. Every request, whatever it says, gets 100 frames, EVERY_MS apart (20), the first
+ * with the head FIRST_MS (0) after its last byte. For pacing.py, and as the upstream of record_latency.py.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -15,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FRAMES = 100, EVERY_NS = 20000000 };
+enum { FRAMES = 100 };
 
 typedef struct {
     int fd, sent, filled;
@@ -30,6 +31,7 @@ typedef struct {
 
 static Due heap[1 << 16];
 static int waiting, epoll, chunk_size;
+static long long every_ns = 20000000, first_ns;
 static char chunk[1024];
 static const char head[] = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
@@ -65,7 +67,7 @@ static void send_frame(Connection *c) {
     memcpy(out + n, chunk, chunk_size), n += chunk_size;
     if (++c->sent == FRAMES) memcpy(out + n, "0\r\n\r\n", 5), n += 5;
     if (send(c->fd, out, n, MSG_NOSIGNAL) != n) return;
-    if (c->sent < FRAMES) push(c->start + (long long)c->sent * EVERY_NS, c);
+    if (c->sent < FRAMES) push(c->start + (long long)c->sent * every_ns, c);
 }
 
 static void receive(Connection *c) {
@@ -78,8 +80,9 @@ static void receive(Connection *c) {
     char *end = strstr(c->request, "\r\n\r\n"), *length = strcasestr(c->request, "\r\ncontent-length:");
     if (!end || !length || c->filled < end + 4 - c->request + atoi(length + 17)) return;
     c->filled = c->sent = 0;
-    c->start = now();
-    send_frame(c);
+    c->start = now() + first_ns;
+    if (first_ns) push(c->start, c);
+    else send_frame(c);
 }
 
 int main(int argc, char **argv) {
@@ -87,6 +90,8 @@ int main(int argc, char **argv) {
     struct rlimit files = {65536, 65536};
     setrlimit(RLIMIT_NOFILE, &files);
     at.sin_port = htons(argc > 1 ? atoi(argv[1]) : 0);
+    if (argc > 2) every_ns = atof(argv[2]) * 1e6;
+    if (argc > 3) first_ns = atof(argv[3]) * 1e6;
     char frame[512] = "data: {\"id\":\"chatcmpl-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"";
     for (int i = 0; i < 55; i++) strcat(frame, "tok ");
     strcat(frame, "\"}}]}\n\n");
