@@ -431,6 +431,19 @@ def test_a_key_in_many_pieces_goes_while_others_speak(of: Any, size: int) -> Non
     assert len(clean) == len(body)
 
 
+@pytest.mark.parametrize(
+    "line", [": %s", "event: %s", "id: %s", "data:%s", "data: {%s", ": data: %s", "data:\ndata: [%s]", 'data: {"%s":0}']
+)
+def test_a_key_goes_from_any_line_of_a_stream(line: str) -> None:
+    body = stream(chat("a")) + line.encode() % KEYS["sk"].encode() + b"\n\n" + stream(chat("b"))
+    assert of_response(body, SSE) == body.replace(KEYS["sk"].encode(), b"REDACTED".ljust(len(KEYS["sk"]), b"*"))
+
+
+def test_a_key_split_in_a_very_long_stream_goes() -> None:
+    body = stream(*[chat("word " * 20_000)] * 50, chat(KEYS["sk"][:9]), chat(KEYS["sk"][9:]))
+    assert next(iter(texts(of_response(body, SSE), chat).values())).endswith("REDACTED".ljust(len(KEYS["sk"]), "*"))
+
+
 def test_a_choice_is_known_by_its_index_not_by_its_place() -> None:
     key = KEYS["sk"]
     body = stream(chat(key[:9]), both(key[9:20]), chat(key[20:]))

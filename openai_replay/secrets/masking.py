@@ -15,6 +15,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, NamedTuple
 
 from openai_replay.secrets import keyshapes
@@ -30,7 +31,8 @@ Edit = tuple[int, int]
 _MASK = re.compile(re.escape(MARK) + rb"\*+")
 _MARKED = re.compile(re.escape(MARK.decode()) + r"\**")
 
-_DATA = re.compile(rb"(?<![^\r\n])data: ?([^\r\n]+)")
+_FIELD = b"data:"
+_DATA = re.compile(rb"data: ?([^\r\n]+)")
 # Names of fields and files in the head of a part.
 _QUOTED = re.compile(rb'"([^"\r\n]*)"')
 #: One decoded character of a JSON string each.
@@ -40,6 +42,8 @@ _UNIT = re.compile(
 )
 #: Names whose values are said anew in every event, never in pieces.
 _WHOLE = frozenset({"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"})
+#: Bytes of a stream whose texts may be held once more to look for keys in them.
+_HELD_TWICE = 1 << 22
 #: Deltas of one text carry the same of these; those of another item or part differ in one.
 _LANE = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
 
@@ -78,6 +82,8 @@ class Masker:
         events is masked in place.
         """
         stream = _media(content_type) == "text/event-stream"
+        if stream and not self.patterns and not self._named(body) and not _may_hold(body):
+            return body
         while True:
             clean = body
             if stream or self.patterns or self._named(body):
@@ -92,9 +98,13 @@ class Masker:
                 return body
             body = clean
 
+    def may_mask(self, text: bytes) -> bool:
+        """Whether there is a sign in `text` of what would be masked; it costs a tenth of looking for it."""
+        return bool(self.patterns) or keyshapes.may_hold(text) or self._named(text)
+
     def _named(self, text: bytes) -> bool:
         """Whether `text` may hold what a pointer names."""
-        return any(_last_key(pointer) in text for pointer in self.pointers)
+        return any(key in text for key in _last_keys(self.pointers))
 
     def _in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
         for start, end in documents:
@@ -157,10 +167,13 @@ class Masker:
         return body if edited is None else bytes(edited)
 
 
-def _last_key(pointer: Pointer) -> bytes:
-    """The last key of a pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
-    plain = (segment for segment in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", segment))
-    return next(plain, "").encode()
+@cache  # asked for every text there is
+def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
+    """The last key of each pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
+    return frozenset(
+        next((one for one in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", one)), "").encode()
+        for pointer in pointers
+    )
 
 
 def _merged(edits: Iterable[Edit]) -> list[Edit]:
@@ -209,9 +222,8 @@ def _regions(body: bytes, content_type: str) -> _Regions:
         return found
     if media == "text/event-stream":
         found = _Regions([], [])
-        for match in _DATA.finditer(body):
-            if match[1].strip() != b"[DONE]":
-                (found.json if _is_json(match[1]) else found.plain).append(match.span(1))
+        for match in _data(body):
+            (found.json if _is_json(match[1]) else found.plain).append(match.span(1))
         return found
     first = re.match(rb"\s*+(.)", body, re.DOTALL)
     if first and (first[1] in b'{["' or "json" in media):
@@ -223,12 +235,84 @@ def _regions(body: bytes, content_type: str) -> _Regions:
     return _Regions([], [(0, len(body))])
 
 
+def _data(body: bytes) -> Iterator[re.Match[bytes]]:
+    """The lines of a stream that carry data, but for its end."""
+    at = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
+    while at >= 0:
+        if (at == 0 or body[at - 1] in b"\r\n") and (match := _DATA.match(body, at)) is not None:
+            at = match.end()
+            if match[1].strip() != b"[DONE]":
+                yield match
+        at = body.find(_FIELD, at + 1)
+
+
 def _is_json(text: bytes) -> bool:
     try:
         jsontext.loads(text)
     except ValueError:
         return False
     return True
+
+
+def _may_hold(body: bytes) -> bool:
+    """Whether there may be a key in a stream, in one event or split over several. What is said is looked at once,
+    however often it is said: to tell where a key lies costs six times as much, and most streams have none.
+    """
+    if len(body) > _HELD_TWICE:
+        return True
+    lanes: dict[object, list[str]] = defaultdict(list)
+    said: set[str] = set()
+    raw: set[bytes] = set()
+    quotes = strings = end = 0
+    for match in _data(body):
+        document = match[1]
+        raw.add(body[end : match.start()])
+        end = match.end()
+        if b"\\" in document:  # the letter of an escape may be the first of a key to those who look for it there
+            raw.add(document)
+        try:
+            value = jsontext.loads(document)
+            lane = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
+            strings += _gather(value, lane, lanes, said)
+        except ValueError:
+            raw.add(document)
+            continue
+        except (TypeError, RecursionError):  # an index that cannot name a lane; nested too deeply
+            return True
+        quotes += document.count(b'"') - document.count(b'\\"')
+    # A parser keeps one of two values of the same name: then there are more quotes than strings.
+    if quotes != 2 * strings:
+        return True
+    raw.add(body[end:])
+    texts = "\n".join([*said, *map("".join, lanes.values())])
+    return keyshapes.may_hold(b"\n".join([*raw, texts.encode("utf-8", "surrogatepass")]))
+
+
+def _gather(value: Any, lane: object, lanes: dict[object, list[str]], said: set[str]) -> int:
+    """Add the strings in `value` to their lanes, and the names and what is said anew in every event to `said`. How many
+    there are, names included.
+    """
+    if isinstance(value, str):
+        lanes[lane].append(value)
+        return 1
+    count = 0
+    if isinstance(value, dict):
+        count = len(value)
+        said.update(value)
+        for name, inner in value.items():
+            if isinstance(inner, str):
+                count += 1
+                if name in _WHOLE:
+                    said.add(inner)
+                else:
+                    lanes[lane, name].append(inner)
+            elif isinstance(inner, dict | list):
+                count += _gather(inner, (lane, name), lanes, said)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            index = inner.get("index", place) if isinstance(inner, dict) else place
+            count += _gather(inner, (lane, index), lanes, said)
+    return count
 
 
 def _lanes(body: bytes, documents: Iterable[Edit]) -> Iterable[list[Edit]]:

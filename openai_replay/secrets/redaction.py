@@ -101,13 +101,13 @@ class Redactor:
         return self._masker.masked(text.encode("utf-8", "backslashreplace"), "", mark).decode()
 
     def _headers(self, headers: Headers) -> Headers:
+        shown = "\n".join(value for name, value in headers if name.lower() not in self.headers)
+        # All of them looked at together: most say nothing that could be a secret.
+        value = self.text if self._masker.may_mask(shown.encode("utf-8", "backslashreplace")) else str
         return tuple(
-            (name, _hidden(value) if name.lower() in self.headers else self._value(name, value))
-            for name, value in headers
+            (name, _hidden(one) if name.lower() in self.headers else one if name.lower() in _FRAMING else value(one))
+            for name, one in headers
         )
-
-    def _value(self, name: str, value: str) -> str:
-        return value if name.lower() in _FRAMING else self.text(value)
 
     def _uri(self, uri: str) -> str:
         origin, question, query = _USER.sub(rf"\1{MARK.decode()}@", uri).partition("?")
