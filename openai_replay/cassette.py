@@ -209,8 +209,9 @@ class Cassette:
 
     # -------------------------------------------------------------------------------------- record
 
-    def append(self, interaction: Interaction) -> int:
+    def append(self, interaction: Interaction, said: str | None = None) -> int:
         """Add `interaction` to the file: when this returns, `kill -9` cannot lose it. Returns its number on the tape.
+        `said`: see `layout.dump`.
 
         Not to be called by two threads at once. Raises NotWritten; the file is then what it was.
         """
@@ -219,7 +220,7 @@ class Cassette:
             was_there = self.path.exists()
             with storage.locked(self.path, create=True) as fd:
                 size = self._look_at_others(fd)
-                pieces = layout.dump(interaction, self._items + 1)
+                pieces = layout.dump(interaction, self._items + 1, said)
                 try:
                     storage.append(fd, size, "" if size else layout.header(self._described), pieces, self._indent)
                 except OSError:

@@ -38,12 +38,12 @@ def declaring(text: str, described: str) -> str:
     return f"{_MATCHING}{described}\n{rest}" if described else rest
 
 
-def dump(interaction: Interaction, number: int) -> Iterator[str]:
+def dump(interaction: Interaction, number: int, said: str | None = None) -> Iterator[str]:
     """The text of one item, comment above it and all, in pieces: a body of hundreds of megabytes is never held as one
-    string more.
+    string more. `said` is what `transcript.said` has of the answer, where it has been asked before.
     """
     response = interaction.response
-    yield f"{_comment(interaction, number)}\n"
+    yield f"{_comment(interaction, number, transcript.said(response) if said is None else said)}\n"
     yield from plain(interaction)
     yield f"    wire:\n      head: {response.head_ms}\n"
     if response.assumed:
@@ -68,7 +68,7 @@ def plain(interaction: Interaction) -> Iterator[str]:
     yield from _text(response.body, "        ")
 
 
-def _comment(interaction: Interaction, number: int) -> str:
+def _comment(interaction: Interaction, number: int, said: str) -> str:
     """`# 1  POST /v1/chat/completions  gpt-4o-mini  stream  200  380 ms  "Héllo 🌍!"`, for the reviewer; loaders
     ignore it.
     """
@@ -85,7 +85,7 @@ def _comment(interaction: Interaction, number: int) -> str:
     parts += [str(response.head.status), f"{response.end_ms} ms"]
     if response.end is not End.COMPLETE:
         parts.append(response.end)
-    if said := transcript.said(response):
+    if said:
         parts.append(json.dumps(said if len(said) <= 60 else said[:59] + "…", ensure_ascii=False))
     return re.sub(_NOT_IN_A_LINE, "�", printable.line("  ".join(parts)))
 
@@ -167,8 +167,8 @@ def _text(body: bytes, indent: str) -> Iterator[str]:
         # A block whose first line starts with a space, or is empty, has to say how far it is indented.
         deeper = "2" if text[0] in " \n" else ""
         yield "|" + deeper + ("-" if text[-1] != "\n" else "+" if text.endswith("\n\n") else "") + "\n"
-        for line in text.removesuffix("\n").split("\n"):
-            yield f"{indent}{line}\n" if line else "\n"
+        shown = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
+        yield from shown if len(text) > _PROBED else ["".join(shown)]  # a piece costs as much as a line
     else:
         yield '"'
         # An escaped line break goes on in the next line: a CRLF stream can be read like one of LF.

@@ -143,7 +143,7 @@ class Recorder:
         stored = Request(clean.method, clean.uri, headers, clean.body)
         try:
             async with self._writing:
-                clean_response, number = await asyncio.to_thread(self._append, stored, response)
+                clean_response, said, number = await asyncio.to_thread(self._append, stored, response)
         except (ReplayError, OSError) as error:
             self._lost(clean, response.head.status, str(error))
             return
@@ -151,16 +151,17 @@ class Recorder:
             log.error("openai-replay failed to keep an answer\n%s", bare(error))
             self._lost(clean, response.head.status, f"openai-replay failed: {type(error).__name__}")
             return
-        said = transcript.said(clean_response)
         self._journal.add(answered(Outcome.RECORDED, clean, clean_response, response.end_ms, said, number))
         self._unsynced = True
         if self._syncing is None or self._syncing.done():
             self._syncing = self._spawn(self._sync(clean))
 
-    def _append(self, request: Request, response: Response) -> tuple[Response, int]:
+    def _append(self, request: Request, response: Response) -> tuple[Response, str, int]:
+        """Put it on the tape: the answer without secrets, what it says, and its number."""
         clean = self._rules.redactor.response(response)
         clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, self._rules.all_headers)))
-        return clean, self._cassette.append(Interaction(request, clean))
+        said = transcript.said(clean)
+        return clean, said, self._cassette.append(Interaction(request, clean), said)
 
     async def _sync(self, clean: Request) -> None:
         """Bring what was appended through a power cut, beside the exchanges and as rarely as the disk is slow."""

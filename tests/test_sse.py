@@ -69,6 +69,8 @@ def test_spans_partition_any_body(body: bytes) -> None:
         (b"data: [DO", b""),
         (b"data: 1\n", b""),
         (b"data: 1\n\n", b"data: 1\n\n"),
+        (b"data: 1\r\r", b"data: 1\r\r"),
+        (b"data: 1\n\n\n", b"data: 1\n\n\n"),
         (b"data: 1\n\nevent: re", b"data: 1\n\n"),
         (b"data: 1\r\n\r\ndata: 2\r\n\r\ndata", b"data: 1\r\n\r\ndata: 2\r\n\r\n"),
     ],

@@ -18,7 +18,7 @@ _ENOUGH = 200
 #: Bytes of a body that are read for it.
 _READ = 1 << 16
 #: Events after which a summary looks whether it has enough, and after twice as many again.
-_A_FEW = 32
+_A_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
