@@ -23,6 +23,7 @@ FLOORS = {
     "its questions, its streams": "api.questions api.streams",
     "its answers, read": "api.transcript",
     "what secrets look like": "secrets.keyshapes secrets.leaks",
+    "texts said in pieces": "secrets.lanes",
     "secrets masked": "secrets.masking",
     "secrets taken out": "secrets.redaction",
     "what is no difference, and when a frame is due": "normalizing pacing",

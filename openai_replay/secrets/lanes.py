@@ -1,0 +1,125 @@
+"""Texts that a stream says in pieces, an event after the other: a *lane* is all pieces of one of them.
+
+A model speaks in tokens, so a key may be split over many events; and several texts (choices, items, calls of tools)
+may be said in turn. Two pieces are of one lane if they stand at the same place of events of the same kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from openai_replay.secrets import keyshapes
+from openai_replay.texts import jsontext
+from openai_replay.texts.jsontext import Path
+
+#: Start and end of a piece, in bytes.
+Piece = tuple[int, int]
+
+_FIELD = b"data:"
+_DATA = re.compile(rb"data: ?([^\r\n]+)")
+#: Names whose values are said anew in every event, never in pieces.
+_WHOLE = frozenset({"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"})
+#: Bytes of a stream whose texts may be held once more to look for keys in them.
+_HELD_TWICE = 1 << 22
+#: Deltas of one text carry the same of these; those of another item or part differ in one.
+_LANE = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
+
+
+def data(body: bytes) -> Iterator[re.Match[bytes]]:
+    """The lines of a stream that carry data, but for its end."""
+    at = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
+    while at >= 0:
+        if (at == 0 or body[at - 1] in b"\r\n") and (match := _DATA.match(body, at)) is not None:
+            at = match.end()
+            if match[1].strip() != b"[DONE]":
+                yield match
+        at = body.find(_FIELD, at + 1)
+
+
+def may_hold(body: bytes) -> bool:
+    """Whether there may be a key in a stream, in one event or split over several. What is said is looked at once,
+    however often it is said: to tell where a key lies costs six times as much, and most streams have none.
+    """
+    if len(body) > _HELD_TWICE:
+        return True
+    lanes: dict[object, list[str]] = defaultdict(list)
+    said: set[str] = set()
+    raw: set[bytes] = set()
+    quotes = strings = end = 0
+    for match in data(body):
+        document = match[1]
+        raw.add(body[end : match.start()])
+        end = match.end()
+        if b"\\" in document:  # the letter of an escape may be the first of a key to those who look for it there
+            raw.add(document)
+        try:
+            value = jsontext.loads(document)
+            lane = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
+            strings += _gather(value, lane, lanes, said)
+        except ValueError:
+            raw.add(document)
+            continue
+        except (TypeError, RecursionError):  # an index that cannot name a lane; nested too deeply
+            return True
+        quotes += document.count(b'"') - document.count(b'\\"')
+    # A parser keeps one of two values of the same name: then there are more quotes than strings.
+    if quotes != 2 * strings:
+        return True
+    raw.add(body[end:])
+    texts = "\n".join([*said, *map("".join, lanes.values())])
+    return keyshapes.may_hold(b"\n".join([*raw, texts.encode("utf-8", "surrogatepass")]))
+
+
+def _gather(value: Any, lane: object, lanes: dict[object, list[str]], said: set[str]) -> int:
+    """Add the strings in `value` to their lanes, and the names and what is said anew in every event to `said`. How many
+    there are, names included.
+    """
+    if isinstance(value, str):
+        lanes[lane].append(value)
+        return 1
+    count = 0
+    if isinstance(value, dict):
+        count = len(value)
+        said.update(value)
+        for name, inner in value.items():
+            if isinstance(inner, str):
+                count += 1
+                if name in _WHOLE:
+                    said.add(inner)
+                else:
+                    lanes[lane, name].append(inner)
+            elif isinstance(inner, dict | list):
+                count += _gather(inner, (lane, name), lanes, said)
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            index = inner.get("index", place) if isinstance(inner, dict) else place
+            count += _gather(inner, (lane, index), lanes, said)
+    return count
+
+
+def pieces(body: bytes, documents: Iterable[Piece]) -> Iterable[list[Piece]]:
+    """Where the pieces of each text lie that is streamed in `documents`."""
+    lanes: dict[object, list[Piece]] = defaultdict(list)
+    for start, end in documents:
+        value = jsontext.loads(body[start:end])
+        said = repr([value.get(name) for name in _LANE]) if isinstance(value, dict) else ""
+        for path, first, last in jsontext.strings(body[start:end]):
+            lane = (start, path) if path and path[-1] in _WHOLE else (said, _by_index(path, value))
+            lanes[lane].append((start + first, start + last))
+    return lanes.values()
+
+
+def _by_index(path: Path, value: Any) -> tuple[str, ...]:
+    """`path` with an item of a list named by its own `index` (that of a choice, of a tool call), where it has one."""
+    names = []
+    for part in path:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):  # one of two values of the same name
+            value = None
+        index = value.get("index", part) if isinstance(part, int) and isinstance(value, dict) else part
+        names.append(repr(index))
+    return tuple(names)
