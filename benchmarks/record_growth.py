@@ -10,16 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 import aiohttp
-from record_latency import process
 
 CLIENTS, ANSWERS, ROUNDS = 50, 4, 5
 SIZES = (10, 10_000)
@@ -44,6 +45,21 @@ class Round(NamedTuple):
     seconds: float
     processor: float
     end_ms: float
+
+
+@contextmanager
+def process(*command: str, ready: Path) -> Iterator[str]:
+    """Run a command until it has written its URL to `ready`, and for the length of the block."""
+    running = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (ready.exists() and ready.read_text().strip()):
+            if running.poll() is not None:
+                raise SystemExit(f"{command} ended with {running.returncode}")
+            time.sleep(0.02)
+        yield ready.read_text().strip()
+    finally:
+        running.terminate()
+        running.wait(30)
 
 
 async def one(session: aiohttp.ClientSession, url: str, answers: int) -> list[float]:
