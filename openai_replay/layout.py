@@ -28,8 +28,9 @@ def header(described: str) -> str:
 
 def declared(text: str) -> str:
     """The matching that the first line of a cassette names; empty where it names none."""
-    first, _, _ = text.partition("\n")
-    return first.removeprefix(_MATCHING).strip() if first.startswith(_MATCHING) else ""
+    if not text.startswith(_MATCHING):
+        return ""
+    return text.partition("\n")[0].removeprefix(_MATCHING).strip()
 
 
 def declaring(text: str, described: str) -> str:

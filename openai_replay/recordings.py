@@ -125,6 +125,7 @@ class Source:
         self._stamps: dict[Path, Stamp | None] = {}
         self._distrusted: set[Path] = set()
         self._look_again: dict[Path, float] = {}  # when, on the monotonic clock, in seconds
+        self._shelf = Shelf()  # of all that is ever read: what was there before a file changed makes room, too
 
     def read(self) -> list[Recording]:
         """Everything on the tape, in order. Raises CassetteError."""
@@ -156,14 +157,13 @@ class Source:
     def _whole(self, file: Path) -> Iterator[Recording]:
         text, document = read_document(file, self._warn)
         self._look(file, text)
-        if not text.strip():
+        if not document.interactions and not text.strip():
             raise CassetteError(file, None, "is empty", f"Record it:  openai-replay record {file} -- <your command>")
         return held(file, document.interactions, self._key)
 
     def _big(self, found: list[Path], size: int) -> list[Recording]:
         from openai_replay.index import Index  # with a database that small tapes do not need
 
-        shelf = Shelf()
         with Index(self._paths, self._reading.told) as index:
             remembered = list(index.known())
             known = {
@@ -203,7 +203,9 @@ class Source:
         return [
             one
             for file in found
-            for one in (unusual[file] if file in unusual else (_placed(file, item, shelf) for item in known[file]))
+            for one in (
+                unusual[file] if file in unusual else (_placed(file, item, self._shelf) for item in known[file])
+            )
         ]
 
 
@@ -226,7 +228,8 @@ def read_document(file: Path, warn: Callable[[str], object]) -> tuple[str, forma
     text, torn_at = storage.read_text(file)
     if torn_at is not None:
         warn(f"{file}: a recorder was killed while it added the last recording: that one is left out")
-    document = format.load(text, file) if text.strip() else format.Document([], [], 0, 0)
+    is_empty = not text or text.isspace()  # not `strip`: no copy of what may be a gigabyte
+    document = format.Document([], [], 0, 0) if is_empty else format.load(text, file)
     for one in document.edited:
         warn(_cut_anew(file, one))
     return text, document

@@ -403,6 +403,19 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     assert progress[-1] == (size, size)
 
 
+@pytest.mark.usefixtures("big")
+def test_what_is_held_is_bounded_however_often_a_tape_is_read_again(tmp_path: Path) -> None:
+    path = many(tmp_path / "a.yaml", *(f"{number}" * 500 for number in range(9)))
+    tape, known = Cassette.for_play([path], KEY), list[recordings.Recording]()
+    for _ in range(3):
+        known += tape.recordings
+        for one in tape.recordings:
+            one.hold()
+        tape.reload()
+    held = [one.item for one in known if one.held and one.item]
+    assert sum(item.end - item.start for item in held) <= recordings._HELD
+
+
 @pytest.mark.parametrize("enabled", [True, False])
 def test_garbage_is_not_collected_while_a_tape_is_read(tmp_path: Path, enabled: bool) -> None:
     path, during = many(tmp_path / "a.yaml", "one"), list[bool]()
