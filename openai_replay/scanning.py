@@ -30,15 +30,20 @@ _BLOCK = 1 << 20
 _SHARED_FROM = 64 << 20
 _PROCESSES = 4
 
+#: A comment: a line that ends as files do, without what YAML takes for a line's end besides.
+_COMMENT = rb"#(?:[^\n\r\0\xc2\xe2]|\xc2(?!\x85)|\xe2(?!\x80[\xa8\xa9]))*"
 #: What stands before the first item, in the layout that is known.
-_HEAD = re.compile(rb"(?:\xef\xbb\xbf)?(?:#[^\n\0]*\n|version: 1\n)*interactions:\n(?:#[^\n\0]*\n)*")
+_HEAD = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:%(comment)b\n|version: 1\n)*interactions:\n(?:%(comment)b\n)*" % {b"comment": _COMMENT}
+)
 _LONGEST_HEAD = 1 << 20
+_LONGEST_COMMENT = 1 << 16
 #: The start of a line that none inside an item has, nor a comment between two, and of an item, which has two
 #: characters more. No text inside one can stand at column 0. To look for it is ten times as fast as to go from line
 #: to line.
 _OUTSIDE, _LOOKED_AT = re.compile(rb"\n(?:(- )|[^ \n#\r])"), 3
 #: What may stand behind the list, where vcrpy writes the version. Anything else is for who reads the whole file.
-_TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:#[^\n\0]*)?\n)*")
+_TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:%b)?\n)*" % _COMMENT)
 
 Key = Callable[[Request], bytes]
 
@@ -204,10 +209,10 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
     first = piece.starts[0]
     try:
         with storage.opened(piece.path) as file:
-            file.seek(first)
+            comment = _comment_above(file, first)
             text = file.read(piece.end - first)
-        document = _load(text, piece.path)
-        above = _line_ends(piece.path, first) - layout.HEADER.count("\n") if document.edited else 0
+        document = _load(comment + text, piece.path)
+        above = _line_ends(piece.path, first - len(comment)) - layout.HEADER.count("\n") if document.edited else 0
         if len(document.interactions) != len(piece.starts):
             return None
         texts = [text[start - first : end - first] for start, end in pairwise([*piece.starts, piece.end])]
@@ -221,6 +226,14 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
         request = interaction.request
         items.append(Item(start, start + len(said), _digest(said), key(request), request.method, request.path))
     return Scanned(items, [one._replace(line=one.line + above) for one in document.edited])
+
+
+def _comment_above(file: BinaryIO, at: int) -> bytes:
+    """The line that ends at `at`, where `file` stands then, if it is a comment: by one of ours a torn item is known."""
+    file.seek(max(0, at - _LONGEST_COMMENT))
+    before = file.read(at - file.tell())
+    line = before[before.rfind(b"\n", 0, -1) + 1 :]
+    return line if line.startswith(b"#") else b""
 
 
 def _load(items: bytes, path: Path) -> format.Document:
