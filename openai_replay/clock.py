@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import heapq
+import math
 import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from itertools import count
 from typing import Protocol
 
 _CLOCK_MONOTONIC = 1
@@ -23,12 +23,12 @@ _NANO = 1_000_000_000
 
 
 class Stopwatch:
-    """Milliseconds since it was made. `start` is that instant, in seconds of `time.monotonic()`."""
+    """Milliseconds since `start`, in seconds of `time.monotonic()`; None: since now."""
 
     __slots__ = ("start",)
 
-    def __init__(self) -> None:
-        self.start = time.monotonic()
+    def __init__(self, start: float | None = None) -> None:
+        self.start = time.monotonic() if start is None else start
 
     def __call__(self) -> float:
         """How many there are now."""
@@ -46,39 +46,38 @@ class Timer(Protocol):
 
 
 class Clock:
-    """What waits for an instant, in the running event loop. `close` it when nothing does any more."""
+    """Calls at their instants, in the running event loop. `close` it when nothing waits for one any more."""
 
     def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[float, int, asyncio.Future[None]]] = []
-        self._count = count()
-        self._set: float | None = None
+        self._calls: list[tuple[float, int, Callable[[], object]]] = []
+        self._count = 0
+        self._set = math.inf  # when the timer goes off
         self._timer = (timer or best_timer)(self._go_off)
 
-    async def until(self, at: float) -> None:
-        """Wait until `at`, in seconds of `time.monotonic()`: never less, and as little more as can be."""
-        if at <= time.monotonic():
-            return
-        waiting = self._loop.create_future()
-        heapq.heappush(self._waiting, (at, next(self._count), waiting))
-        if self._set is None or at < self._set:
-            self._set = at
-            self._timer.set(at)
-        await waiting
+    def at(self, when: float, call: Callable[[], object]) -> None:
+        """Call `call` at `when`, in seconds of `time.monotonic()`: never before, and as soon after as can be."""
+        self._count += 1
+        heapq.heappush(self._calls, (when, self._count, call))
+        if when < self._set:
+            self._set = when
+            self._timer.set(when)
 
     def close(self) -> None:
         """Let go of the timer."""
         self._timer.close()
 
     def _go_off(self) -> None:
-        waiting, now = self._waiting, time.monotonic()
-        while waiting and waiting[0][0] <= now:
-            due = heapq.heappop(waiting)[2]
-            if not due.done():  # nobody waits any more: the client has left
-                due.set_result(None)
-        self._set = waiting[0][0] if waiting else None
-        if self._set is not None:
-            self._timer.set(self._set)
+        calls = self._calls
+        self._set = -math.inf  # what is called may ask to be called again
+        now = time.monotonic()
+        try:
+            while calls and calls[0][0] <= now:
+                heapq.heappop(calls)[2]()
+        finally:
+            self._set = math.inf
+            if calls:
+                self._set = calls[0][0]
+                self._timer.set(self._set)
 
 
 def best_timer(go_off: Callable[[], None]) -> Timer:

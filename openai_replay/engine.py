@@ -41,12 +41,12 @@ class Engine:
         self._plays = Do.PLAY in self._decisions
         self._used_up = rules.when_used_up(cassette.was_on_disk)
 
-    async def answer(self, request: Request, client: Client) -> None:
-        """Answer `request`, which has just been read whole.
+    async def answer(self, request: Request, client: Client, start: float | None = None) -> None:
+        """Answer `request`, which was there at `start`, in seconds of `time.monotonic()`; None: just now.
 
         Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
         """
-        now_ms = Stopwatch()
+        now_ms = Stopwatch(start)
         asked = self._asking.known(request)
         if asked is None:
             asked = await aside(len(request.body), self._asking.read, request)

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import asyncio
+import time
+from collections.abc import Callable, Hashable
 from typing import NamedTuple
 
 from openai_replay import pacing
 from openai_replay.api import transcript
 from openai_replay.asked import Asked
 from openai_replay.clock import Clock, Stopwatch
-from openai_replay.exchanges import Client, answered
+from openai_replay.exchanges import Client, Portion, answered, portions
 from openai_replay.journal import Journal, Outcome
-from openai_replay.model import End, Head, Response
+from openai_replay.model import Head
 from openai_replay.recordings import Recording
 from openai_replay.rules import Rules
 
-
-class _Ready(NamedTuple):
-    """A recording made ready to be played: what is due when, and what it says."""
-
-    schedule: list[_Due]
-    said: str
+#: Bytes of an answer up to which it is kept as it was encoded: it is held twice then.
+_KEPT = 1 << 20
+#: In so many ways one is kept: pages may have very many origins (`localhost`, any port).
+_MOST_WAYS = 8
 
 
 class _Due(NamedTuple):
-    at_ms: float
-    head: Head | None
-    frames: tuple[bytes, ...]
-    end: End | None
-    encoded: dict[Hashable, bytes]
+    """A portion, when it is due in seconds, and whether no frame follows it."""
+
+    at_s: float
+    portion: Portion
+    last: bool
+
+
+class _Ready(NamedTuple):
+    """A recording made ready to be played: what is due when, and what it says.
+
+    `encoded`: the portions from the first on as they were written, by how; None where they are not kept.
+    """
+
+    head: Head
+    schedule: list[_Due]
+    said: str
+    encoded: dict[Hashable, list[bytes]] | None
 
 
 class Player:
@@ -44,33 +56,111 @@ class Player:
 
         Raises ConnectionError when the client has left.
         """
-        response = found.interaction.response
+        # The recording may be put away meanwhile, and its file changed: this is what is played.
+        response, number = found.interaction.response, found.number
         ready: _Ready = found.ready or self._made_ready(found)
-        noted, left = False, len(response.frames)
+
+        def tell() -> None:
+            self._journal.add(answered(Outcome.PLAYED, asked, response, int(now_ms()), ready.said, number, note))
+
+        stream = _Stream(ready, client, self._clock, now_ms.start, tell)
         try:
-            for due in ready.schedule:
-                if due.at_ms:
-                    await self._clock.until(now_ms.start + due.at_ms / 1000)  # absolute: errors do not add up
-                left -= len(due.frames)
-                # A client that has seen the end, which the length may have told it, finds the exchange in the journal.
-                if not (left or noted):
-                    noted = True
-                    self._played(asked, found.number, response, ready.said, now_ms, note)
-                await client.send(head=due.head, frames=due.frames, end=due.end, encoded=due.encoded)
+            while not stream.is_over:
+                await stream.go_on()
+            await client.end(response.end)
         finally:
-            if not noted:  # it counts as played for a client that left in the middle, too
-                self._played(asked, found.number, response, ready.said, now_ms, note)
+            stream.told()  # it counts as played for a client that left in the middle, too
 
     def _made_ready(self, found: Recording) -> _Ready:
         response = found.interaction.response
         head = self._rules.played(response.head)
-        schedule = [
-            _Due(beat.at_ms, head if beat.head else None, beat.frames, response.end if beat.end else None, {})
-            for beat in pacing.schedule(response, self._rules.pace)
-        ]
-        found.ready = ready = _Ready(schedule, transcript.said(response))
+        schedule: list[_Due] = []
+        left = len(response.frames)
+        for beat in pacing.schedule(response, self._rules.pace):
+            for one in portions(head if beat.head else None, beat.frames, response.end if beat.end else None):
+                left -= len(one.frames)
+                schedule.append(_Due(beat.at_ms / 1000, one, not left))
+        small = sum(len(frame.data) for frame in response.frames) <= _KEPT
+        found.ready = ready = _Ready(head, schedule, transcript.said(response), {} if small else None)
         return ready
 
-    def _played(self, asked: Asked, number: int, response: Response, said: str, now_ms: Stopwatch, note: str) -> None:
-        # `response` is what was played: the recording may have been put away meanwhile, and its file changed.
-        self._journal.add(answered(Outcome.PLAYED, asked, response, int(now_ms()), said, number, note))
+
+class _Stream:
+    """A recording on its way to `client`, which counts from the instant `start`.
+
+    The clock itself writes what is due: to wake a task for every frame costs more than to write the frame. `tell` is
+    called once, before the last frame: a client that has seen the end finds the exchange in the journal.
+    """
+
+    def __init__(self, ready: _Ready, client: Client, clock: Clock, start: float, tell: Callable[[], None]) -> None:
+        self.is_over = False
+        self._schedule = ready.schedule
+        self._client = client
+        self._clock = clock
+        self._start = start
+        self._tell: Callable[[], None] | None = tell
+        self._next = 0
+        self._is_behind = False  # whether the client has to take more first
+        self._later: asyncio.Future[None] | None = None
+        how = client.begin(ready.head)
+        self._encoded: list[bytes] | None = None
+        if ready.encoded is not None:
+            self._encoded = ready.encoded.get(how)
+            if self._encoded is None and len(ready.encoded) < _MOST_WAYS:
+                self._encoded = ready.encoded[how] = []
+
+    async def go_on(self) -> None:
+        """Write, and wait, until all is written or the client is behind. Raises ConnectionError."""
+        if self._is_behind:
+            self._is_behind = False
+            await self._client.drained()
+        due = self._write()
+        if due is not None:
+            self._later = asyncio.get_running_loop().create_future()
+            self._clock.at(due, self._write_later)
+            await self._later
+
+    def told(self) -> None:
+        """See to it that it has been told."""
+        if self._tell is not None:
+            self._tell()
+            self._tell = None
+
+    def _write(self) -> float | None:
+        """Write what is due by now. The instant at which there will be more; None where nothing is left, or the client
+        is behind.
+        """
+        schedule, encoded, client = self._schedule, self._encoded, self._client
+        for number in range(self._next, len(schedule)):
+            at_s, portion, last = schedule[number]
+            if at_s and self._start + at_s > time.monotonic():
+                self._next = number
+                return self._start + at_s  # absolute: errors do not add up
+            if last:
+                self.told()
+            if encoded is not None and number < len(encoded):
+                data = encoded[number]
+            else:
+                data = client.encode(*portion)
+                if encoded is not None:
+                    encoded.append(data)
+            if not client.write(data):
+                self._next = number + 1
+                self._is_behind = True
+                return None
+        self.is_over = True
+        return None
+
+    def _write_later(self) -> None:
+        later = self._later
+        if later is None or later.done():  # nobody waits any more
+            return
+        try:
+            due = self._write()
+        except Exception as error:  # the client has left
+            later.set_exception(error)
+            return
+        if due is None:
+            later.set_result(None)
+        else:
+            self._clock.at(due, self._write_later)

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from aiohttp import web
-
 from openai_replay import announcing, hosts, logs, report
 from openai_replay.access import Access
 from openai_replay.app import App
@@ -105,17 +103,17 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
             own = sessions.open(what.cassettes, what.rules, name="", tape=what.tape)
             base_path = own.path
         app = App(sessions, what.access, what.limits)
-        runner = web.ServerRunner(app, shutdown_timeout=what.shutdown_s)
-        await runner.setup()
-        stack.push_async_callback(_stop, runner, app, sessions, what.strict)
+        listening: list[asyncio.Server] = []
+        stack.push_async_callback(_stop, listening, app, sessions, what)
+        loop = asyncio.get_running_loop()
         try:
-            for listening in what.sockets:
-                await web.SockSite(runner, listening, backlog=BACKLOG).start()
+            for one in what.sockets:
+                listening.append(await loop.create_server(app, sock=one, backlog=BACKLOG))
             if not what.sockets:
-                await web.TCPSite(runner, what.host, what.port, backlog=BACKLOG).start()
+                listening.append(await loop.create_server(app, what.host, what.port, backlog=BACKLOG))
         except OSError as error:
             raise cannot_listen(what, error) from None
-        sessions.origin = origin(*runner.addresses[0][:2])
+        sessions.origin = origin(*listening[0].sockets[0].getsockname()[:2])
         yield Served(sessions.origin + base_path, sessions)
 
 
@@ -147,12 +145,14 @@ def check_host(what: Serving) -> None:
     report.warn(f"listening on {what.host}: whoever reaches this machine {who}can {may}.")
 
 
-async def _stop(runner: web.ServerRunner, app: App, sessions: Sessions, strict: bool) -> None:
+async def _stop(listening: list[asyncio.Server], app: App, sessions: Sessions, what: Serving) -> None:
     """Take no more, finish what is under way, and have it all on the tape."""
-    app.stop_reading()
-    await runner.cleanup()
+    for one in listening:
+        one.close()
+    await asyncio.sleep(0)  # what has come already is begun
+    await app.connections.shut(what.shutdown_s)
     await sessions.finish()
-    if strict:
+    if what.strict:
         await sessions.look()
 
 

@@ -14,10 +14,12 @@ import struct
 import sys
 import termios
 from collections.abc import Hashable, Sequence
+from typing import Protocol
 
-from aiohttp import HttpVersion11, web
+from aiohttp.http import HttpVersion11, RawRequestMessage
 
 from openai_replay import cors, logs
+from openai_replay.exchanges import portions
 from openai_replay.headers import head_bytes
 from openai_replay.logs import log
 from openai_replay.model import End, Head, Response
@@ -28,120 +30,90 @@ from openai_replay.secrets.redaction import Redactor
 _BREAK_AFTER_S = 0.05
 #: Seconds after which a client that does not read is told of the break all the same.
 _BREAK_AT_LAST_S = 60.0
-#: Bytes after which a write is not put off for more: what a slow client has not read yet is not held twice.
-_WRITTEN_AT_ONCE = 1 << 18
-#: In so many ways one thing is kept encoded: pages may have very many origins (`localhost`, any port).
-_MOST_WAYS = 8
 
 
-class Verbatim(web.StreamResponse):
-    """An answer that is written exactly as it was recorded. aiohttp's connection loop asks it for little: `prepare`
-    and `write_eof` when the handler returns, and whether the connection lives on.
-    """
+class Wire(Protocol):
+    """The connection that an answer goes out on."""
 
-    def __init__(self, request: web.BaseRequest) -> None:
-        # Not super().__init__(): a quarter of what an answer costs would go into headers and cookies of its own.
-        self._request = request
+    transport: asyncio.Transport | None
+
+    def write(self, data: bytes) -> bool:
+        """Write `data`. Whether the client keeps up. Raises ConnectionError once it has left."""
+
+    async def drained(self) -> None:
+        """Wait until the client has taken most of what was written. Raises ConnectionError once it has left."""
+
+
+class Verbatim:
+    """The answer to one request, of which `message` is the head; None where it could not be read."""
+
+    def __init__(self, wire: Wire, message: RawRequestMessage | None = None) -> None:
+        self._wire = wire
         self.origin = ""  # of the page that asks, where it may read
         self.redactor: Redactor | None = None  # for the log, where heads are to be shown
         self.last = False  # whether the connection ends with this answer
-        self._modern = request.version >= HttpVersion11
-        self._chunked_body = False
-        self.alive = False
+        self.alive = False  # whether another request may follow; known when the head is written
         self.started = False
+        self._message = message
+        self._modern = message is None or message.version >= HttpVersion11
+        self._chunked = False
         self._empty = False
 
-    @property
-    def keep_alive(self) -> bool:
-        """Whether the client may send another request on this connection."""
-        return self.alive
-
-    async def prepare(self, request: web.BaseRequest) -> None:
-        """Nothing is left to do when aiohttp asks."""
-
-    async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to do when aiohttp asks."""
-
-    async def send(
-        self,
-        *,
-        head: Head | None = None,
-        frames: Sequence[bytes] = (),
-        end: End | None = None,
-        encoded: dict[Hashable, bytes] | None = None,
-    ) -> None:
-        """Write what is due now, in one write unless it is very much. Raises ConnectionError when the client has left.
-
-        See `engine.Client`.
-        """
+    async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
+        """See `exchanges.Client`."""
         if head is not None:
-            if self.redactor is not None:
-                clean = self.redactor.response(Response(head, 0, (), 0)).head
-                log.debug("%s", logs.head(f"< {clean.status} {clean.reason}", clean.headers))
-            self._frame(head)
-        # All that the bytes depend on beside what is sent.
-        how = self._chunked_body, self._empty, self.alive, self._modern, self.origin
-        if encoded is not None and (known := encoded.get(how)) is not None:
-            await self._write(known)
-        else:
-            await self._encode(head, frames, end, how, {} if encoded is None else encoded)
-        if end is not None and end is not End.COMPLETE:
-            self.alive = False
-            if end is End.RESET:
-                await _break(self._request.transport)
+            self.begin(head)
+        for one in portions(head, frames, end):
+            if not self.write(self.encode(*one)):
+                await self.drained()
+        if end is not None:
+            await self.end(end)
 
-    async def _encode(
-        self,
-        head: Head | None,
-        frames: Sequence[bytes],
-        end: End | None,
-        how: Hashable,
-        encoded: dict[Hashable, bytes],
-    ) -> None:
+    def begin(self, head: Head) -> Hashable:
+        """See `exchanges.Client`."""
+        if self.redactor is not None:
+            clean = self.redactor.response(Response(head, 0, (), 0)).head
+            log.debug("%s", logs.head(f"< {clean.status} {clean.reason}", clean.headers))
+        message, length, status = self._message, head.length, head.status
+        self._empty = empty = status in (204, 304) or status < 200 or (message is not None and message.method == "HEAD")
+        self._chunked = length is None and self._modern and not empty
+        framed = length is not None or self._chunked or empty
+        self.alive = framed and not self.last and message is not None and not message.should_close
+        return self._chunked, empty, self.alive, self._modern, self.origin
+
+    def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
+        """See `exchanges.Client`."""
         out: list[bytes] = []
         if head is not None:
             out.append(self._head(cors.permitted(head, self.origin) if self.origin else head))
-        size, written = 0, False
         for frame in frames if not self._empty else ():
             if frame:  # an empty chunk would be the end
-                out += (b"%x\r\n" % len(frame), frame, b"\r\n") if self._chunked_body else (frame,)
-                size += len(frame)
-            if size >= _WRITTEN_AT_ONCE:
-                await self._write(b"".join(out))
-                out, size, written = [], 0, True
-        if end is End.COMPLETE and self._chunked_body:
+                out += (b"%x\r\n" % len(frame), frame, b"\r\n") if self._chunked else (frame,)
+        if end is End.COMPLETE and self._chunked:
             out.append(b"0\r\n\r\n")
-        last = b"".join(out)
-        if not written and len(encoded) < _MOST_WAYS:
-            encoded[how] = last
-        if last:
-            await self._write(last)
+        return out[0] if len(out) == 1 else b"".join(out)
 
-    async def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        """See `exchanges.Client`."""
         self.started = True
-        request = self._request
-        transport = request.transport
-        if transport is None or transport.is_closing():
-            raise ConnectionResetError("the client has left")
-        transport.write(data)
-        writer = request.writer
-        writer.output_size += len(data)  # an answer has been begun
-        if request.protocol.writing_paused:
-            await writer.drain()
+        return self._wire.write(data) if data else True
 
-    def _frame(self, head: Head) -> None:
-        """Decide how the body is framed, and whether the connection lives on."""
-        request = self._request
-        self._empty = empty = request.method == "HEAD" or head.status in (204, 304) or head.status < 200
-        self._chunked_body = head.length is None and self._modern and not empty
-        framed = head.length is not None or self._chunked_body or empty
-        self.alive = request.keep_alive and framed and not self.last
+    async def drained(self) -> None:
+        """See `exchanges.Client`."""
+        await self._wire.drained()
+
+    async def end(self, end: End) -> None:
+        """See `exchanges.Client`."""
+        if end is not End.COMPLETE:
+            self.alive = False
+            if end is End.RESET:
+                await _break(self._wire.transport)
 
     def _head(self, head: Head) -> bytes:
         lines = [f"HTTP/1.1 {head.status} {head.reason}", *(f"{name}: {value}" for name, value in head.headers)]
         if head.length is not None and head.status != 204:
             lines.append(f"Content-Length: {head.length}")
-        elif self._chunked_body:
+        elif self._chunked:
             lines.append("Transfer-Encoding: chunked")
         if not self.alive:
             lines.append("Connection: close")

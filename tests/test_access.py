@@ -409,7 +409,7 @@ async def test_a_handler_that_fails_tells_no_secret(
 ) -> None:
     """A key in the header, the URL or the body is in no traceback, even where the error's message holds it."""
 
-    async def fails(self: engines.Engine, request: Any, client: Any) -> None:
+    async def fails(self: engines.Engine, request: Any, client: Any, start: float) -> None:
         try:
             raise KeyError(request.headers, request.uri)
         except KeyError as error:

@@ -27,8 +27,9 @@ def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], ti
     came: list[tuple[float, float]] = []
 
     async def waits(clock: Clock, at: float) -> None:
-        await clock.until(at)
-        came.append((at, time.monotonic()))
+        called: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        clock.at(at, lambda: called.set_result(time.monotonic()))
+        came.append((at, await called))
 
     async def main() -> None:
         clock = Clock(timer)
@@ -48,17 +49,32 @@ def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], ti
 
 
 @pytest.mark.parametrize("timer", TIMERS)
-def test_who_stops_waiting_holds_up_nobody(run: Callable[..., None], timer: Callable[..., Timer]) -> None:
+def test_what_is_called_may_ask_to_be_called_again_and_a_mistake_in_one_stops_no_other(
+    run: Callable[..., None], timer: Callable[..., Timer]
+) -> None:
     async def main() -> None:
+        failed: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context["exception"]))
         clock = Clock(timer)
-        now = time.monotonic()
-        gone = asyncio.create_task(clock.until(now + 0.02))
-        others = [asyncio.create_task(clock.until(now + seconds)) for seconds in (0.05, 0.03, 0.02)]
-        await asyncio.sleep(0)
-        gone.cancel()
-        await asyncio.wait_for(asyncio.gather(*others), 10)
-        assert gone.cancelled()
-        await asyncio.wait_for(clock.until(time.monotonic() + 0.01), 10)  # and it goes off again afterwards
+        over = asyncio.Event()
+        start = time.monotonic()
+        came: list[float] = []
+
+        def again() -> None:
+            came.append(time.monotonic())
+            if len(came) < 5:
+                clock.at(start + 0.01 * len(came), again)
+            else:
+                over.set()
+
+        def mistaken() -> None:
+            raise ValueError("a mistake")
+
+        clock.at(start, again)
+        clock.at(start + 0.005, mistaken)
+        await asyncio.wait_for(over.wait(), 10)
+        assert [type(one) for one in failed] == [ValueError]
+        assert min(at - start - 0.01 * number for number, at in enumerate(came)) >= 0
         clock.close()
 
     run(main())

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import Any
@@ -84,15 +84,14 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     frames = [(100 + 50 * number, f"data: {number}\n\n") for number in range(15)]
     tape = stream(tmp_path / "tape.yaml", 100, frames, 800)
     asked_for: list[float] = []
-    until = Clock.until
+    at = Clock.at
 
-    async def oversleeps(clock: Clock, at: float) -> None:
-        asked_for.append(max(0.0, at - time.monotonic()))
-        await until(clock, at)
-        await asyncio.sleep(0.02)
+    def oversleeps(clock: Clock, when: float, call: Callable[[], object]) -> None:
+        asked_for.append(max(0.0, when - time.monotonic()))
+        at(clock, when + 0.02, call)
 
     async with playing(tape, pace=ORIGINAL) as player:
-        monkeypatch.setattr(Clock, "until", oversleeps)
+        monkeypatch.setattr(Clock, "at", oversleeps)
         await player.ask("POST", CHAT, "hello")
         monkeypatch.undo()
     assert len(asked_for) > 5
