@@ -10,6 +10,7 @@ from typing import NamedTuple
 from openai_replay import cors, logs
 from openai_replay.access import Access
 from openai_replay.connections import JSON, Connection, Connections, Incoming, error_reply, head_too_large
+from openai_replay.eager import in_task
 from openai_replay.errors import BadRequest, Refused, ReplayError
 from openai_replay.limits import Limits
 from openai_replay.logs import log
@@ -39,7 +40,7 @@ class App:
         self._sessions = sessions
         self._access = access or Access()
         self._limits = limits or Limits()
-        self.connections = Connections(self._handle, self._limits)
+        self.connections = Connections(self.answer, self._limits)
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 
@@ -47,9 +48,29 @@ class App:
         """A protocol for one connection."""
         return Connection(self.connections)
 
-    async def _handle(self, incoming: Incoming, response: Verbatim) -> None:
+    async def answer(self, incoming: Incoming, response: Verbatim) -> None:
+        """Answer a request, whatever it is. Raises ConnectionError when the client has left."""
+        access, message = self._access, incoming.message
+        method, path = message.method, message.path
         try:
-            await self._answer(incoming, response)
+            if not path.startswith("/"):
+                raise _not_a_path(path)
+            known = self._known.get(message.raw_headers) or self._let_in(incoming, response)
+            headers, size, response.origin = known
+            if len(path) + size > self._limits.head:
+                raise head_too_large(self._limits)
+            if path.startswith("/@/") or (response.origin and cors.is_preflight(method, headers)):
+                await self._control(incoming, response, headers)
+                return
+            engine, target = self._sessions.route(method, path)
+            body = incoming.whole(self._limits)
+            if body is None:
+                body = await incoming.body(self._limits)
+            asked = Request(method, engine.origin + target, access.forwarded(headers), body)
+            if log.isEnabledFor(logging.DEBUG):
+                _show(asked, engine.rules.redactor)
+                response.redactor = engine.rules.redactor
+            await engine.answer(asked, response, incoming.arrived)
         except ReplayError as error:
             await self._refuse(incoming, response, error)
 
@@ -64,30 +85,19 @@ class App:
         head, body = error_reply(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)
 
-    async def _answer(self, incoming: Incoming, response: Verbatim) -> None:
-        access, message = self._access, incoming.message
-        method, path = message.method, _target(message.path)
-        headers, size, response.origin = self._known.get(message.raw_headers) or self._let_in(incoming, response)
-        if len(path) + size > self._limits.head:
-            raise head_too_large(self._limits)
+    async def _control(self, incoming: Incoming, response: Verbatim, headers: Headers) -> None:
+        """Answer what is not for a tape: a question of the browser's own, or a request to the control API."""
+        method, path = incoming.message.method, incoming.message.path
         if response.origin and cors.is_preflight(method, headers):
             await response.send(head=cors.preflight(headers), end=End.COMPLETE)
             return
-        if path.startswith("/@/"):
-            access.check_control(incoming.peer, headers)
-            from openai_replay import control  # with pydantic models that most runs do not need
+        self._access.check_control(incoming.peer, headers)
+        await in_task()
+        from openai_replay import control  # with pydantic models that most runs do not need
 
-            value = await control.answer(self._sessions, method, path, await incoming.body(self._limits))
-            body = json.dumps(value, ensure_ascii=False).encode()
-            await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)
-            return
-        engine, target = self._sessions.route(method, path)
-        body = await incoming.body(self._limits)
-        asked = Request(method, engine.origin + target, access.forwarded(headers), body)
-        if log.isEnabledFor(logging.DEBUG):
-            _show(asked, engine.rules.redactor)
-            response.redactor = engine.rules.redactor
-        await engine.answer(asked, response, incoming.arrived)
+        value = await control.answer(self._sessions, method, path, await incoming.body(self._limits))
+        body = json.dumps(value, ensure_ascii=False).encode()
+        await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)
 
     def _let_in(self, incoming: Incoming, response: Verbatim) -> _Known:
         """The headers of a request. Raises Refused where it is not let in."""
@@ -119,13 +129,11 @@ def _no_websocket() -> Refused:
     )
 
 
-def _target(path: str) -> str:
-    if not path.startswith("/"):
-        raise BadRequest(
-            f"{path!r} is not a path: this is a reverse proxy, not one for HTTP_PROXY.",
-            "Set the client's base URL (OPENAI_BASE_URL) instead.",
-        )
-    return path
+def _not_a_path(path: str) -> BadRequest:
+    return BadRequest(
+        f"{path!r} is not a path: this is a reverse proxy, not one for HTTP_PROXY.",
+        "Set the client's base URL (OPENAI_BASE_URL) instead.",
+    )
 
 
 def _show(request: Request, redactor: Redactor) -> None:

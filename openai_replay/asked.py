@@ -17,6 +17,8 @@ LARGE = 1 << 18
 #: Bytes that what is remembered may take in all, and what each takes beside its texts and its body.
 _REMEMBERED = 1 << 25
 _BESIDE = 1 << 10
+#: Of so many requests' headers is remembered which of them decide.
+_MOST_DECIDED = 256
 #: Headers that decide how a body is read.
 _DECIDING = frozenset({"content-type", "content-encoding"})
 
@@ -44,6 +46,7 @@ class Asking:
         self._deciding = _DECIDING | set(rules.matcher.headers)
         self._known: OrderedDict[_Same, Asked] = OrderedDict()
         self._size = 0  # of all of it, in bytes
+        self._decided: dict[Headers, Headers] = {}  # a client sends the same ones again and again
 
     def known(self, request: Request) -> Asked | None:
         """What was read of the same bytes before, if it is remembered."""
@@ -67,8 +70,14 @@ class Asking:
 
     def _same(self, request: Request) -> _Same:
         """All of `request` that its key is made of, as it came."""
-        deciding = [pair for pair in request.headers if pair[0].lower() in self._deciding]
-        return request.method, request.uri, tuple(deciding), request.body
+        method, uri, headers, body = request
+        deciding = self._decided.get(headers)
+        if deciding is None:
+            deciding = tuple(pair for pair in headers if pair[0].lower() in self._deciding)
+            if len(self._decided) >= _MOST_DECIDED:
+                self._decided.clear()
+            self._decided[headers] = deciding
+        return method, uri, deciding, body
 
 
 def _size(same: _Same) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -163,12 +163,12 @@ class Cassette:
 
     # -------------------------------------------------------------------------------------- play
 
-    async def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> int | None:
+    def take(self, key: bytes, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Awaitable[int | None]:
         """Take the next turn of `key`, for `at`; None if there is no recording, or none left. Raises StateError."""
         queue = self._queues.get(key)
         if not queue:
-            return None
-        return await self.positions.take(key, len(queue) if on_exhausted is OnExhausted.ERROR else None)
+            return _none()
+        return self.positions.take(key, len(queue) if on_exhausted is OnExhausted.ERROR else None)
 
     def at(self, key: bytes, turn: int | None, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
         """The recording of `key` whose `turn` it is, in recorded order."""
@@ -289,6 +289,10 @@ class Cassette:
                 self.path, None, "cannot be added to: its layout is unusual", "Record to a file of its own."
             )
         return new
+
+
+async def _none() -> None:
+    """Nothing is taken."""
 
 
 def _can_append(text: str, document: format.Document) -> bool:

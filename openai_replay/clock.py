@@ -121,6 +121,7 @@ class SystemTimer:
         self._value = (ctypes.c_long * 4)()
         self._address = ctypes.addressof(self._value)
         self._go_off = go_off
+        self._is_set = False
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._fd, self._read)
 
@@ -129,6 +130,7 @@ class SystemTimer:
         nanoseconds = max(1, int(at * _NANO) + 1)  # all zeros would disarm it
         self._value[2], self._value[3] = divmod(nanoseconds, _NANO)
         self._settime(self._fd, _TFD_TIMER_ABSTIME, self._address, None)
+        self._is_set = True
 
     def close(self) -> None:
         """See `Timer`."""
@@ -136,6 +138,8 @@ class SystemTimer:
         os.close(self._fd)
 
     def _read(self) -> None:
-        with suppress(BlockingIOError):  # it has been set anew in between
-            os.read(self._fd, 8)
+        self._is_set = False
         self._go_off()
+        if not self._is_set:  # a timer that is set anew has nothing to be read
+            with suppress(BlockingIOError):  # it has been set between going off and now
+                os.read(self._fd, 8)

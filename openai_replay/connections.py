@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
-import sys
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import cast
 
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
+from openai_replay.eager import begun, in_task
 from openai_replay.errors import ERROR_HEADER, BadRequest, Refused, ReplayError
 from openai_replay.limits import Limits, shown
 from openai_replay.logs import bare, log
@@ -62,20 +63,28 @@ class Incoming:
         transport = self.connection.transport
         return str(transport.get_extra_info("peername", ("",))[0]) if transport is not None else ""
 
+    def whole(self, limits: Limits) -> bytes | None:
+        """All of the body, if it has come already. Raises Refused where it is too large."""
+        content = self.content
+        if not content.is_eof() or content.exception() is not None:
+            return None
+        whole = content.read_nowait()
+        if len(whole) > limits.body:
+            raise _body_too_large(limits)
+        return whole
+
     async def body(self, limits: Limits) -> bytes:
         """All of the body. Raises Refused where it is too large or does not come, BadRequest, ConnectionError."""
-        content = self.content
-        if content.is_eof() and content.exception() is None:  # it came with the head
-            whole = content.read_nowait()
-            if len(whole) > limits.body:
-                raise _body_too_large(limits)
+        whole = self.whole(limits)
+        if whole is not None:
             return whole
-        headers = self.message.headers
+        content, headers = self.content, self.message.headers
         declared = headers.get("Content-Length", "")
         if declared.isdecimal() and int(declared) > limits.body:
             raise _body_too_large(limits)
         if headers.get("Expect", "").lower() == "100-continue" and self.message.version >= HttpVersion11:
             self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await in_task()
         size = 0
         pieces: list[bytes] = []
         self.connection.reading = True
@@ -184,7 +193,7 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_asked", "_connections", "_deaf", "_last", "reading", "task")
+    __slots__ = ("_asked", "_busy", "_connections", "_deaf", "_last", "reading", "task")
 
     def __init__(self, connections: Connections) -> None:
         loop = asyncio.get_running_loop()
@@ -203,11 +212,13 @@ class Connection(BaseProtocol):
         self._last: StreamReader | None = None  # of the request that came last
         self._deaf = False  # whether what comes now is not read any more
         self.reading = False  # whether the body of the request is waited for
-        self.task: asyncio.Task[None] | None = None  # that answers
+        self._busy = False  # whether a request is being answered
+        self.task: asyncio.Task[None] | None = None  # that answers, where it has to wait for something
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
-        super().connection_made(transport)
+        # Not super(): event loops have set TCP_NODELAY already, and to ask for the socket costs more than that.
+        self.transport = cast(asyncio.Transport, transport)
         self._connections.made(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -236,8 +247,9 @@ class Connection(BaseProtocol):
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))
             self._deaf = upgraded  # nothing that we speak
-        if self.task is None:
-            self.task = _started(self._serve(), self._loop)
+        if not self._busy:
+            self._busy = True
+            self.task = begun(self._serve(), self._loop)
         elif len(self._asked) > _AHEAD:
             self._pause_transport(True)
 
@@ -253,10 +265,15 @@ class Connection(BaseProtocol):
         """Wait until the client has taken most of what was written. Raises ConnectionError."""
         await self._drain_helper()
 
+    def resume_reading(self, *of: bool, **more: bool) -> None:
+        """See BaseProtocol. A body that was never too long for its reader has not paused anything."""
+        if self._reading_paused:
+            super().resume_reading(*of, **more)
+
     def close(self) -> None:
         """Take no more requests. What is under way goes on, but for a request that is not whole."""
         self._deaf = True
-        if self.task is None or self.reading:
+        if not self._busy or self.reading:
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -278,7 +295,7 @@ class Connection(BaseProtocol):
                 if len(asked) == _AHEAD:
                     self._pause_transport(False)
         finally:
-            self.task = None
+            self._busy, self.task = False, None
             connections.waits(self)
             if not goes_on or connections.closing:
                 self.hang_up()
@@ -320,14 +337,6 @@ class Connection(BaseProtocol):
         if self.transport is not None and not self._reading_paused:
             with suppress(RuntimeError):  # it is closing
                 (self.transport.pause_reading if pause else self.transport.resume_reading)()
-
-
-def _started(work: Coroutine[None, None, None], loop: asyncio.AbstractEventLoop) -> asyncio.Task[None] | None:
-    """A task that does `work`; None if it could be done without waiting, which only newer Pythons find out."""
-    if sys.version_info < (3, 12):
-        return loop.create_task(work)
-    task = asyncio.Task(work, loop=loop, eager_start=True)
-    return None if task.done() else task
 
 
 async def _rest_came(content: StreamReader) -> bool:

@@ -59,8 +59,7 @@ class Fallback(StrEnum):
     SEQUENCE = "sequence"  # the next unplayed one, in recorded order
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(NamedTuple):
     """A request as the upstream gets it: `uri` is absolute, upstream's origin and the client's own path and query."""
 
     method: str

@@ -13,7 +13,7 @@ from openai_replay.asked import Asked
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.exchanges import Client, Portion, answered, portions
 from openai_replay.journal import Journal, Outcome
-from openai_replay.model import Head
+from openai_replay.model import End, Head
 from openai_replay.recordings import Recording
 from openai_replay.rules import Rules
 
@@ -65,9 +65,10 @@ class Player:
 
         stream = _Stream(ready, client, self._clock, now_ms.start, tell)
         try:
-            while not stream.is_over:
-                await stream.go_on()
-            await client.end(response.end)
+            while (due := stream.write()) is not None or not stream.is_over:
+                await stream.until(due)
+            if response.end is not End.COMPLETE:
+                await client.end(response.end)
         finally:
             stream.told()  # it counts as played for a client that left in the middle, too
 
@@ -92,6 +93,8 @@ class _Stream:
     called once, before the last frame: a client that has seen the end finds the exchange in the journal.
     """
 
+    __slots__ = ("_client", "_clock", "_encoded", "_later", "_next", "_schedule", "_start", "_tell", "is_over")
+
     def __init__(self, ready: _Ready, client: Client, clock: Clock, start: float, tell: Callable[[], None]) -> None:
         self.is_over = False
         self._schedule = ready.schedule
@@ -100,7 +103,6 @@ class _Stream:
         self._start = start
         self._tell: Callable[[], None] | None = tell
         self._next = 0
-        self._is_behind = False  # whether the client has to take more first
         self._later: asyncio.Future[None] | None = None
         how = client.begin(ready.head)
         self._encoded: list[bytes] | None = None
@@ -109,16 +111,14 @@ class _Stream:
             if self._encoded is None and len(ready.encoded) < _MOST_WAYS:
                 self._encoded = ready.encoded[how] = []
 
-    async def go_on(self) -> None:
-        """Write, and wait, until all is written or the client is behind. Raises ConnectionError."""
-        if self._is_behind:
-            self._is_behind = False
+    async def until(self, due: float | None) -> None:
+        """Wait for what `write` said, and let the clock write on. Raises ConnectionError."""
+        if due is None:
             await self._client.drained()
-        due = self._write()
-        if due is not None:
-            self._later = asyncio.get_running_loop().create_future()
-            self._clock.at(due, self._write_later)
-            await self._later
+            return
+        self._later = asyncio.get_running_loop().create_future()
+        self._clock.at(due, self._write_later)
+        await self._later
 
     def told(self) -> None:
         """See to it that it has been told."""
@@ -126,15 +126,14 @@ class _Stream:
             self._tell()
             self._tell = None
 
-    def _write(self) -> float | None:
-        """Write what is due by now. The instant at which there will be more; None where nothing is left, or the client
-        is behind.
+    def write(self) -> float | None:
+        """Write what is due by now. The instant at which there is more; None where all is written, or the client is
+        behind. Raises ConnectionError.
         """
         schedule, encoded, client = self._schedule, self._encoded, self._client
         for number in range(self._next, len(schedule)):
             at_s, portion, last = schedule[number]
             if at_s and self._start + at_s > time.monotonic():
-                self._next = number
                 return self._start + at_s  # absolute: errors do not add up
             if last:
                 self.told()
@@ -144,11 +143,10 @@ class _Stream:
                 data = client.encode(*portion)
                 if encoded is not None:
                     encoded.append(data)
+            self._next = number + 1
             if not client.write(data):
-                self._next = number + 1
-                self._is_behind = True
-                return None
-        self.is_over = True
+                break
+        self.is_over = self._next == len(schedule)
         return None
 
     def _write_later(self) -> None:
@@ -156,7 +154,7 @@ class _Stream:
         if later is None or later.done():  # nobody waits any more
             return
         try:
-            due = self._write()
+            due = self.write()
         except Exception as error:  # the client has left
             later.set_exception(error)
             return

@@ -47,6 +47,10 @@ class Wire(Protocol):
 class Verbatim:
     """The answer to one request, of which `message` is the head; None where it could not be read."""
 
+    __slots__ = (
+        "_chunked", "_empty", "_message", "_modern", "_wire", "alive", "last", "origin", "redactor", "started",
+    )  # fmt: skip
+
     def __init__(self, wire: Wire, message: RawRequestMessage | None = None) -> None:
         self._wire = wire
         self.origin = ""  # of the page that asks, where it may read

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 from openai_replay.model import Interaction, Request, Response, header
 
@@ -82,7 +81,7 @@ def renamed(request: Request, mapping: Mapping[str, str]) -> Request:
     body = _WORD.sub(other, text)
     if uri == request.uri and body == text:
         return request
-    return replace(request, uri=uri, body=body.encode("latin-1"))
+    return request._replace(uri=uri, body=body.encode("latin-1"))
 
 
 def paired(recorded: Response | bytes, anew: Response | bytes) -> dict[str, str]:

@@ -22,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from weakref import WeakKeyDictionary
 
 from openai_replay.cassette import Cassette
+from openai_replay.eager import in_task
 from openai_replay.errors import StartError, StateError, UsageError
 from openai_replay.positions import Positions
 
@@ -155,6 +156,7 @@ class Store:
         from redis.exceptions import ConnectionError as Unreachable
         from redis.exceptions import TimeoutError as RedisTimeout
 
+        await in_task()
         try:
             return await ask()
         except (AuthenticationError, AuthorizationError):

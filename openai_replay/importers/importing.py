@@ -162,7 +162,7 @@ def _clean(interaction: Interaction, settings: Settings) -> Interaction:
         said = paced(said, settings.assumed)
     said = settings.redactor.response(said)
     return Interaction(
-        replace(asked, headers=kept(asked.headers, settings.all_headers)),
+        asked._replace(headers=kept(asked.headers, settings.all_headers)),
         replace(said, head=replace(said.head, headers=kept(said.head.headers, settings.all_headers))),
     )
 

@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -58,7 +58,7 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
             # A part that is missing, or of another type than the format says.
             raise SourceError(f"entry {number}: {_blame(error)}") from None
         asked = one.request
-        typed = replace(asked, headers=_typed(asked.headers, asked.body, repair))
+        typed = asked._replace(headers=_typed(asked.headers, asked.body, repair))
         found.interactions.append(Interaction(typed, one.response))
         found.repaired += repairs
     return found
