@@ -9,12 +9,14 @@ from typing import NamedTuple
 
 from openai_replay import cors, logs
 from openai_replay.access import Access
-from openai_replay.connections import JSON, Connection, Connections, Incoming, error_reply, head_too_large
+from openai_replay.connections import Connection, Connections
 from openai_replay.eager import in_task
 from openai_replay.errors import BadRequest, Refused, ReplayError
+from openai_replay.incoming import Incoming
 from openai_replay.limits import Limits
 from openai_replay.logs import log
 from openai_replay.model import End, Head, Headers, Request
+from openai_replay.refusals import JSON, error_reply, head_too_large
 from openai_replay.secrets.redaction import Redactor
 from openai_replay.sessions import Sessions
 from openai_replay.verbatim import Verbatim

@@ -7,114 +7,29 @@ objects and tasks for each request, for things that answers from a tape do not h
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from http import HTTPStatus
 from typing import cast
 
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
-from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11, RawRequestMessage
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http import HttpProcessingError, HttpRequestParser
 
-from openai_replay.eager import begun, in_task
-from openai_replay.errors import ERROR_HEADER, BadRequest, Refused, ReplayError
-from openai_replay.limits import Limits, shown
+from openai_replay.eager import begun
+from openai_replay.errors import ReplayError
+from openai_replay.incoming import PATIENCE_S, BrokenBody, Incoming
+from openai_replay.limits import Limits
 from openai_replay.logs import bare, log
-from openai_replay.model import End, Head, Headers
+from openai_replay.model import End
+from openai_replay.refusals import error_reply, not_a_request, told
 from openai_replay.verbatim import Verbatim
 
-#: Seconds a connection may be silent in the middle of a request, or stay open without one. Longer than any pool of a
-#: client keeps one, so that none is closed while it is being used again.
-PATIENCE_S = 300.0
-#: Seconds in which the rest of a request may come that is answered already: who is hung up on may not see the answer.
-_LINGERING_S = 10.0
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
 _AHEAD = 64
 _READ_AHEAD = 1 << 16
-JSON = ("Content-Type", "application/json")
-
-
-class BrokenBody(Exception):
-    """The body of a request cannot be read to its end."""
-
-
-class Incoming:
-    """A request as it comes in: aiohttp's `message` for its head, the `content` of its body.
-
-    `arrived`: when it was there, in seconds of `time.monotonic()`; when its head was, until `body` has been read.
-    """
-
-    __slots__ = ("arrived", "connection", "content", "message")
-
-    def __init__(self, connection: Connection, message: RawRequestMessage, content: StreamReader, now: float) -> None:
-        self.connection = connection
-        self.message = message
-        self.content = content
-        self.arrived = now
-
-    @property
-    def peer(self) -> str:
-        """The address of who asks."""
-        transport = self.connection.transport
-        return str(transport.get_extra_info("peername", ("",))[0]) if transport is not None else ""
-
-    def whole(self, limits: Limits) -> bytes | None:
-        """All of the body, if it has come already. Raises Refused where it is too large."""
-        content = self.content
-        if not content.is_eof() or content.exception() is not None:
-            return None
-        whole = content.read_nowait()
-        if len(whole) > limits.body:
-            raise _body_too_large(limits)
-        return whole
-
-    async def body(self, limits: Limits) -> bytes:
-        """All of the body. Raises Refused where it is too large or does not come, BadRequest, ConnectionError."""
-        whole = self.whole(limits)
-        if whole is not None:
-            return whole
-        content, headers = self.content, self.message.headers
-        declared = headers.get("Content-Length", "")
-        if declared.isdecimal() and int(declared) > limits.body:
-            raise _body_too_large(limits)
-        if headers.get("Expect", "").lower() == "100-continue" and self.message.version >= HttpVersion11:
-            self.connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        await in_task()
-        size = 0
-        pieces: list[bytes] = []
-        self.connection.reading = True
-        try:
-            async for piece in _arriving(content):
-                size += len(piece)
-                if size > limits.body:
-                    raise _body_too_large(limits)
-                pieces.append(piece)
-        except TimeoutError:
-            raise Refused(
-                f"Nothing more of the request's body came for {PATIENCE_S:g} s.",
-                status=HTTPStatus.REQUEST_TIMEOUT,
-                code="request_timeout",
-            ) from None
-        except (BrokenBody, ValueError) as error:
-            raise BadRequest(f"The request's body cannot be read: {error}") from None
-        finally:
-            self.connection.reading = False
-        self.arrived = time.monotonic()
-        # A body is held twice only while its pieces are joined, which nothing else can come between.
-        return b"".join(pieces)
-
-
-async def _arriving(content: StreamReader) -> AsyncIterator[bytes]:
-    """The pieces of a body. Raises TimeoutError when the client is silent for too long."""
-    while not content.at_eof():
-        async with asyncio.timeout(None if content.is_eof() else PATIENCE_S):
-            piece = await content.readany()
-        yield piece
 
 
 class Connections:
@@ -193,7 +108,7 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_asked", "_busy", "_connections", "_deaf", "_last", "reading", "task")
+    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "task")
 
     def __init__(self, connections: Connections) -> None:
         loop = asyncio.get_running_loop()
@@ -211,7 +126,7 @@ class Connection(BaseProtocol):
         self._asked: deque[Incoming | HttpProcessingError] = deque()
         self._last: StreamReader | None = None  # of the request that came last
         self._deaf = False  # whether what comes now is not read any more
-        self.reading = False  # whether the body of the request is waited for
+        self._answered: Incoming | None = None  # the request that is being answered
         self._busy = False  # whether a request is being answered
         self.task: asyncio.Task[None] | None = None  # that answers, where it has to wait for something
 
@@ -237,7 +152,7 @@ class Connection(BaseProtocol):
             messages, upgraded, _ = self._parser.feed_data(data)
         except HttpProcessingError as error:
             self._deaf = True
-            self._break_off(BrokenBody(_told(error)))
+            self._break_off(BrokenBody(told(error)))
             self._asked.append(error)
         else:
             if not messages:
@@ -273,7 +188,7 @@ class Connection(BaseProtocol):
     def close(self) -> None:
         """Take no more requests. What is under way goes on, but for a request that is not whole."""
         self._deaf = True
-        if not self._busy or self.reading:
+        if not self._busy or (self._answered is not None and self._answered.is_awaited):
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -295,7 +210,7 @@ class Connection(BaseProtocol):
                 if len(asked) == _AHEAD:
                     self._pause_transport(False)
         finally:
-            self._busy, self.task = False, None
+            self._busy, self.task, self._answered = False, None, None
             connections.waits(self)
             if not goes_on or connections.closing:
                 self.hang_up()
@@ -306,6 +221,7 @@ class Connection(BaseProtocol):
             response = Verbatim(self)
             await self._fail(response, not_a_request(incoming, self._connections.limits))
             return False
+        self._answered = incoming
         response = Verbatim(self, incoming.message)
         try:
             await self._connections.answer(incoming, response)
@@ -315,7 +231,7 @@ class Connection(BaseProtocol):
             log.error("openai-replay failed on %s\n%s", incoming.message.method, bare(error))
             await self._fail(response, ReplayError("openai-replay failed on this request.", "Its terminal says more."))
         if not incoming.content.is_eof():
-            return await _rest_came(incoming.content) and response.alive
+            return await incoming.rest_came() and response.alive
         return response.alive
 
     async def _fail(self, response: Verbatim, error: ReplayError) -> None:
@@ -337,57 +253,3 @@ class Connection(BaseProtocol):
         if self.transport is not None and not self._reading_paused:
             with suppress(RuntimeError):  # it is closing
                 (self.transport.pause_reading if pause else self.transport.resume_reading)()
-
-
-async def _rest_came(content: StreamReader) -> bool:
-    """Read what is left of a request that has been answered. Whether it came to its end."""
-    with suppress(TimeoutError, BrokenBody, ConnectionError, ValueError):
-        async with asyncio.timeout(_LINGERING_S):
-            while not content.at_eof():
-                await content.readany()
-        return True
-    return False
-
-
-def not_a_request(error: HttpProcessingError, limits: Limits) -> ReplayError:
-    """What a client is told whose request could not be read."""
-    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
-        return head_too_large(limits)
-    return BadRequest(
-        f"This is not a request that can be read: {_told(error)}",
-        "A second User-Agent, Host, Content-Type or Content-Length header is refused, too: send each once.",
-    )
-
-
-def _told(error: HttpProcessingError) -> str:
-    return " ".join(error.message.split())
-
-
-def head_too_large(limits: Limits) -> Refused:
-    """The request line and the headers, or one of them, are more than the limit (RFC 6585 5)."""
-    return Refused(
-        f"The head of this request is larger than {shown(limits.head)}, or has more than 128 headers.",
-        "Start with a larger --max-head.",
-        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-        "request_too_large",
-    )
-
-
-def _body_too_large(limits: Limits) -> Refused:
-    return Refused(
-        f"The body of this request is larger than {shown(limits.body)}.",
-        "Start with a larger --max-body.",
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        "request_too_large",
-    )
-
-
-def error_reply(error: ReplayError) -> tuple[Head, bytes]:
-    """Head and body of `error` in OpenAI's shape."""
-    kind = {"type": "openai_replay", "code": error.code, "param": None, "message": error.text}
-    body = json.dumps({"error": kind}, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    more: Headers = () if error.retry is None else (("x-should-retry", str(error.retry).lower()),)
-    if error.status == HTTPStatus.UNAUTHORIZED:
-        more += (("WWW-Authenticate", "Bearer"),)
-    status = HTTPStatus(error.status)
-    return Head(status, status.phrase, (JSON, (ERROR_HEADER, error.code), *more), len(body)), body

@@ -19,6 +19,7 @@ FLOORS = {
     "texts, by those": "texts.worddiff texts.yamltext",
     "values as short texts": "texts.quoting",
     "HTTP": "headers hosts limits logs",
+    "what has to wait, what is refused": "eager refusals",
     "the API's words": "api.answers api.defaults api.ids api.usage",
     "its questions, its streams": "api.questions api.streams",
     "its answers, read": "api.transcript",
@@ -62,7 +63,9 @@ FLOORS = {
     "settings": "building",
     "where settings come from": "settings sessions",
     "what a browser asks": "cors",
-    "who may ask, and how bytes leave": "access connections verbatim",
+    "who may ask, and how bytes leave": "access verbatim",
+    "how requests come": "incoming",
+    "on what they come": "connections",
     "the control API, the terminal": "control report announcing",
     "the HTTP side": "app",
     "the process": "server fleet.supervising",
@@ -82,7 +85,7 @@ DOORS = {
     "orjson": "texts.jsontext",
     "pydantic": "schema format settings control importers.vcrpy",  # where text enters
     "aiohttp": "upstream",  # its client
-    "aiohttp.web": "app server verbatim connections",
+    "aiohttp.http": "verbatim incoming connections refusals",  # its parser of requests
     "click": "cli commands",
     "redis": "fleet.store",
     "fsspec": "fleet.remote",
@@ -143,8 +146,8 @@ def test_imports_go_strictly_downward(module: str) -> None:
 def test_each_library_has_its_door(module: str) -> None:
     for name in imports(module):
         library = (
-            "aiohttp.web"
-            if name in ("aiohttp.web", "aiohttp.HttpVersion11", "aiohttp.http_exceptions")
+            "aiohttp.http"
+            if name.startswith(("aiohttp.http", "aiohttp.base_protocol")) or name == "aiohttp.StreamReader"
             else name.partition(".")[0]
         )
         doors = DOORS.get(library, module).split()

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -250,9 +249,9 @@ def test_defaults_of_uploads() -> None:
     matcher = Matcher(normalize=parse(["defaults"]))
     file = ("file", '; filename="a.wav"', b"x")
     uri = "https://h/v1/audio/transcriptions"
-    bare = replace(upload(file), uri=uri)
+    bare = upload(file)._replace(uri=uri)
     for name, value, same in (("temperature", b"0", True), ("stream", b"false", True), ("language", b"en", False)):
-        said = replace(upload(file, (name, "", value)), uri=uri)
+        said = upload(file, (name, "", value))._replace(uri=uri)
         assert (matcher.key(said) == matcher.key(bare)) is same
     assert matcher.key(post(b"[1]", uri=uri)) != matcher.key(post(b"[]", uri=uri))
 

@@ -18,7 +18,7 @@ import pytest
 
 from openai_replay.clock import Clock
 from openai_replay.model import End, OnExhausted
-from openai_replay.pacing import ORIGINAL, Pace, parse_pace
+from openai_replay.pacing import INSTANT, ORIGINAL, Pace, parse_pace
 from tests.proxy import (
     CHAT,
     PATIENCE_S,
@@ -77,6 +77,20 @@ async def test_frames_of_one_instant_come_in_one_write(tmp_path: Path) -> None:
     async with playing(tape, pace=Pace(10.0)) as player:
         heard = await player.ask("POST", CHAT, "hello")
     assert heard.pieces[1].at == heard.pieces[2].at
+
+
+@pytest.mark.parametrize("pace", [INSTANT, ORIGINAL])
+async def test_answers_on_one_connection_come_one_after_the_other_and_once(tmp_path: Path, pace: Pace) -> None:
+    tape = stream(tmp_path / "tape.yaml", 10, [(20, "data: 1\n\n"), (30, "data: 2\n\n")], 40)
+    async with playing(tape, pace=pace) as player, Connection(player.origin) as client:
+        for _ in range(3):
+            heard = await client.ask("POST", CHAT, "hello")
+            assert (heard.cuts, heard.ended) == ([b"data: 1\n\n", b"data: 2\n\n"], Ended.COMPLETE)
+        client.send("POST", CHAT, "hello", [("Connection", "close")])
+        assert (await client.rest()).cuts == [b"data: 1\n\n", b"data: 2\n\n"]
+        await client.closed()
+        assert client.unread == b""
+        assert player.outcomes == ["played"] * 4
 
 
 async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

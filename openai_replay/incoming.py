@@ -1,0 +1,113 @@
+"""A request as it comes in."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from http import HTTPStatus
+
+from aiohttp import StreamReader
+from aiohttp.http import HttpVersion11, RawRequestMessage
+
+from openai_replay.eager import in_task
+from openai_replay.errors import BadRequest, Refused
+from openai_replay.limits import Limits
+from openai_replay.refusals import body_too_large
+from openai_replay.verbatim import Wire
+
+#: Seconds a connection may be silent in the middle of a request, or stay open without one. Longer than any pool of a
+#: client keeps one, so that none is closed while it is being used again.
+PATIENCE_S = 300.0
+#: Seconds in which the rest of a request may come that is answered already: who is hung up on may not see the answer.
+_LINGERING_S = 10.0
+
+
+class BrokenBody(Exception):
+    """The body of a request cannot be read to its end."""
+
+
+class Incoming:
+    """A request as it comes in: aiohttp's `message` for its head, the `content` of its body.
+
+    `arrived`: when it was there, in seconds of `time.monotonic()`; when its head was, until `body` has been read.
+    """
+
+    __slots__ = ("_wire", "arrived", "content", "is_awaited", "message")
+
+    def __init__(self, wire: Wire, message: RawRequestMessage, content: StreamReader, now: float) -> None:
+        self._wire = wire
+        self.message = message
+        self.content = content
+        self.arrived = now
+        self.is_awaited = False  # whether somebody waits for the body
+
+    @property
+    def peer(self) -> str:
+        """The address of who asks."""
+        transport = self._wire.transport
+        return str(transport.get_extra_info("peername", ("",))[0]) if transport is not None else ""
+
+    def whole(self, limits: Limits) -> bytes | None:
+        """All of the body, if it has come already. Raises Refused where it is too large."""
+        content = self.content
+        if not content.is_eof() or content.exception() is not None:
+            return None
+        whole = content.read_nowait()
+        if len(whole) > limits.body:
+            raise body_too_large(limits)
+        return whole
+
+    async def body(self, limits: Limits) -> bytes:
+        """All of the body. Raises Refused where it is too large or does not come, BadRequest, ConnectionError."""
+        whole = self.whole(limits)
+        if whole is not None:
+            return whole
+        content, headers = self.content, self.message.headers
+        declared = headers.get("Content-Length", "")
+        if declared.isdecimal() and int(declared) > limits.body:
+            raise body_too_large(limits)
+        if headers.get("Expect", "").lower() == "100-continue" and self.message.version >= HttpVersion11:
+            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await in_task()
+        size = 0
+        pieces: list[bytes] = []
+        self.is_awaited = True
+        try:
+            async for piece in _arriving(content):
+                size += len(piece)
+                if size > limits.body:
+                    raise body_too_large(limits)
+                pieces.append(piece)
+        except TimeoutError:
+            raise Refused(
+                f"Nothing more of the request's body came for {PATIENCE_S:g} s.",
+                status=HTTPStatus.REQUEST_TIMEOUT,
+                code="request_timeout",
+            ) from None
+        except (BrokenBody, ValueError) as error:
+            raise BadRequest(f"The request's body cannot be read: {error}") from None
+        finally:
+            self.is_awaited = False
+        self.arrived = time.monotonic()
+        # A body is held twice only while its pieces are joined, which nothing else can come between.
+        return b"".join(pieces)
+
+    async def rest_came(self) -> bool:
+        """Read what is left of a request that has been answered. Whether it came to its end."""
+        await in_task()
+        with suppress(TimeoutError, BrokenBody, ConnectionError, ValueError):
+            async with asyncio.timeout(_LINGERING_S):
+                while not self.content.at_eof():
+                    await self.content.readany()
+            return True
+        return False
+
+
+async def _arriving(content: StreamReader) -> AsyncIterator[bytes]:
+    """The pieces of a body. Raises TimeoutError when the client is silent for too long."""
+    while not content.at_eof():
+        async with asyncio.timeout(None if content.is_eof() else PATIENCE_S):
+            piece = await content.readany()
+        yield piece
