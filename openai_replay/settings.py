@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from openai_replay import building
 from openai_replay.errors import UsageError
 from openai_replay.limits import parse_size
@@ -32,48 +30,6 @@ class Found(NamedTuple):
 
     value: Any
     path: Path
-
-
-class FileSettings(BaseModel):
-    """The keys of a settings file: the options' own names."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # most projects say nothing
-
-    upstream: str | None = None
-    mode: str | None = None
-    host: str | None = None
-    port: int | None = Field(None, ge=0, le=65535)
-    headers: str | None = None
-    pace: str | None = None
-    on_exhausted: str | None = Field(None, alias="on-exhausted")
-    strict: bool | None = None
-    retry_after: str | None = Field(None, alias="retry-after")
-    match_on: str | list[str] | None = Field(None, alias="match-on")
-    match_header: list[str] | None = Field(None, alias="match-header")
-    normalize: list[str] | None = None
-    ignore: list[str] | None = None
-    fallback: str | None = None
-    redact_header: list[str] | None = Field(None, alias="redact-header")
-    redact_pattern: list[str] | None = Field(None, alias="redact-pattern")
-    redact_pointer: list[str] | None = Field(None, alias="redact-pointer")
-    idle_limit: str | None = Field(None, alias="idle-limit")
-    drain_limit: str | None = Field(None, alias="drain-limit")
-    lint_allow: list[str] | None = Field(None, alias="lint-allow")
-    max_age: str | None = Field(None, alias="max-age")
-    journal: str | None = None
-    cors: bool | None = None
-    cors_origin: list[str] | None = Field(None, alias="cors-origin")
-    allow_remote: bool | None = Field(None, alias="allow-remote")
-    allow_host: list[str] | None = Field(None, alias="allow-host")
-    require_key: str | None = Field(None, alias="require-key")
-    upstream_key: str | None = Field(None, alias="upstream-key")
-    max_head: str | None = Field(None, alias="max-head")
-    max_body: str | None = Field(None, alias="max-body")
-    max_recorded: str | None = Field(None, alias="max-recorded")
-    log_level: str | None = Field(None, alias="log-level")
-    quiet: bool | None = None
-    workers: int | None = None
-    state: str | None = None
 
 
 def of(cassette: Path, working: Path) -> dict[str, Found]:
@@ -175,17 +131,17 @@ def _read(path: Path) -> dict[str, Any]:
 def _checked(path: Path, where: str, table: Any) -> dict[str, Found]:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: {where}is {table!r}, and has to be a table", 'Write for example ignore = ["/user"].')
+    from pydantic import ValidationError
+
+    from openai_replay.settingsfile import FileSettings  # most projects have no such file
+
     try:
         said = FileSettings.model_validate(table).model_dump(exclude_none=True)
     except ValidationError as error:
         first = error.errors()[0]
         key = str(first["loc"][0])
         if first["type"] == "extra_forbidden":
-            raise building.unknown(f"{path}: {where}{key}", key, _keys()) from None
+            raise building.unknown(f"{path}: {where}{key}", key, FileSettings.keys()) from None
         raise UsageError(f"{path}: {where}{key}: {first['msg']}", "See `openai-replay record --help`.") from None
     check(said, lambda name: f"{path}: {where}{building.as_option(name)}")
     return {name: Found(value, path) for name, value in said.items()}
-
-
-def _keys() -> Iterable[str]:
-    return (field.alias or name for name, field in FileSettings.model_fields.items())

@@ -60,7 +60,7 @@ FLOORS = {
     "a miss": "misses.missing exchanges",
     "two halves of an exchange": "playing recorder",
     "one exchange": "engine",
-    "settings": "building",
+    "settings": "building settingsfile",
     "where settings come from": "settings sessions",
     "what a browser asks": "cors",
     "who may ask, and how bytes leave": "access verbatim",
@@ -83,7 +83,7 @@ DOORS = {
     "yaml": "format texts.yamltext",
     "vcr": "format",
     "orjson": "texts.jsontext",
-    "pydantic": "schema format settings control importers.vcrpy",  # where text enters
+    "pydantic": "schema format settings settingsfile control importers.vcrpy",  # where text enters
     "aiohttp": "upstream",  # its client
     "aiohttp.http": "verbatim incoming connections refusals",  # its parser of requests
     "click": "cli commands",
