@@ -157,7 +157,8 @@ class Connection(BaseProtocol):
         else:
             if not messages:
                 return
-            now = time.monotonic()
+            # It was there when the loop woke, which uvloop says in whole milliseconds; others before it took their time.
+            now = min(time.monotonic(), self._loop.time() + 0.001)
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))
