@@ -157,7 +157,7 @@ class Connection(BaseProtocol):
         else:
             if not messages:
                 return
-            # It was there when the loop woke, which uvloop says in whole milliseconds; others before it took their time.
+            # It was there when the loop woke, which uvloop says in milliseconds; others before it took their time.
             now = min(time.monotonic(), self._loop.time() + 0.001)
             for message, content in messages:
                 self._last = content
