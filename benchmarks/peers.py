@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -238,9 +239,8 @@ def compare(report: Report, kind: str, peer: Peer, our: Server, one: Interaction
 
         if peer.warm_s:
             load(server.port, "rate", CONNECTIONS, peer.warm_s, asked)
-        seen = alternating(
-            {"ours": lambda: rate("ours", our, ours_asked), "theirs": lambda: rate("theirs", server, asked)}, rounds
-        )
+        both = {"ours": partial(rate, "ours", our, ours_asked), "theirs": partial(rate, "theirs", server, asked)}
+        seen = alternating(both, rounds)
     # The first round is not counted.
     costs = {name: Figure([one["cpu_s"] / one["answers"] for one in each[1:]]) for name, each in loads.items()}
     chunks = round(loads["theirs"][-1]["frames"] / loads["theirs"][-1]["answers"])

@@ -1,19 +1,33 @@
-"""What more processes bring, and what shared positions cost: `python benchmarks/workers.py [--rounds N] [--seconds S]`.
+"""What more processes bring, and what limits them: `python benchmarks/workers.py [--rounds N] [--seconds S]`.
 
-JSON answers over 64 connections that are kept. One process alone, one and two workers that share positions, and, where
-there is a redis-server, one process whose positions are in it. The load client needs a core as well: with two of them,
-two workers cannot be twice as fast, and the report says how much of the machine was anybody's.
+Two kinds of requests over 64 connections that are kept: an agent's turns of 11 kB, each another one, so that every one
+is read and the client's share is small; and one of 200 bytes, remembered, so that what each answer needs besides weighs
+most. One process alone, two workers that share positions, and, where there is a redis-server, one process whose
+positions are in it. The load client needs a core, too: of two cores, two workers do not have all. So the processor time
+of an answer is measured beside the rate, and what follows from it for two workers with a core for the client is said to
+be on paper.
+
+Then how often a second processes can take a position from one table, and how evenly connections fall on workers.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
+import multiprocessing
 import os
+import random
 import shutil
-import subprocess
 import tempfile
+import time
+from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
 
+from explain_cost import turn
 from measuring import (
     CACHE,
     COMMAND,
@@ -30,6 +44,128 @@ from measuring import (
 )
 from tapes import asked, plain, write
 
+from openai_replay.fleet.shared import SharedPositions, Table
+
+CONNECTIONS = 64
+#: Turns: more than two workers remember, which is 32 MB each.
+TURNS = 8_000
+KEY = b"key"
+PROCESSES, WORKERS, TRIALS = (1, 2), (4, 8, 16, 32), 1_000
+
+
+class Rounds:
+    """The rounds of one kind of request, by server."""
+
+    def __init__(self, asked: Path, seconds: float, store: Server | None) -> None:
+        self._asked, self._seconds, self._store = asked, seconds, store
+        self._seen: dict[str, list[dict[str, float]]] = {}
+
+    def rate(self, name: str, server: Server) -> float:
+        """Answers a second of one round. Raises Refused."""
+        before, stored = server.cpu_s(), self._store.cpu_s() if self._store else 0
+        seen = load(server.port, "rate", CONNECTIONS, self._seconds, self._asked)
+        seen["server_s"] = server.cpu_s() - before
+        seen["store_s"] = self._store.cpu_s() - stored if self._store else 0
+        seen["client_s"] = seen["busy"] * seen["seconds"]
+        self._seen.setdefault(name, []).append(seen)
+        return seen["rate"]
+
+    def server_us(self, name: str) -> Figure:
+        """Processor time an answer of the server, in µs."""
+        return self._us(name, "server_s")
+
+    def store_us(self, name: str) -> Figure:
+        """Of the Redis."""
+        return self._us(name, "store_s")
+
+    def client_us(self, name: str) -> Figure:
+        """Of the client."""
+        return self._us(name, "client_s")
+
+    def _us(self, name: str, what: str) -> Figure:
+        # The first round is not counted.
+        return Figure([seen[what] / seen["answers"] * 1e6 for seen in self._seen[name][1:]])
+
+
+def player(stack: ExitStack, *more: str) -> Server:
+    """`openai-replay play` of both kinds, whoever asks for them."""
+    long = plain(2)
+    long = replace(long, request=replace(long.request, body=turn(1).body))
+    tape, port = write(CACHE / "workers.yaml", iter([plain(1), long])), free_port()
+    command = [COMMAND, "play", str(tape), "--port", str(port), "--quiet", "--ignore", "/user", *more]
+    return stack.enter_context(serving(command, port))
+
+
+def store(stack: ExitStack) -> Server | None:
+    """A Redis of our own that keeps nothing, where there is one."""
+    program = shutil.which("redis-server")
+    if not program:
+        return None
+    port, folder = free_port(), stack.enter_context(tempfile.TemporaryDirectory())
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
+    return stack.enter_context(serving(command, port))
+
+
+def compare(report: Report, kind: str, path: Path, options: argparse.Namespace) -> None:
+    """All kinds of players, with the requests of one kind. Raises Refused."""
+    with ExitStack() as stack:
+        servers = {"one process": player(stack), "two workers": player(stack, "--workers", "2")}
+        if redis := store(stack):
+            servers["Redis"] = player(stack, "--state", f"redis://127.0.0.1:{redis.port}/0")
+        rounds = Rounds(path, options.seconds, redis)
+        rates = alternating({name: partial(rounds.rate, name, one) for name, one in servers.items()}, options.rounds)
+    alone = rounds.server_us("one process")
+    for name, rate in rates.items():
+        spent = rounds.server_us(name)
+        report.add(f"{kind}: {name}", rate, "answers/s")
+        report.add(f"{kind}: {name}, processor time", spent, "µs an answer")
+        if name != "one process":
+            report.add(f"{kind}: {name} over one process", ratio(rate, rates["one process"]), "x")
+            report.add(f"{kind}: {name} over one process, processor time", ratio(spent, alone), "x")
+    if redis:
+        report.add(f"{kind}: the redis-server, processor time", rounds.store_us("Redis"), "µs an answer")
+    client, two = rounds.client_us("two workers"), rounds.server_us("two workers")
+    report.add(f"{kind}: the client, processor time", client, "µs an answer")
+    report.add(f"{kind}: the client over the workers, processor time", ratio(client, two), "x")
+    # Each of the two answers for as long as one process does; what an answer costs it is what has changed.
+    paper = Figure([2 * one for one in ratio(alone, two).rounds])
+    report.add(f"{kind}: two workers over one process, with a core for the client, on paper", paper, "x", ">= 1.7")
+
+
+def take(table: Table, until: float) -> None:
+    """Take positions of one key until then."""
+
+    async def taking() -> None:
+        positions = SharedPositions(table, "tape")
+        while time.monotonic() < until:
+            for _ in range(100):
+                await positions.take(KEY, None)
+
+    asyncio.run(taking())
+
+
+def taken(processes: int, seconds: float) -> float:
+    """Positions a second that so many processes take together."""
+    table, until = Table(1), time.monotonic() + seconds
+    context = multiprocessing.get_context("fork")
+    running = [context.Process(target=take, args=(table, until)) for _ in range(processes)]
+    for one in running:
+        one.start()
+    for one in running:
+        one.join()
+    total = asyncio.run(SharedPositions(table, "tape").take(KEY, None))
+    assert total is not None
+    return total / seconds
+
+
+def evenness(connections: int, workers: int) -> Figure:
+    """What the fleet does of what it would do with connections spread evenly, when its busiest worker is full and each
+    connection asks as often as the others. The system spreads them by a hash: by chance.
+    """
+    chance = random.Random(connections * workers)
+    busiest = (max(Counter(chance.choices(range(workers), k=connections)).values()) for _ in range(TRIALS))
+    return Figure([connections / workers / one for one in busiest])
+
 
 def main() -> None:
     """Measure, and print the table."""
@@ -39,48 +175,23 @@ def main() -> None:
     options = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     report = Report("workers")
-    one = requests(CACHE / "one.requests", [asked(1)])
-    tape = write(CACHE / "workers.yaml", iter([plain(1)]))
     report.say(f"cores: {len(os.sched_getaffinity(0))}; load when it began: {os.getloadavg()[0]:.1f}\n")
     report.say("| played | median (from to) | unit | bar |\n| --- | --- | --- | --- |")
-    with ExitStack() as stack:
-
-        def player(*more: str) -> Server:
-            port = free_port()
-            return stack.enter_context(serving([COMMAND, "play", str(tape), "--port", str(port), "-q", *more], port))
-
-        servers = {"one process": player(), "two workers": player("--workers", "2")}
-        if program := shutil.which("redis-server"):
-            port, folder = free_port(), stack.enter_context(tempfile.TemporaryDirectory())
-            command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", folder]
-            redis = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-            stack.callback(redis.wait)
-            stack.callback(redis.kill)
-            servers["one process, Redis"] = player("--state", f"redis://127.0.0.1:{port}/0")
-
-        spent: dict[str, list[float]] = {name: [] for name in servers}
-
-        def rate(name: str, server: Server) -> float:
-            before = server.cpu_s()
-            seen = load(server.port, "rate", 64, options.seconds, one)
-            spent[name].append((server.cpu_s() - before) / seen["answers"] * 1e6)
-            return seen["rate"]
-
+    base = json.loads(turn(1).body)
+    turns = [json.dumps({**base, "user": f"user-{number}"}).encode() for number in range(TURNS)]
+    for kind, bodies in (("11 kB, each another", turns), ("200 bytes, remembered", [asked(1)])):
         try:
-            seen = alternating(
-                {name: lambda name=name, one=one: rate(name, one) for name, one in servers.items()}, options.rounds
-            )
+            compare(report, kind, requests(CACHE / "workers.requests", bodies), options)
         except Refused as why:
-            report.skip("workers", str(why))
-        else:
-            alone, alone_spent = seen["one process"], Figure(spent["one process"])
-            for name, figure in seen.items():
-                report.add(name, figure, "answers/s")
-                report.add(f"{name}, processor time", Figure(spent[name]), "µs an answer")
-                if name != "one process":
-                    bar = ">= 1.7" if name == "two workers" else ""
-                    report.add(f"{name} over one process", ratio(figure, alone), "x", bar)
-                    report.add(f"{name} over one process, processor time", ratio(Figure(spent[name]), alone_spent), "x")
+            report.skip(kind, str(why))
+    for processes in PROCESSES:
+        rounds = Figure([taken(processes, options.seconds) for _ in range(options.rounds)])
+        report.add(f"positions in memory, taken by {processes} at once", rounds, "positions/s")
+    for workers in WORKERS:
+        for connections in (64, 256, 1_024):
+            report.add(
+                f"evenness of {connections:,} connections on {workers} workers", evenness(connections, workers), "x"
+            )
     report.write()
 
 
