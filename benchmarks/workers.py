@@ -2,10 +2,9 @@
 
 Two kinds of requests over 64 connections that are kept: an agent's turns of 11 kB, each another one, so that every one
 is read and the client's share is small; and one of 200 bytes, remembered, so that what each answer needs besides weighs
-most. One process alone, two workers that share positions, and, where there is a redis-server, one process whose
-positions are in it. The load client needs a core, too: of two cores, two workers do not have all. So the processor time
-of an answer is measured beside the rate, and what follows from it for two workers with a core for the client is said to
-be on paper.
+most. The client has a core. One process has another one; two workers have that one together, and two cores: of two in
+all, one of them shares with the client. Then what two workers would do with a core each and one for the client is on
+paper: twice as much, but for what an answer costs them more. Where there is a redis-server, it runs beside the client.
 
 Then how often a second processes can take a position from one table, and how evenly connections fall on workers.
 """
@@ -22,7 +21,8 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -106,30 +106,57 @@ def store(stack: ExitStack) -> Server | None:
     return stack.enter_context(serving(command, port))
 
 
+@contextmanager
+def on(*cores: int) -> Iterator[None]:
+    """What is started meanwhile runs on these cores."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def compare(report: Report, kind: str, path: Path, options: argparse.Namespace) -> None:
     """All kinds of players, with the requests of one kind. Raises Refused."""
+    mine, first, *more = sorted(os.sched_getaffinity(0))
+    second, free = (more[0], True) if more else (mine, False)
+    two = "two workers, a core each" if free else "two workers, one beside the client"
     with ExitStack() as stack:
-        servers = {"one process": player(stack), "two workers": player(stack, "--workers", "2")}
-        if redis := store(stack):
-            servers["Redis"] = player(stack, "--state", f"redis://127.0.0.1:{redis.port}/0")
+        with on(mine):
+            redis = store(stack)
+        with on(first):
+            servers = {"one process": player(stack), "two workers, one core": player(stack, "--workers", "2")}
+            if redis:
+                servers["Redis"] = player(stack, "--state", f"redis://127.0.0.1:{redis.port}/0")
+        with on(first, second):
+            servers[two] = player(stack, "--workers", "2")
         rounds = Rounds(path, options.seconds, redis)
-        rates = alternating({name: partial(rounds.rate, name, one) for name, one in servers.items()}, options.rounds)
+        with on(mine):
+            measures = {name: partial(rounds.rate, name, one) for name, one in servers.items()}
+            rates = alternating(measures, options.rounds)
     alone = rounds.server_us("one process")
     for name, rate in rates.items():
         spent = rounds.server_us(name)
         report.add(f"{kind}: {name}", rate, "answers/s")
         report.add(f"{kind}: {name}, processor time", spent, "µs an answer")
         if name != "one process":
-            report.add(f"{kind}: {name} over one process", ratio(rate, rates["one process"]), "x")
+            bar = ">= 1.7" if name == two and free else ""
+            report.add(f"{kind}: {name} over one process", ratio(rate, rates["one process"]), "x", bar)
             report.add(f"{kind}: {name} over one process, processor time", ratio(spent, alone), "x")
     if redis:
         report.add(f"{kind}: the redis-server, processor time", rounds.store_us("Redis"), "µs an answer")
-    client, two = rounds.client_us("two workers"), rounds.server_us("two workers")
+    client = rounds.client_us(two)
     report.add(f"{kind}: the client, processor time", client, "µs an answer")
-    report.add(f"{kind}: the client over the workers, processor time", ratio(client, two), "x")
-    # Each of the two answers for as long as one process does; what an answer costs it is what has changed.
-    paper = Figure([2 * one for one in ratio(alone, two).rounds])
-    report.add(f"{kind}: two workers over one process, with a core for the client, on paper", paper, "x", ">= 1.7")
+    report.add(f"{kind}: the client over one process, processor time", ratio(client, alone), "x")
+    if not free:
+        together, beside = rounds.server_us("two workers, one core"), rounds.server_us(two)
+        at_most = [2 * one / (each + asking) for one, each, asking in zip(alone[0], beside[0], client[0], strict=True)]
+        report.add(
+            f"{kind}: two workers, one beside the client, over one process, at most, on paper", Figure(at_most), "x"
+        )
+        paper = Figure([2 * one for one in ratio(alone, together).rounds])
+        report.add(f"{kind}: two workers, a core each, over one process, on paper", paper, "x", ">= 1.7")
 
 
 def take(table: Table, until: float) -> None:
@@ -179,6 +206,8 @@ def main() -> None:
     report.say("| played | median (from to) | unit | bar |\n| --- | --- | --- | --- |")
     base = json.loads(turn(1).body)
     turns = [json.dumps({**base, "user": f"user-{number}"}).encode() for number in range(TURNS)]
+    if len(os.sched_getaffinity(0)) < 2:
+        raise SystemExit("this takes two cores")
     for kind, bodies in (("11 kB, each another", turns), ("200 bytes, remembered", [asked(1)])):
         try:
             compare(report, kind, requests(CACHE / "workers.requests", bodies), options)
