@@ -31,10 +31,10 @@ _SHARED_FROM = 64 << 20
 _PROCESSES = 4
 
 #: A comment: a line that ends as files do, without what YAML takes for a line's end besides.
-_COMMENT = rb"#(?:[^\n\r\0\xc2\xe2]|\xc2(?!\x85)|\xe2(?!\x80[\xa8\xa9]))*"
+_COMMENT = rb"#(?:[^\n\r\0\xc2\xe2]++|\xc2(?!\x85)|\xe2(?!\x80[\xa8\xa9]))*+"
 #: What stands before the first item, in the layout that is known.
 _HEAD = re.compile(
-    rb"(?:\xef\xbb\xbf)?(?:%(comment)b\n|version: 1\n)*interactions:\n(?:%(comment)b\n)*" % {b"comment": _COMMENT}
+    rb"(?:\xef\xbb\xbf)?(?:%(comment)b\n|version: 1\n)*+interactions:\n(?:%(comment)b\n)*+" % {b"comment": _COMMENT}
 )
 _LONGEST_HEAD = 1 << 20
 _LONGEST_COMMENT = 1 << 16
@@ -43,7 +43,7 @@ _LONGEST_COMMENT = 1 << 16
 #: to line.
 _OUTSIDE, _LOOKED_AT = re.compile(rb"\n(?:(- )|[^ \n#\r])"), 3
 #: What may stand behind the list, where vcrpy writes the version. Anything else is for who reads the whole file.
-_TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:%b)?\n)*" % _COMMENT)
+_TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:%b)?\n)*+" % _COMMENT)
 
 Key = Callable[[Request], bytes]
 
