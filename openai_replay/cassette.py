@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from openai_replay import format, layout, matching, rerecording, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted
 from openai_replay.positions import InMemory, Positions
-from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document
+from openai_replay.recordings import READING, Reading, Recording, Source, held, read_document, uncollected
 from openai_replay.scanning import Changed, Key
 
 #: Recordings of a big tape that are read to explain a miss.
@@ -55,7 +54,7 @@ class Cassette:
         """Read all `paths`, files or folders of them, as one tape. Raises CassetteError."""
         tape = cls(key, paths[0], described)
         tape._source = Source(paths, key, tape.warn, tape._look, reading)
-        with _uncollected():
+        with uncollected():
             tape._put(tape._source.read())
         found = tape._source.found
         tape.path = found[0]
@@ -297,18 +296,3 @@ async def _none() -> None:
 
 def _can_append(text: str, document: format.Document) -> bool:
     return document.tail == len(text) and (bool(document.interactions) or text.rstrip().endswith("interactions:"))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without garbage collections meanwhile: what is read holds no circles, and a hundred thousand recordings that stay
-    would be gone through again and again, which is half of a start. (A server that reads again has raised the
-    thresholds, and answers meanwhile.)
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()

@@ -7,10 +7,11 @@ again: there is no other truth than the file.
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -206,6 +207,21 @@ class Source:
                 unusual[file] if file in unusual else (_placed(file, item, self._shelf) for item in known[file])
             )
         ]
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Without garbage collections meanwhile: what is read holds no circles, and a hundred thousand recordings that stay
+    would be gone through again and again, which is half of a start. (A server that reads again has raised the
+    thresholds, and answers meanwhile.)
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def read_document(file: Path, warn: Callable[[str], object]) -> tuple[str, format.Document]:
