@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from openai_replay.errors import UpstreamError
-from openai_replay.model import End, Frame, Head, Response
+from openai_replay.model import End, Frame, Head, Response, media_type
 
 #: Bytes that wait for a client before more is read, once the tape does not keep them: it may read slowly.
 _AHEAD = 1 << 20
@@ -18,13 +18,15 @@ class Arriving:
     """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
     news.
 
-    The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the same, unless
-    it is larger than `most` bytes: then it is `too_large` for the tape, `frames` stay empty, and it is read as fast as
-    the reader takes it.
+    `pass_on` is called with what comes while nothing waits for the reader: where it takes it (True), the reader is not
+    woken for it. The reader may be slow or leave: times are those of the upstream, and the answer becomes whole all the
+    same, unless it is larger than `most` bytes: then it is `too_large` for the tape, `frames` stay empty, and it is
+    read as fast as the reader takes it.
     """
 
     def __init__(self, now_ms: Callable[[], int], most: int) -> None:
         self.head: Head | None = None
+        self.is_stream = False  # of server-sent events
         self.head_ms = 0
         self.frames: list[Frame] = []
         self.count = 0
@@ -43,6 +45,7 @@ class Arriving:
         self._taken = asyncio.Event()
         self._news = asyncio.Event()
         self._over = asyncio.Event()
+        self.pass_on: Callable[[bytes], bool] | None = None
         self.pump: asyncio.Task[None] | None = None
 
     async def news(self) -> None:
@@ -87,10 +90,13 @@ class Arriving:
     def starts(self, head: Head) -> None:
         """The head is there."""
         self.head, self.head_ms = head, self._now_ms()
+        self.is_stream = media_type(head.headers) == "text/event-stream"
         self._news.set()
 
-    async def adds(self, data: bytes) -> None:
-        """`data` has come. Waits for a slow reader where the tape does not keep it."""
+    def adds(self, data: bytes, last: bool) -> bool:
+        """`data` has come, and if it is the `last`, the end as well. Whether more may come now, or has to wait for
+        `room`.
+        """
         self.count += 1
         self._size += len(data) + _FRAME_COST
         if self._size > self._most:
@@ -98,11 +104,15 @@ class Arriving:
             self.frames.clear()
         else:
             self.frames.append(Frame(self._now_ms(), data))
-        if not self._nobody_reads:
+        if not self._nobody_reads and (last or self._untaken or self.pass_on is None or not self.pass_on(data)):
             self._untaken.append(data)
             self._waiting += len(data)
-        self._news.set()
-        while self.too_large and (self._nobody_reads or self._waiting > _AHEAD):
+            self._news.set()
+        return not self.too_large or not (self._nobody_reads or self._waiting > _AHEAD)
+
+    async def room(self) -> None:
+        """Wait for a slow reader of what the tape does not keep."""
+        while self._nobody_reads or self._waiting > _AHEAD:
             if self._nobody_reads:
                 raise asyncio.CancelledError  # it is for nobody
             self._taken.clear()

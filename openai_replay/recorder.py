@@ -16,7 +16,7 @@ from openai_replay.exchanges import Client, answered, aside
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
-from openai_replay.model import End, Interaction, Mode, Request, Response, header, media_type
+from openai_replay.model import End, Interaction, Mode, Request, Response, header
 from openai_replay.rules import Rules
 from openai_replay.texts import sse
 from openai_replay.upstream import VIA, Upstream
@@ -27,6 +27,46 @@ _LAST_EVENT_WAITS_S = 0.2
 #: Bytes of an event after which nobody looks for its end any more: no SDK stops reading at such a one.
 _LONGEST_EVENT = 1 << 24
 _TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
+
+
+class _Passing:
+    """What a client has got of an answer. A read that need not wait goes `at_once`, in the turn of the event loop that
+    it came in: to wake a task for it takes as long as to write it.
+    """
+
+    def __init__(self, arriving: Arriving, client: Client) -> None:
+        self._arriving = arriving
+        self._client = client
+        self._behind = False  # whether the client does not keep up
+        self.begun = b""  # of an event that is not whole yet
+
+    def at_once(self, data: bytes) -> bool:
+        """Pass `data` on. False where it has to wait: for the client, or for the tape to have it first."""
+        if self._behind:
+            return False
+        enough, begun = self.read(data)
+        if enough:
+            return False
+        self.begun = begun
+        try:
+            self._behind = not self._client.write(self._client.encode(None, (data,), None))
+        except ConnectionError:  # who sends what waits finds that out, too
+            return False
+        return True
+
+    async def caught_up(self) -> None:
+        """Wait until the client keeps up. Raises ConnectionError when it has left."""
+        if self._behind:
+            await self._client.drained()
+            self._behind = False
+
+    def read(self, data: bytes) -> tuple[bool, bytes]:
+        """Whether `data`, which comes next, is enough for an SDK to stop reading, and what has `begun` behind it."""
+        if len(self.begun) >= _LONGEST_EVENT or not self._arriving.is_stream:
+            return False, self.begun
+        events = self.begun + data if self.begun else data
+        end = sse.whole(events)
+        return sse.ends_stream(events[:end]), events[end:]
 
 
 class Recorder:
@@ -88,26 +128,19 @@ class Recorder:
 
     async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
-        head_sent = False
+        passing, head_sent = _Passing(arriving, client), False
         frames: list[bytes] = []
-        begun = b""  # of an event that is not whole yet
         while True:
             await arriving.news()
             if arriving.error is not None:
                 raise arriving.error
+            arriving.pass_on = None  # nothing overtakes what is sent here
+            await passing.caught_up()
             frames += arriving.take()
-            enough = False  # for an SDK to stop reading
-            if (
-                arriving.head
-                and len(begun) < _LONGEST_EVENT
-                and media_type(arriving.head.headers) == "text/event-stream"
-            ):
-                events = b"".join([begun, *frames])
-                end = sse.whole(events)
-                enough = sse.ends_stream(events[:end])
-                if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
-                    continue
-                begun = events[end:]
+            enough, begun = passing.read(b"".join(frames))
+            if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
+                continue
+            passing.begun = begun
             head = None if head_sent else arriving.head
             if arriving.is_over:
                 early = 0 if enough else max(0, len(frames) - 1)
@@ -121,6 +154,7 @@ class Recorder:
                 return
             await client.send(head=head, frames=frames)
             head_sent, frames = True, []
+            arriving.pass_on = passing.at_once
 
     async def _keep(self, clean: Request, arriving: Arriving) -> None:
         """Put the answer on the tape when it is whole.

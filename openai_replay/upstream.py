@@ -166,8 +166,8 @@ async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> No
         # stream.)
         while not content.at_eof():
             data, _ = await content.readchunk()
-            if data:
-                await arriving.adds(data)
+            if data and not arriving.adds(data, last=content.at_eof()):
+                await arriving.room()
     except (aiohttp.ClientError, TimeoutError, OSError):
         end = End.TRUNCATED
     finally:
