@@ -24,7 +24,7 @@ class Arriving:
     read as fast as the reader takes it.
     """
 
-    def __init__(self, now_ms: Callable[[], int], most: int) -> None:
+    def __init__(self, now_ms: Callable[[], float], most: int) -> None:
         self.head: Head | None = None
         self.is_stream = False  # of server-sent events
         self.head_ms = 0
@@ -89,7 +89,7 @@ class Arriving:
 
     def starts(self, head: Head) -> None:
         """The head is there."""
-        self.head, self.head_ms = head, self._now_ms()
+        self.head, self.head_ms = head, int(self._now_ms())
         self.is_stream = media_type(head.headers) == "text/event-stream"
         self._news.set()
 
@@ -103,7 +103,7 @@ class Arriving:
             self.too_large = True
             self.frames.clear()
         else:
-            self.frames.append(Frame(self._now_ms(), data))
+            self.frames.append(Frame(int(self._now_ms()), data))
         if not self._nobody_reads and (last or self._untaken or self.pass_on is None or not self.pass_on(data)):
             self._untaken.append(data)
             self._waiting += len(data)
@@ -121,7 +121,7 @@ class Arriving:
     def ends(self, end: End) -> None:
         """The answer is over."""
         if not self._over.is_set():
-            self.end, self.end_ms = end, self._now_ms()
+            self.end, self.end_ms = end, int(self._now_ms())
             self.stops()
 
     def stops(self) -> None:

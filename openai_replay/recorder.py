@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Coroutine
 from dataclasses import replace
 from weakref import WeakSet
@@ -26,6 +27,9 @@ from openai_replay.upstream import VIA, Upstream
 _LAST_EVENT_WAITS_S = 0.2
 #: Bytes of an event after which nobody looks for its end any more: no SDK stops reading at such a one.
 _LONGEST_EVENT = 1 << 24
+#: Seconds after which what was appended is brought through a power cut, at most: where 50 answers end in a second, to
+#: wait for the disk after each takes a tenth of all that recording takes.
+_SYNCED_EVERY_S = 0.5
 _TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
 
 
@@ -80,6 +84,7 @@ class Recorder:
         self._writing = asyncio.Lock()
         self._unsynced = False
         self._syncing: asyncio.Task[None] | None = None
+        self._finishing = asyncio.Event()  # whether nothing is put off any more
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving: WeakSet[Arriving] = WeakSet()
 
@@ -122,7 +127,7 @@ class Recorder:
                 "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
                 "Check --upstream. It is not read from OPENAI_BASE_URL, which is where the app finds the proxy.",
             )
-        arriving = self._upstream.send(request, lambda: int(now_ms()))
+        arriving = self._upstream.send(request, now_ms)
         self._arriving.add(arriving)
         return arriving
 
@@ -193,18 +198,22 @@ class Recorder:
     def _append(self, request: Request, response: Response) -> tuple[Response, str, int]:
         """Put it on the tape: the answer without secrets, what it says, and its number."""
         clean = self._rules.redactor.response(response)
+        time.sleep(0)  # the event loop first: other streams wait, and no thread is asked to stop within 5 ms
         clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, self._rules.all_headers)))
         said = transcript.said(clean)
         return clean, said, self._cassette.append(Interaction(request, clean), said)
 
     async def _sync(self, clean: Request) -> None:
-        """Bring what was appended through a power cut, beside the exchanges and as rarely as the disk is slow."""
+        """Bring what was appended through a power cut, beside the exchanges: at once, but then not again for a
+        while, which the disk would need more than we.
+        """
         while self._unsynced:
             self._unsynced = False
             try:
                 await asyncio.to_thread(self._cassette.sync)
             except OSError as error:
                 self._lost(clean, 0, f"the disk refused to keep it: {error}")
+            await _within(_SYNCED_EVERY_S, self._finishing.wait())
 
     async def _drain(self, arriving: Arriving) -> None:
         """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
@@ -218,6 +227,7 @@ class Recorder:
 
         What takes longer than `limit_s` is lost, and said to be: then the answer is False.
         """
+        self._finishing.set()
         loop = asyncio.get_running_loop()
         until = loop.time() + limit_s
         while self._tasks and (left := until - loop.time()) > 0:  # one that ends may leave another behind
@@ -241,7 +251,7 @@ class Recorder:
         return task
 
 
-async def _within(seconds: float, work: Awaitable[None]) -> bool:
+async def _within(seconds: float, work: Awaitable[object]) -> bool:
     """Whether `work` was over within `seconds`."""
     try:
         async with asyncio.timeout(seconds):

@@ -9,6 +9,7 @@ import asyncio
 import io
 import os
 from collections.abc import Callable
+from functools import lru_cache
 from types import SimpleNamespace, TracebackType
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -17,11 +18,12 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
+from openai_replay import receiving
 from openai_replay.arriving import Arriving
 from openai_replay.errors import UpstreamError, UsageError
 from openai_replay.headers import kept
 from openai_replay.limits import Limits, shown
-from openai_replay.model import LOOPBACK, End, Head, Request, header
+from openai_replay.model import LOOPBACK, Head, Headers, Request, header
 
 #: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
 VIA = "openai-replay"
@@ -72,7 +74,7 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    def send(self, request: Request, now_ms: Callable[[], int]) -> Arriving:
+    def send(self, request: Request, now_ms: Callable[[], float]) -> Arriving:
         """Send `request` and return at once. `now_ms`: milliseconds since it had been read."""
         arriving = Arriving(now_ms, self._most)
         arriving.pump = asyncio.create_task(self._read(request, arriving))
@@ -107,7 +109,7 @@ class Upstream:
         async with self._session.request(
             request.method,
             URL(request.uri, encoded=True),
-            headers=_forwarded(request),
+            headers=_forwarded(request.headers),
             data=io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None,
             allow_redirects=False,
             proxy=self._proxy,
@@ -117,7 +119,7 @@ class Upstream:
                 response.close()
                 raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
             arriving.starts(_head(response))
-            await _read_body(response, arriving)
+            await receiving.body(response, arriving, self._idle_limit_s)
 
 
 class _Dropped(Exception):
@@ -144,47 +146,6 @@ async def _is_reused(
     context.trace_request_ctx.reused = True
 
 
-async def _read_body(response: aiohttp.ClientResponse, arriving: Arriving) -> None:
-    # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
-    # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
-    connection = response.connection.protocol if response.connection is not None else None
-    content, end = response.content, End.COMPLETE
-
-    def is_closed(closed: asyncio.Future[None]) -> None:
-        # aiohttp tells nobody of a chunk it cannot read, if the head had come before: the reader would wait for ever.
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
-
-    closed = connection.closed if connection is not None else None
-    if closed is not None:
-        closed.remove_done_callback(_is_heard)  # of an answer before this one
-        closed.add_done_callback(_is_heard)
-        closed.add_done_callback(is_closed)
-    try:
-        # readchunk keeps HTTP chunks apart that came in one segment; an empty one is only the end of a chunk.
-        # (Where there is no body, its end is told only once in the life of the process: aiohttp shares one empty
-        # stream.)
-        while not content.at_eof():
-            data, _ = await content.readchunk()
-            if data and not arriving.adds(data, last=content.at_eof()):
-                await arriving.room()
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        end = End.TRUNCATED
-    finally:
-        if closed is not None:
-            closed.remove_done_callback(is_closed)
-    broken = connection.exception() if connection is not None else None
-    if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
-        end = End.RESET
-    arriving.ends(end)
-
-
-def _is_heard(closed: asyncio.Future[None]) -> None:
-    """A connection that breaks while nobody uses it is nothing to tell of."""
-    if not closed.cancelled():
-        closed.exception()
-
-
 def _split(url: str) -> tuple[str, str]:
     parts = urlsplit(url)
     try:
@@ -207,11 +168,12 @@ def _proxy(origin: str) -> str | None:
     return getproxies().get(parts.scheme)
 
 
-def _forwarded(request: Request) -> CIMultiDict[str]:
+@lru_cache(maxsize=256)  # a client sends the same headers again and again
+def _forwarded(sent: Headers) -> CIMultiDict[str]:
     # aiohttp encodes values as UTF-8, and takes a name that comes back in other letters for its replacement.
     spelled: dict[str, str] = {}
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in kept(request.headers, everything=True):
+    for name, value in kept(sent, everything=True):
         headers.add(spelled.setdefault(name.lower(), name), _utf8(value))
     headers["Accept-Encoding"] = "identity"  # so that text stays text on the tape
     headers.add("Via", f"1.1 {VIA}")

@@ -53,6 +53,7 @@ FLOORS = {
     "a format for other tools each": "exporters.curl exporters.har exporters.raw exporters.vcrpy",
     "cassettes made other tools' files": "exporters exporters.exporting",
     "an answer on its way": "arriving",
+    "its body read": "receiving",
     "two sources": "cassette upstream",
     "which recordings, asked again, used": "keeping.refreshing looking.selecting journal",
     "the journal's file, positions that are shared": "journalfile fleet.shared fleet.store fleet.remote",
@@ -84,7 +85,7 @@ DOORS = {
     "vcr": "format",
     "orjson": "texts.jsontext",
     "pydantic": "schema format settings settingsfile control importers.vcrpy",  # where text enters
-    "aiohttp": "upstream",  # its client
+    "aiohttp": "upstream receiving",  # its client
     "aiohttp.http": "verbatim incoming connections refusals",  # its parser of requests
     "click": "cli commands",
     "redis": "fleet.store",

@@ -8,6 +8,7 @@ import asyncio
 import json
 import os
 import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -195,6 +196,36 @@ async def test_the_end_of_a_body_with_a_length_comes_when_the_tape_has_it(tmp_pa
         for number in range(1, 6):
             await proxy.ask("POST", CHAT, {})
             assert len(read_whole(tape)) == number
+
+
+async def test_the_end_of_a_body_with_a_length_that_comes_in_pieces(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.yaml"
+    async with Upstream() as up, recording(up.url, tape) as proxy:
+        pieces: list[Step] = [Send(b'{"a"'), Sleep(0.01), Send(b": 1"), Sleep(0.01), Send(b"}")]
+        up.script("POST", CHAT, [Send(head(200, "OK", [("content-length", "8")])), *pieces])
+        for number in range(1, 6):
+            async with Connection(proxy.origin) as client:
+                client.send("POST", CHAT, {})
+                heard = await client.head()
+                while len(heard.body) < 8:
+                    assert await client.piece() is not None
+                assert len(read_whole(tape)) == number
+
+
+async def test_recordings_that_follow_each_other_go_through_a_power_cut_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice a second at most; what comes last does not wait for that."""
+    synced: list[int] = []  # how many there were
+    monkeypatch.setattr(Cassette, "sync", lambda cassette: synced.append(cassette.added))
+    began = time.monotonic()
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        up.script("POST", CHAT, plain(b"{}"))
+        for _ in range(30):
+            await proxy.ask("POST", CHAT, {})
+        took_s = time.monotonic() - began
+    assert synced[-1] == 30
+    assert len(synced) <= 2 + took_s / 0.5
 
 
 def read_whole(tape: Path) -> list[Interaction]:

@@ -45,58 +45,74 @@ def may_hold(body: bytes) -> bool:
     """
     if len(body) > _HELD_TWICE:
         return True
-    lanes: dict[object, list[str]] = defaultdict(list)
+    kinds: dict[object, _Place] = defaultdict(_Place)
     said: set[str] = set()
     raw: set[bytes] = set()
-    quotes = strings = end = 0
-    for match in data(body):
-        document = match[1]
-        raw.add(body[end : match.start()])
-        end = match.end()
-        if b"\\" in document:  # the letter of an escape may be the first of a key to those who look for it there
-            raw.add(document)
+    quotes = strings = 0
+    for line in body.splitlines():
+        if not line.startswith(_FIELD):
+            raw.add(line)
+            continue
+        if b"\\" in line:  # the letter of an escape may be the first of a key to those who look for it there
+            raw.add(line)
         try:
-            value = jsontext.loads(document)
-            lane = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
-            strings += _gather(value, lane, lanes, said)
+            value = jsontext.loads(line[len(_FIELD) :])
+            kind = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
+            strings += _gather(value, kinds[kind], said)
         except ValueError:
-            raw.add(document)
+            raw.add(line)
             continue
         except (TypeError, RecursionError):  # an index that cannot name a lane; nested too deeply
             return True
-        quotes += document.count(b'"') - document.count(b'\\"')
+        quotes += line.count(b'"') - line.count(b'\\"')
     # A parser keeps one of two values of the same name: then there are more quotes than strings.
     if quotes != 2 * strings:
         return True
-    raw.add(body[end:])
-    texts = "\n".join([*said, *map("".join, lanes.values())])
-    return keyshapes.may_hold(b"\n".join([*raw, texts.encode("utf-8", "surrogatepass")]))
+    texts = (text for place in kinds.values() for text in place.all())
+    return keyshapes.may_hold(b"\n".join([*raw, "\n".join([*said, *texts]).encode("utf-8", "surrogatepass")]))
 
 
-def _gather(value: Any, lane: object, lanes: dict[object, list[str]], said: set[str]) -> int:
-    """Add the strings in `value` to their lanes, and the names and what is said anew in every event to `said`. How many
+class _Place:
+    """A place in all events of one kind: the pieces of the texts that it says by their name, and the places in it."""
+
+    __slots__ = ("inside", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str | None, list[str]] = defaultdict(list)
+        self.inside: dict[object, _Place] = defaultdict(_Place)
+
+    def all(self) -> Iterator[str]:
+        """The texts, put together."""
+        yield from map("".join, self.texts.values())
+        for place in self.inside.values():
+            yield from place.all()
+
+
+def _gather(value: Any, place: _Place, said: set[str]) -> int:
+    """Add the strings in `value` to `place`, and the names and what is said anew in every event to `said`. How many
     there are, names included.
     """
-    if isinstance(value, str):
-        lanes[lane].append(value)
-        return 1
-    count = 0
-    if isinstance(value, dict):
+    kind, count = type(value), 0  # what a parser makes has no subclasses, and `isinstance` takes longer
+    if kind is dict:
         count = len(value)
         said.update(value)
         for name, inner in value.items():
-            if isinstance(inner, str):
+            kind = type(inner)
+            if kind is str:
                 count += 1
                 if name in _WHOLE:
                     said.add(inner)
                 else:
-                    lanes[lane, name].append(inner)
-            elif isinstance(inner, dict | list):
-                count += _gather(inner, (lane, name), lanes, said)
-    elif isinstance(value, list):
-        for place, inner in enumerate(value):
-            index = inner.get("index", place) if isinstance(inner, dict) else place
-            count += _gather(inner, (lane, index), lanes, said)
+                    place.texts[name].append(inner)
+            elif kind is dict or kind is list:
+                count += _gather(inner, place.inside[name], said)
+    elif kind is list:
+        for number, inner in enumerate(value):
+            index = inner.get("index", number) if type(inner) is dict else number
+            count += _gather(inner, place.inside[index], said)
+    elif kind is str:
+        place.texts[None].append(value)
+        count = 1
     return count
 
 

@@ -14,8 +14,6 @@ _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
 # The event after which SDKs stop reading, long before the connection says that the body is over (openai/_streaming.py).
-# The expression is tried at every byte; what each such event has in it is found in a tenth of the time.
-_LAST_HAVE = (b"[DONE]", b"done", b"response.completed", b"response.failed", b"response.incomplete")
 _LAST = re.compile(rb"(?:^|[\r\n])(?:data: ?\[DONE\]|event: ?(?:done|response\.(?:completed|failed|incomplete))[\r\n])")
 
 
@@ -83,4 +81,6 @@ def ends_stream(frame: bytes) -> bool:
     """Whether `frame` holds the event after which clients stop reading (`[DONE]`, `response.completed`, `event:
     done`).
     """
-    return any(sign in frame for sign in _LAST_HAVE) and _LAST.search(frame) is not None
+    # The expression is tried at every byte; a word that each such event has is found in a tenth of the time.
+    may = b"[DONE]" in frame or b"done" in frame or b"completed" in frame or b"failed" in frame or b"incomp" in frame
+    return may and _LAST.search(frame) is not None
