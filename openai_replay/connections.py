@@ -18,6 +18,7 @@ from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 
+from openai_replay import sockets
 from openai_replay.eager import begun
 from openai_replay.errors import ReplayError
 from openai_replay.incoming import PATIENCE_S, BrokenBody, Incoming
@@ -159,6 +160,8 @@ class Connection(BaseProtocol):
                 return
             # It was there when the loop woke, which uvloop says in milliseconds; others before it took their time.
             now = min(time.monotonic(), self._loop.time() + 0.001)
+            if self._last is None and self.transport is not None:  # it may have come before the connection was accepted
+                now -= sockets.waited_s(self.transport)
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))

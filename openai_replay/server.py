@@ -37,6 +37,9 @@ _SHUTDOWN_S = 60.0
 #: Connections that may wait to be accepted: a load test opens thousands at once, and a client whose turn does not come
 #: tries again after a second.
 BACKLOG = 4096
+#: uvloop accepts one connection a server in each of its rounds, asyncio all there are. Of a thousand that a load test
+#: opens at once the last would wait for a tenth of a second; to look in vain where one comes alone costs little.
+_ACCEPTED_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,18 +106,26 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
             own = sessions.open(what.cassettes, what.rules, name="", tape=what.tape)
             base_path = own.path
         app = App(sessions, what.access, what.limits)
-        listening: list[asyncio.Server] = []
-        stack.push_async_callback(_stop, listening, app, sessions, what)
-        loop = asyncio.get_running_loop()
         try:
-            for one in what.sockets:
-                listening.append(await loop.create_server(app, sock=one, backlog=BACKLOG))
-            if not what.sockets:
-                listening.append(await loop.create_server(app, what.host, what.port, backlog=BACKLOG))
+            listening = await _listen(app, what)
         except OSError as error:
             raise cannot_listen(what, error) from None
+        stack.push_async_callback(_stop, listening, app, sessions, what)
         sessions.origin = origin(*listening[0].sockets[0].getsockname()[:2])
         yield Served(sessions.origin + base_path, sessions)
+
+
+async def _listen(app: App, what: Serving) -> list[asyncio.Server]:
+    """Servers of what is to be listened on. Raises OSError."""
+    loop = asyncio.get_running_loop()
+    if what.sockets:
+        servers = [await loop.create_server(app, sock=one, backlog=BACKLOG) for one in what.sockets]
+    else:
+        servers = [await loop.create_server(app, what.host, what.port, backlog=BACKLOG)]
+    if isinstance(loop, asyncio.BaseEventLoop):
+        return servers
+    same = [one.dup() for server in servers for one in server.sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]
+    return servers + [await loop.create_server(app, sock=one, backlog=BACKLOG) for one in same]
 
 
 def cannot_listen(what: Serving, error: OSError) -> StartError:

@@ -8,17 +8,13 @@ is due at one instant in one write.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import socket
-import struct
-import sys
-import termios
+import time
 from collections.abc import Hashable, Sequence
 from typing import Protocol
 
 from aiohttp.http import HttpVersion11, RawRequestMessage
 
-from openai_replay import cors, logs
+from openai_replay import cors, logs, sockets
 from openai_replay.exchanges import portions
 from openai_replay.headers import head_bytes
 from openai_replay.logs import log
@@ -127,24 +123,11 @@ class Verbatim:
 
 
 async def _break(transport: asyncio.Transport | None) -> None:
-    """Reset the connection, once what was written has had the time to arrive (RST by SO_LINGER 0)."""
+    """Reset the connection, once what was written has had the time to arrive."""
     if transport is None:
         return
-    connection = transport.get_extra_info("socket")
-    give_up = asyncio.get_running_loop().time() + _BREAK_AT_LAST_S
-    while (transport.get_write_buffer_size() or _unread(connection)) and not transport.is_closing():
-        if asyncio.get_running_loop().time() > give_up:
-            break
+    give_up = time.monotonic() + _BREAK_AT_LAST_S
+    while not transport.is_closing() and sockets.is_unread(transport) and time.monotonic() < give_up:
         await asyncio.sleep(0.005)
     await asyncio.sleep(_BREAK_AFTER_S)
-    if connection is not None and not transport.is_closing():
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-def _unread(connection: socket.socket | None) -> bool:
-    """Whether the system still holds bytes that the client's has not confirmed (Linux; elsewhere nobody can tell)."""
-    if connection is None or not sys.platform.startswith("linux"):
-        return False
-    waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    return waiting != b"\0" * 4
+    sockets.reset(transport)
