@@ -17,7 +17,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -204,7 +203,7 @@ def measure(report: Report, rounds: int, seconds: float) -> None:
     stream = streamed(1)
     # Some decide by the request whether it is a stream.
     body = json.dumps({**json.loads(stream.request.body), "stream": True}).encode()
-    stream = replace(stream, request=replace(stream.request, body=body))
+    stream = Interaction(stream.request._replace(body=body), stream.response)
     for kind, one in (("JSON", plain(1)), ("stream", stream)):
         with ExitStack() as stack:
             our = ours(stack, write(CACHE / f"peers-{kind}.yaml", iter([one])))

@@ -23,7 +23,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -45,6 +44,7 @@ from measuring import (
 from tapes import asked, plain, write
 
 from openai_replay.fleet.shared import SharedPositions, Table
+from openai_replay.model import Interaction
 
 CONNECTIONS = 64
 #: Turns: more than two workers remember, which is 32 MB each.
@@ -89,9 +89,9 @@ class Rounds:
 
 def player(stack: ExitStack, *more: str) -> Server:
     """`openai-replay play` of both kinds, whoever asks for them."""
-    long = plain(2)
-    long = replace(long, request=replace(long.request, body=turn(1).body))
-    tape, port = write(CACHE / "workers.yaml", iter([plain(1), long])), free_port()
+    short, long = plain(1), plain(2)
+    long = Interaction(long.request._replace(body=turn(1).body), long.response)
+    tape, port = write(CACHE / "workers.yaml", iter([short, long])), free_port()
     command = [COMMAND, "play", str(tape), "--port", str(port), "--quiet", "--ignore", "/user", *more]
     return stack.enter_context(serving(command, port))
 
