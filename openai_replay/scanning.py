@@ -211,20 +211,21 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
         with storage.opened(piece.path) as file:
             comment = _comment_above(file, first)
             text = file.read(piece.end - first)
-        document = _load(comment + text, piece.path)
+        said = (comment + text).decode()
+        document = format.load(layout.HEADER + said, piece.path)
         above = _line_ends(piece.path, first - len(comment)) - layout.HEADER.count("\n") if document.edited else 0
         if len(document.interactions) != len(piece.starts):
             return None
         texts = [text[start - first : end - first] for start, end in pairwise([*piece.starts, piece.end])]
-        if yamlbounds.may_hold_alias(text.decode()):  # what another item names is not there when one is read alone
+        if yamlbounds.may_hold_alias(said):  # what another item names is not there when one is read alone
             for one in texts:
                 _load(one, piece.path)
     except (CassetteError, UnicodeDecodeError, OSError):
         return None  # whoever reads the whole file says what is wrong, and where
     items = []
-    for start, said, interaction in zip(piece.starts, texts, document.interactions, strict=True):
+    for start, one, interaction in zip(piece.starts, texts, document.interactions, strict=True):
         request = interaction.request
-        items.append(Item(start, start + len(said), _digest(said), key(request), request.method, request.path))
+        items.append(Item(start, start + len(one), _digest(one), key(request), request.method, request.path))
     return Scanned(items, [one._replace(line=one.line + above) for one in document.edited])
 
 

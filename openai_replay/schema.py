@@ -20,6 +20,8 @@ from openai_replay.texts import sse
 #: Milliseconds that an answer may take: a day. What is played at the original pace must not sleep for years.
 _LONGEST_MS = 86_400_000
 _FRAME = re.compile(r"(\d{1,12})\+(\d{1,12})", re.ASCII)
+#: All frames of nearly every item at once, each within a day by its digits: a twentieth of reading a stream.
+_USUAL_FRAMES = re.compile(r"(?:\d{1,7}\+\d{1,12}(?: |\Z))*+", re.ASCII)
 _END = re.compile(rf"(\d{{1,12}}) ({'|'.join(End)})", re.ASCII)
 
 
@@ -65,6 +67,8 @@ class _Wire(BaseModel):
     @field_validator("frames")
     @classmethod
     def _frame_list(cls, value: str) -> str:
+        if _USUAL_FRAMES.fullmatch(value):
+            return value
         for word in value.split():
             if not (frame := _FRAME.fullmatch(word)):
                 raise ValueError(f"{word[:40]!r} is not a frame: write MILLISECONDS+BYTES, such as 340+253")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import stat
 import sys
 import tempfile
@@ -21,7 +22,7 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from openai_replay import format, layout, pacing, storage
+from openai_replay import format, layout, pacing, schema, storage
 from openai_replay.cassette import Cassette
 from openai_replay.errors import CassetteError, StartError, UsageError
 from openai_replay.model import Mode, Request
@@ -210,6 +211,34 @@ def test_a_time_or_a_size_or_a_status_that_no_answer_has(load: Load, fields: dic
         load(text(**fields))
     assert what in refused.value.message
     assert refused.value.line is not None
+
+
+FRAMES = [
+    "12+3",
+    "0+0",
+    "9999999+1",
+    "86400000+1",
+    "86400001+1",
+    "1+999999999999",
+    "1+1000000000000",
+    "1+2+3",
+    "1+",
+    "٢+٥",
+]
+
+
+@given(st.lists(st.sampled_from(FRAMES), max_size=4), st.sampled_from([" ", "  ", "\t", ",", ""]))
+def test_frames_are_read_one_by_one_or_all_at_once(words: list[str], between: str) -> None:
+    said = between.join(words)
+    there_are = [re.fullmatch(r"([0-9]{1,12})\+[0-9]{1,12}", word) for word in said.split()]
+    wire = {"head": "0", "frames": said, "end": "0 complete"}
+    item = {"request": {"method": "GET", "uri": "a"}, "response": {"status": {"code": "200"}, "wire": wire}}
+    try:
+        schema.Item.model_validate(item)
+    except ValueError:
+        assert not all(one and int(one[1]) <= 86_400_000 for one in there_are)
+    else:
+        assert all(one and int(one[1]) <= 86_400_000 for one in there_are)
 
 
 def test_an_answer_of_a_day_is_as_long_as_it_gets(load: Load) -> None:
