@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from urllib.parse import unquote
 
@@ -46,6 +46,8 @@ POINTERS = tuple(
     for pointer in ("/tools/*/authorization", "/tools/*/headers/*")
 )
 
+#: Requests whose URI and headers are remembered.
+_MOST_KNOWN = 256
 #: Headers without which a body cannot be read: no pattern may touch them.
 _FRAMING = frozenset({"content-type", "content-encoding"})
 
@@ -57,10 +59,15 @@ class Redactor:
     headers: frozenset[str] = HEADERS
     patterns: tuple[re.Pattern[str], ...] = ()
     pointers: tuple[Pointer, ...] = POINTERS
+    _masker: Masker = field(init=False, compare=False, repr=False)
+    # A client sends the same headers to the same URI again and again.
+    _known: dict[tuple[str, Headers], tuple[str, Headers]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
-    @property
-    def _masker(self) -> Masker:
-        return Masker(self.patterns, self.pointers)
+    def __post_init__(self) -> None:
+        """Make what is needed for every text."""
+        object.__setattr__(self, "_masker", Masker(self.patterns, self.pointers))
 
     def request(self, request: Request) -> Request:
         """`request` without secrets; a gzip or deflate body is read first, so that it is matched by what it says."""
@@ -68,7 +75,7 @@ class Redactor:
         content_type = header(headers, "content-type")
         while (clean := unmask(self._masker.masked(body, content_type, mark))) != body:
             body = clean
-        return Request(request.method, self._uri(request.uri), self._headers(headers), body)
+        return Request(request.method, *self._address(request.uri, headers), body)
 
     def response(self, response: Response) -> Response:
         """`response` without secrets, every frame of the size it had.
@@ -99,6 +106,15 @@ class Redactor:
     def text(self, text: str) -> str:
         """`text` without secrets, for messages and logs."""
         return self._masker.masked(text.encode("utf-8", "backslashreplace"), "", mark).decode()
+
+    def _address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
+        """A request's URI and headers without secrets."""
+        known = self._known.get((uri, headers))
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[uri, headers] = known = self._uri(uri), self._headers(headers)
+        return known
 
     def _headers(self, headers: Headers) -> Headers:
         shown = "\n".join(value for name, value in headers if name.lower() not in self.headers)
