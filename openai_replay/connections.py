@@ -109,20 +109,20 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "task")
+    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_parser", "task")
 
     def __init__(self, connections: Connections) -> None:
-        loop = asyncio.get_running_loop()
-        parser = HttpRequestParser(
+        super().__init__(asyncio.get_running_loop())
+        # By this name aiohttp knows it from 3.14 on: a body that is too long for its reader pauses it, too.
+        self._parser: HttpRequestParser | None = HttpRequestParser(
             self,
-            loop,
+            self._loop,
             _READ_AHEAD,
             max_line_size=connections.limits.head,
             max_field_size=connections.limits.head,
             payload_exception=BrokenBody,
             auto_decompress=False,  # a compressed request body goes on as it came
         )
-        super().__init__(loop, parser)
         self._connections = connections
         self._asked: deque[Incoming | HttpProcessingError] = deque()
         self._last: StreamReader | None = None  # of the request that came last

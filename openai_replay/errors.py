@@ -14,7 +14,7 @@
     ├── LoopError                the upstream is this proxy itself                        508
     └── ControlError             the control API was asked for what it does not have      404, 403, 405, 409
 
-The same text reaches the terminal (`report.error`), the client (`app.error_reply`) and the journal.
+The same text reaches the terminal (`report.error`), the client (`refusals.error_reply`) and the journal.
 """
 
 from __future__ import annotations
