@@ -79,8 +79,9 @@ class App:
     async def _refuse(self, incoming: Incoming, response: Verbatim, error: ReplayError) -> None:
         if response.started:
             raise error
+        # Whoever is told before all of the body has come may keep the rest: what follows would be taken for it.
+        response.last = response.last or isinstance(error, Refused) or not incoming.content.is_eof()
         if isinstance(error, Refused):
-            response.last = True
             path = incoming.message.path.partition("?")[0]
             said = self._sessions.rules.redactor.text(f"{incoming.message.method} {path}: {error.message}")
             log.warning("refused with %d: %s", error.status, said)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import resource
+import sys
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -43,11 +44,13 @@ class Connections:
     def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits) -> None:
         self.answer = answer
         self.limits = limits
-        self.most = max(16, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        self.most = sys.maxsize if files == resource.RLIM_INFINITY else max(16, files // 2)
         self.closing = False  # whether the server stops: one that was accepted at the last moment is not served
         self._open: set[Connection] = set()
         self._waiting: dict[Connection, float] = {}  # since when, on the monotonic clock; since the longest first
         self._look: asyncio.TimerHandle | None = None
+        self._all_lost = asyncio.Event()
 
     def made(self, connection: Connection) -> None:
         """There is one more."""
@@ -65,6 +68,8 @@ class Connections:
         """It is closed."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
+        if self.closing and not self._open:
+            self._all_lost.set()
 
     def works(self, connection: Connection) -> None:
         """A request of it is being answered."""
@@ -84,13 +89,15 @@ class Connections:
             self._look.cancel()
         for connection in list(self._open):
             connection.close()
-        for limit_s in (timeout_s, None):
-            if tasks := [one.task for one in self._open if one.task is not None]:
-                await asyncio.wait(tasks, timeout=limit_s)
-            for connection in list(self._open):
-                connection.hang_up()
-                if connection.task is not None:
-                    connection.task.cancel()
+        if self._open:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout_s):
+                    await self._all_lost.wait()  # an answer is over when all of it has gone out
+        tasks = [task for connection in self._open if (task := connection.task) is not None]
+        for connection in list(self._open):
+            connection.abort()
+        if tasks:
+            await asyncio.wait(tasks)
 
     def _close_silent(self) -> None:
         since = time.monotonic() - PATIENCE_S
@@ -143,7 +150,7 @@ class Connection(BaseProtocol):
         super().connection_lost(exc)
         self._break_off(ConnectionResetError("the client has left"))
         self._asked.clear()
-        self._parser = None  # they hold each other
+        self._parser = self._last = None  # they hold this, too
 
     def data_received(self, data: bytes) -> None:
         """See `asyncio.Protocol`."""
@@ -159,9 +166,10 @@ class Connection(BaseProtocol):
             if not messages:
                 return
             # It was there when the loop woke, which uvloop says in milliseconds; others before it took their time.
-            now = min(time.monotonic(), self._loop.time() + 0.001)
+            now, woken = time.monotonic(), self._loop.time() + 0.001
             if self._last is None and self.transport is not None:  # it may have come before the connection was accepted
                 now -= sockets.waited_s(self.transport)
+            now = min(now, woken)
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))
@@ -192,7 +200,7 @@ class Connection(BaseProtocol):
     def close(self) -> None:
         """Take no more requests. What is under way goes on, but for a request that is not whole."""
         self._deaf = True
-        if not self._busy or (self._answered is not None and self._answered.is_awaited):
+        if not self._busy or (self._answered is not None and not self._answered.content.is_eof()):
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -201,6 +209,13 @@ class Connection(BaseProtocol):
         if self.transport is not None:
             self.transport.close()
 
+    def abort(self) -> None:
+        """Close it now, and break off what is under way."""
+        if self.task is not None:
+            self.task.cancel()
+        if self.transport is not None:
+            self.transport.abort()
+
     async def _serve(self) -> None:
         """Answer what has been asked, one after the other."""
         connections, asked = self._connections, self._asked
@@ -208,15 +223,15 @@ class Connection(BaseProtocol):
         goes_on = False
         try:
             while asked:
-                goes_on = await self._answer(asked.popleft())
-                if not goes_on or connections.closing:
+                if not await self._answer(asked.popleft()) or connections.closing:
                     return
                 if len(asked) == _AHEAD:
                     self._pause_transport(False)
+            goes_on = not self._deaf
         finally:
             self._busy, self.task, self._answered = False, None, None
             connections.waits(self)
-            if not goes_on or connections.closing:
+            if not goes_on:
                 self.hang_up()
 
     async def _answer(self, incoming: Incoming | HttpProcessingError) -> bool:
@@ -227,6 +242,7 @@ class Connection(BaseProtocol):
             return False
         self._answered = incoming
         response = Verbatim(self, incoming.message)
+        response.last = self._deaf and not self._asked
         try:
             await self._connections.answer(incoming, response)
         except ConnectionError:  # the client has left, and the engine knows what is to be done
@@ -235,7 +251,7 @@ class Connection(BaseProtocol):
             log.error("openai-replay failed on %s\n%s", incoming.message.method, bare(error))
             await self._fail(response, ReplayError("openai-replay failed on this request.", "Its terminal says more."))
         if not incoming.content.is_eof():
-            return await incoming.rest_came() and response.alive
+            return not self._deaf and await incoming.rest_came() and response.alive
         return response.alive
 
     async def _fail(self, response: Verbatim, error: ReplayError) -> None:

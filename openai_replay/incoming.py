@@ -31,17 +31,18 @@ class BrokenBody(Exception):
 class Incoming:
     """A request as it comes in: aiohttp's `message` for its head, the `content` of its body.
 
-    `arrived`: when it was there, in seconds of `time.monotonic()`; when its head was, until `body` has been read.
+    `arrived`: when it was there, in seconds of `time.monotonic()`; when its head was, until the body has come.
     """
 
-    __slots__ = ("_wire", "arrived", "content", "is_awaited", "message")
+    __slots__ = ("_wire", "arrived", "content", "message")
 
     def __init__(self, wire: Wire, message: RawRequestMessage, content: StreamReader, now: float) -> None:
         self._wire = wire
         self.message = message
         self.content = content
         self.arrived = now
-        self.is_awaited = False  # whether somebody waits for the body
+        if not content.is_eof():
+            content.on_eof(self._came)  # which may be long before anybody reads it: answers have their turns
 
     @property
     def peer(self) -> str:
@@ -73,7 +74,6 @@ class Incoming:
         await in_task()
         size = 0
         pieces: list[bytes] = []
-        self.is_awaited = True
         try:
             async for piece in _arriving(content):
                 size += len(piece)
@@ -88,11 +88,11 @@ class Incoming:
             ) from None
         except (BrokenBody, ValueError) as error:
             raise BadRequest(f"The request's body cannot be read: {error}") from None
-        finally:
-            self.is_awaited = False
-        self.arrived = time.monotonic()
         # A body is held twice only while its pieces are joined, which nothing else can come between.
         return b"".join(pieces)
+
+    def _came(self) -> None:
+        self.arrived = time.monotonic()
 
     async def rest_came(self) -> bool:
         """Read what is left of a request that has been answered. Whether it came to its end."""

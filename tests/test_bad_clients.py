@@ -14,15 +14,19 @@ from signal import SIGTERM
 
 import pytest
 
+from openai_replay.app import App
+from openai_replay.connections import Connections
 from openai_replay.errors import UsageError
 from openai_replay.limits import Limits, parse_size, shown
 from openai_replay.model import Mode
+from openai_replay.pacing import parse_pace
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
 from tests.proxy import (
     CHAT,
     OPENAI_REPLAY,
     PATIENCE_S,
+    WITHOUT_UVLOOP,
     Connection,
     Ended,
     Over,
@@ -423,3 +427,100 @@ async def test_stopping_does_not_wait_for_connections_that_ask_for_nothing(tmp_p
                     stack.enter_context(socket.create_connection(address))
                 process.signal(SIGTERM)
                 assert await process.ended() == 0
+
+
+# ------------------------------------------------------------------------------------------------ ends
+
+
+async def test_a_request_that_comes_while_another_is_answered_counts_from_its_last_byte(tmp_path: Path) -> None:
+    first, second = (f"    wire: {{head: {ms}, frames: {ms}+11, end: {ms} complete}}\n" for ms in (400, 300))
+    tape = cassette(tmp_path / "tape.yaml", SAME + first, item('{"said": 1}', asked="again") + second)
+    async with playing(tape, pace=parse_pace("original")) as player, Connection(player.origin) as client:
+        asked = request(body=b'"again"')
+        client.write(request() + asked[:-7], "POST")
+        await asyncio.sleep(0.3)
+        client.write(asked[-7:], "POST")
+        assert (await client.rest()).json == ANSWER
+        heard = await client.rest()
+        assert heard.json == {"said": 1}
+        assert heard.head_at >= 0.3
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x16\x03\x01"])
+async def test_a_tunnel_is_refused_and_the_connection_ends(tmp_path: Path, sent: bytes) -> None:
+    """What comes behind a CONNECT is no HTTP: nothing of it will ever be answered."""
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player:
+        async with Connection(player.origin) as client:
+            client.write(b"CONNECT api.openai.com:443 HTTP/1.1\r\nHost: localhost\r\n\r\n" + sent)
+            heard = await client.rest()
+            assert (heard.status, heard.header("connection")) == (400, "close")
+            assert await client.closed() in (Ended.EARLY, Ended.RESET)
+        await goes_on(player)
+
+
+async def test_a_request_that_is_refused_before_its_body_has_come_is_the_last(tmp_path: Path) -> None:
+    """The client may keep the body to itself then, and the next request would be taken for it."""
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player:
+        async with Connection(player.origin) as client:
+            expects = request(more=b"Expect: 100-continue\r\nContent-Length: 7\r\n", body=b"", path=b"/@none/v1/models")
+            client.write(expects, "POST")
+            heard = await client.rest()
+            assert (heard.status, heard.header("connection")) == (424, "close")
+        async with Connection(player.origin) as client:
+            client.write(request(more=b"Transfer-Encoding: chunked\r\n", body=b"7\r\n"), "POST")
+            await player.ask("GET", "/@/health")
+            client.write(QUESTION + b"\r\nnone\r\n", "POST")
+            heard = await client.rest()
+            assert (heard.status, heard.header("connection")) == (400, "close")
+            assert await client.closed() in (Ended.EARLY, Ended.RESET)
+        await goes_on(player)
+
+
+async def test_stopping_does_not_wait_for_the_rest_of_a_request_that_is_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("openai_replay.incoming._LINGERING_S", 2 * PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
+        async with limited(tmp_path, body=10) as proxy:
+            client = await stack.enter_async_context(Connection(proxy.origin))
+            client.write(request(more=b"Content-Length: 11\r\n"), "POST")
+            assert (await client.rest()).status == 413
+        assert await client.closed() in (Ended.EARLY, Ended.RESET)
+
+
+@pytest.mark.parametrize("program", [OPENAI_REPLAY, WITHOUT_UVLOOP], ids=["uvloop", "asyncio"])
+async def test_a_slow_reader_gets_the_end_of_an_answer_when_the_server_stops(
+    tmp_path: Path, program: tuple[str, ...]
+) -> None:
+    """Though all of it has been written, most of it is still with the process."""
+    tape = cassette(tmp_path / "tape.yaml", item("x" * (4 * MIB), headers=(("content-type", "text/plain"),)))
+    async with command("play", tape, program=program) as process, Connection(process.origin, 4096) as client:
+        client.write(request(), "POST")
+        await client.head()
+        client.transport.pause_reading()
+        process.signal(SIGTERM)
+        await asyncio.sleep(0.2)
+        client.transport.resume_reading()
+        heard = await client.rest()
+        assert (len(heard.body), heard.ended) == (4 * MIB, Ended.COMPLETE)
+        assert await process.ended() == 0
+
+
+async def test_who_does_not_read_in_time_is_left_when_the_server_stops(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", item("x" * (4 * MIB), headers=(("content-type", "text/plain"),)))
+    async with AsyncExitStack() as stack:
+        async with serving(Serving(Rules(), (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, _):
+            client = await stack.enter_async_context(Connection(base_url, 4096))
+            client.write(request(), "POST")
+            await client.head()
+            client.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.1, client.transport.resume_reading)
+        heard = await client.rest()
+        assert len(heard.body) < 4 * MIB
+        assert heard.ended in (Ended.EARLY, Ended.RESET)
+
+
+async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    monkeypatch.setattr("openai_replay.connections.resource.getrlimit", lambda what: no_limit)
+    assert Connections(App.answer, Limits()).most > 1 << 30  # type: ignore[arg-type] # nobody asks it anything
