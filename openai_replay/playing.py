@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Hashable
+from time import monotonic
 from typing import NamedTuple
 
 from openai_replay import pacing
@@ -34,13 +34,14 @@ class _Due(NamedTuple):
 class _Ready(NamedTuple):
     """A recording made ready to be played: what is due when, and what it says.
 
-    `encoded`: the portions from the first on as they were written, by how; None where they are not kept.
+    `encoded`: the portions from the first on as they were written, by how, if it `is_small` enough to be held twice.
     """
 
     head: Head
     schedule: list[_Due]
     said: str
-    encoded: dict[Hashable, list[bytes]] | None
+    is_small: bool
+    encoded: dict[Hashable, list[bytes]]
 
 
 class Player:
@@ -81,8 +82,8 @@ class Player:
             for one in portions(head if beat.head else None, beat.frames, response.end if beat.end else None):
                 left -= len(one.frames)
                 schedule.append(_Due(beat.at_ms / 1000, one, not left))
-        small = sum(len(frame.data) for frame in response.frames) <= _KEPT
-        found.ready = ready = _Ready(head, schedule, transcript.said(response), {} if small else None)
+        is_small = sum(len(frame.data) for frame in response.frames) <= _KEPT
+        found.ready = ready = _Ready(head, schedule, transcript.said(response), is_small, {})
         return ready
 
 
@@ -93,7 +94,18 @@ class _Stream:
     called once, before the last frame: a client that has seen the end finds the exchange in the journal.
     """
 
-    __slots__ = ("_client", "_clock", "_encoded", "_later", "_next", "_schedule", "_start", "_tell", "is_over")
+    __slots__ = (
+        "_client",
+        "_clock",
+        "_encoded",
+        "_keeps",
+        "_later",
+        "_next",
+        "_schedule",
+        "_start",
+        "_tell",
+        "is_over",
+    )
 
     def __init__(self, ready: _Ready, client: Client, clock: Clock, start: float, tell: Callable[[], None]) -> None:
         self.is_over = False
@@ -105,11 +117,13 @@ class _Stream:
         self._next = 0
         self._later: asyncio.Future[None] | None = None
         how = client.begin(ready.head)
-        self._encoded: list[bytes] | None = None
-        if ready.encoded is not None:
-            self._encoded = ready.encoded.get(how)
-            if self._encoded is None and len(ready.encoded) < _MOST_WAYS:
-                self._encoded = ready.encoded[how] = []
+        known = ready.encoded.get(how)
+        self._keeps = ready.is_small and (known is not None or len(ready.encoded) < _MOST_WAYS)
+        if known is None:
+            known = []
+            if self._keeps:
+                ready.encoded[how] = known
+        self._encoded: list[bytes] = known
 
     async def until(self, due: float | None) -> None:
         """Wait for what `write` said, and let the clock write on. Raises ConnectionError."""
@@ -130,23 +144,25 @@ class _Stream:
         """Write what is due by now. The instant at which there is more; None where all is written, or the client is
         behind. Raises ConnectionError.
         """
-        schedule, encoded, client = self._schedule, self._encoded, self._client
-        for number in range(self._next, len(schedule)):
+        schedule, encoded, number = self._schedule, self._encoded, self._next
+        while number < len(schedule):
             at_s, portion, last = schedule[number]
-            if at_s and self._start + at_s > time.monotonic():
-                return self._start + at_s  # absolute: errors do not add up
+            if at_s and (due := self._start + at_s) > monotonic():  # absolute: errors do not add up
+                self._next = number
+                return due
             if last:
                 self.told()
-            if encoded is not None and number < len(encoded):
+            if number < len(encoded):
                 data = encoded[number]
             else:
-                data = client.encode(*portion)
-                if encoded is not None:
+                data = self._client.encode(*portion)
+                if self._keeps:
                     encoded.append(data)
-            self._next = number + 1
-            if not client.write(data):
+            number += 1
+            if not self._client.write(data):
                 break
-        self.is_over = self._next == len(schedule)
+        self._next = number
+        self.is_over = number == len(schedule)
         return None
 
     def _write_later(self) -> None:
