@@ -48,9 +48,10 @@ class Connections:
         self.most = sys.maxsize if files == resource.RLIM_INFINITY else max(16, files // 2)
         self.closing = False  # whether the server stops: one that was accepted at the last moment is not served
         self._open: set[Connection] = set()
+        self._left: set[Connection] = set()  # by their clients, while something was answered that is not over yet
         self._waiting: dict[Connection, float] = {}  # since when, on the monotonic clock; since the longest first
         self._look: asyncio.TimerHandle | None = None
-        self._all_lost = asyncio.Event()
+        self._over = asyncio.Event()  # when the server stops, and nothing is under way any more
 
     def made(self, connection: Connection) -> None:
         """There is one more."""
@@ -68,8 +69,9 @@ class Connections:
         """It is closed."""
         self._open.discard(connection)
         self._waiting.pop(connection, None)
-        if self.closing and not self._open:
-            self._all_lost.set()
+        if connection.task is not None:
+            self._left.add(connection)
+        self._note_end()
 
     def works(self, connection: Connection) -> None:
         """A request of it is being answered."""
@@ -79,6 +81,9 @@ class Connections:
         """It has no request, or none any more."""
         if connection in self._open:
             self._waiting[connection] = time.monotonic()
+        elif connection in self._left:
+            self._left.remove(connection)
+            self._note_end()
 
     async def shut(self, timeout_s: float) -> None:
         """Finish what is under way, in `timeout_s` seconds, and close all. Where nothing is, there is nothing to wait
@@ -89,15 +94,20 @@ class Connections:
             self._look.cancel()
         for connection in list(self._open):
             connection.close()
-        if self._open:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout_s):
-                    await self._all_lost.wait()  # an answer is over when all of it has gone out
-        tasks = [task for connection in self._open if (task := connection.task) is not None]
-        for connection in list(self._open):
+        self._note_end()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._over.wait()  # an answer is over when all of it has gone out
+        late = self._open | self._left
+        tasks = [one.task for one in late if one.task is not None]
+        for connection in late:
             connection.abort()
         if tasks:
             await asyncio.wait(tasks)
+
+    def _note_end(self) -> None:
+        if self.closing and not self._open and not self._left:
+            self._over.set()
 
     def _close_silent(self) -> None:
         since = time.monotonic() - PATIENCE_S

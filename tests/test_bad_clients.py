@@ -520,6 +520,17 @@ async def test_who_does_not_read_in_time_is_left_when_the_server_stops(tmp_path:
         assert heard.ended in (Ended.EARLY, Ended.RESET)
 
 
+async def test_a_stream_that_a_client_has_left_is_noted_before_the_server_stops(tmp_path: Path) -> None:
+    """Or what it played would be taken for unplayed by whoever reads the journal."""
+    paced = SAME + "    wire: {head: 0, frames: 0+5 500+6, end: 500 complete}\n"
+    async with playing(cassette(tmp_path / "tape.yaml", paced), pace=parse_pace("original")) as player:
+        async with Connection(player.origin) as client:
+            client.write(request(), "POST")
+            await client.head()
+        await player.ask("GET", "/@/health")
+    assert player.outcomes == ["played"]
+
+
 async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.connections.resource.getrlimit", lambda what: no_limit)
