@@ -28,9 +28,13 @@ async def in_task() -> None:
         await asyncio.sleep(0)
 
 
-@coroutine
-def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
+async def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> None:
     """What `work`, which waits for `awaited`, does from then on."""
+    await _resumed(work, awaited)  # from Python 3.12 on no task takes a generator
+
+
+@coroutine
+def _resumed(work: Coroutine[Any, Any, None], awaited: Any) -> Generator[Any, Any, None]:
     with suppress(StopIteration):
         while True:
             try:
