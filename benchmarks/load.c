@@ -1,6 +1,6 @@
 /* The load client of the benchmarks: HTTP/1.1 over epoll in one thread, so that it is never what is measured.
  *
- *   load PORT rate    CONNECTIONS SECONDS REQUESTS           as many requests as the server answers
+ *   load PORT rate    CONNECTIONS SECONDS REQUESTS [FIRST]   as many requests as the server answers, from FIRST (0) on
  *   load PORT streams CONNECTIONS SPREAD_MS REQUESTS FIRST_MS EVERY_MS FRAMES
  *                                                           one paced stream a connection, each frame against its time
  *
@@ -202,6 +202,7 @@ int main(int argc, char **argv) {
     double limit = atof(argv[4]);
     load_requests(argv[5]);
     if (streaming) first_ms = atof(argv[6]), every_ms = atof(argv[7]);
+    else if (argc > 6) next_request = strtoul(argv[6], NULL, 10);
     struct rlimit files = {65536, 65536};
     if (setrlimit(RLIMIT_NOFILE, &files)) getrlimit(RLIMIT_NOFILE, &files), files.rlim_cur = files.rlim_max, setrlimit(RLIMIT_NOFILE, &files);
     epoll = epoll_create1(0);

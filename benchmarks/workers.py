@@ -1,6 +1,6 @@
 """What more processes bring, and what limits them: `python benchmarks/workers.py [--rounds N] [--seconds S]`.
 
-Two kinds of requests over 64 connections that are kept: an agent's turns of 11 kB, each another one, so that every one
+Two kinds of requests over 64 connections that are kept: an agent's turns of 25 kB, each another one, so that every one
 is read and the client's share is small; and one of 200 bytes, remembered, so that what each answer needs besides weighs
 most. The client has a core. One process has another one; two workers have that one together, and two cores: of two in
 all, one of them shares with the client. Then what two workers would do with a core each and one for the client is on
@@ -47,8 +47,8 @@ from openai_replay.fleet.shared import SharedPositions, Table
 from openai_replay.model import Interaction
 
 CONNECTIONS = 64
-#: Turns: more than two workers remember, which is 32 MB each.
-TURNS = 8_000
+#: Turns, asked one after the other over all rounds: more than two workers remember, which is 32 MB each.
+MESSAGES, TURNS = 60, 5_000
 KEY = b"key"
 PROCESSES, WORKERS, TRIALS = (1, 2), (4, 8, 16, 32), 1_000
 
@@ -59,11 +59,13 @@ class Rounds:
     def __init__(self, asked: Path, seconds: float, store: Server | None) -> None:
         self._asked, self._seconds, self._store = asked, seconds, store
         self._seen: dict[str, list[dict[str, float]]] = {}
+        self._asked_so_far: Counter[str] = Counter()
 
     def rate(self, name: str, server: Server) -> float:
         """Answers a second of one round. Raises Refused."""
         before, stored = server.cpu_s(), self._store.cpu_s() if self._store else 0
-        seen = load(server.port, "rate", CONNECTIONS, self._seconds, self._asked)
+        seen = load(server.port, "rate", CONNECTIONS, self._seconds, self._asked, self._asked_so_far[name])
+        self._asked_so_far[name] += int(seen["answers"]) + CONNECTIONS
         seen["server_s"] = server.cpu_s() - before
         seen["store_s"] = self._store.cpu_s() - stored if self._store else 0
         seen["client_s"] = seen["busy"] * seen["seconds"]
@@ -90,7 +92,7 @@ class Rounds:
 def player(stack: ExitStack, *more: str) -> Server:
     """`openai-replay play` of both kinds, whoever asks for them."""
     short, long = plain(1), plain(2)
-    long = Interaction(long.request._replace(body=turn(1).body), long.response)
+    long = Interaction(long.request._replace(body=turn(1, MESSAGES).body), long.response)
     tape, port = write(CACHE / "workers.yaml", iter([short, long])), free_port()
     command = [COMMAND, "play", str(tape), "--port", str(port), "--quiet", "--ignore", "/user", *more]
     return stack.enter_context(serving(command, port))
@@ -204,11 +206,11 @@ def main() -> None:
     report = Report("workers")
     report.say(f"cores: {len(os.sched_getaffinity(0))}; load when it began: {os.getloadavg()[0]:.1f}\n")
     report.say("| played | median (from to) | unit | bar |\n| --- | --- | --- | --- |")
-    base = json.loads(turn(1).body)
+    base = json.loads(turn(1, MESSAGES).body)
     turns = [json.dumps({**base, "user": f"user-{number}"}).encode() for number in range(TURNS)]
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("this takes two cores")
-    for kind, bodies in (("11 kB, each another", turns), ("200 bytes, remembered", [asked(1)])):
+    for kind, bodies in (("25 kB, each another", turns), ("200 bytes, remembered", [asked(1)])):
         try:
             compare(report, kind, requests(CACHE / "workers.requests", bodies), options)
         except Refused as why:
