@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from openai_replay.asked import Asked, Asking
 from openai_replay.cassette import Cassette
@@ -47,54 +48,61 @@ class Engine:
 
         Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
         """
-        now_ms = Stopwatch(start)
+        if start is None:
+            start = time.monotonic()
         asked = self._asking.known(request)
         if asked is None:
             asked = await aside(len(request.body), self._asking.read, request)
+        tape, found = self.cassette, None
         try:
-            found = await self._take(asked.key) if self._plays else None
-            do = self._decisions[0 if found else 1 if self.cassette.was_on_disk else 2]
+            if self._plays:
+                turn = await tape.take(asked.key, self._used_up)
+                found = tape.at(asked.key, turn, self._used_up)
+                if tape.is_outdated(found):
+                    turn, found = await self._read_again(asked.key, turn)
+                if found is not None and found.held is None:
+                    found = await self._held(found, asked.key, turn)
+            do = self._decisions[0 if found else 1 if tape.was_on_disk else 2]
             if do is Do.PLAY:
                 assert found is not None
-                await self._player.play(asked, found, client, now_ms)
+                await self._player.play(asked, found, client, start)
                 return
             await in_task()
             clean = asked.clean
             if clean is None:
                 clean = await aside(len(request.body), self.rules.redactor.request, request)
             if do is Do.REFUSE:
-                await self._play_instead(asked, clean, client, now_ms)
+                await self._play_instead(asked, clean, client, start)
                 return
             assert self._recorder is not None, "only a player has none, and it never comes here"
             work = self._recorder.record if do is Do.RECORD else self._recorder.forward
-            await work(request, clean, client, now_ms)
+            await work(request, clean, client, Stopwatch(start))
         except ReplayError as error:
             outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
-            said = self.rules.redactor.text(error.text)
-            self.journal.add(Exchange(outcome, asked.method, asked.path, error.status, ms=int(now_ms()), error=said))
+            said, ms = self.rules.redactor.text(error.text), int(Stopwatch(start)())
+            self.journal.add(Exchange(outcome, asked.method, asked.path, error.status, ms=ms, error=said))
             raise
 
-    async def _take(self, key: bytes) -> Recording | None:
-        """The next recording of `key`, as the files are now. Raises CassetteError where its file is no longer one."""
-        tape, used_up = self.cassette, self._used_up
-        turn = await tape.take(key, used_up)
-        found = tape.at(key, turn, used_up)
-        if tape.is_outdated(found):
-            await self._reload()
-            if turn is None:
-                turn = await tape.take(key, used_up)
-            found = tape.at(key, turn, used_up)
-        for again in (True, False):
-            if found is None or found.held is not None:
-                break
-            try:
-                found.hold()
-            except Changed:  # and from the outside nobody could tell
-                if not again:
-                    raise CassetteError(found.path, None, "has changed, and cannot be read", "Restore it.") from None
-                tape.distrust(found)
-                await self._reload()
-                found = tape.at(key, turn, used_up)
+    async def _read_again(self, key: bytes, turn: int | None) -> tuple[int | None, Recording | None]:
+        """The turn of `key`, and its recording, as the files are now."""
+        await self._reload()
+        if turn is None:
+            turn = await self.cassette.take(key, self._used_up)
+        return turn, self.cassette.at(key, turn, self._used_up)
+
+    async def _held(self, found: Recording, key: bytes, turn: int | None) -> Recording | None:
+        """`found`, or what is in its place now, in memory. Raises CassetteError where there is no cassette any more."""
+        try:
+            found.hold()
+        except Changed:  # and from the outside nobody could tell
+            self.cassette.distrust(found)
+            now = (await self._read_again(key, turn))[1]
+            if now is not None:
+                try:
+                    now.hold()
+                except Changed:
+                    raise CassetteError(now.path, None, "has changed, and cannot be read", "Restore it.") from None
+            return now
         return found
 
     async def _reload(self) -> None:
@@ -105,7 +113,7 @@ class Engine:
             except CassetteError as error:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
-    async def _play_instead(self, asked: Asked, clean: Request, client: Client, now_ms: Stopwatch) -> None:
+    async def _play_instead(self, asked: Asked, clean: Request, client: Client, start: float) -> None:
         # What explains a miss takes a tenth of the time to start, and most runs have none.
         from openai_replay.misses import missing
         from openai_replay.misses.fallback import instead
@@ -123,7 +131,7 @@ class Engine:
             if chosen is None:
                 raise missing.miss(self.rules, self.cassette, clean, self._seen, note)
             found = chosen if await self.cassette.take_instead(chosen) else None
-        await self._player.play(asked, found, client, now_ms, self.rules.redactor.text(note))
+        await self._player.play(asked, found, client, start, self.rules.redactor.text(note))
 
     async def finish(self, limit_s: float) -> bool:
         """Wait until everything that is under way is on the tape.

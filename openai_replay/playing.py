@@ -10,7 +10,7 @@ from typing import NamedTuple
 from openai_replay import pacing
 from openai_replay.api import transcript
 from openai_replay.asked import Asked
-from openai_replay.clock import Clock, Stopwatch
+from openai_replay.clock import Clock
 from openai_replay.exchanges import Client, Portion, answered, portions
 from openai_replay.journal import Journal, Outcome
 from openai_replay.model import End, Head
@@ -52,8 +52,9 @@ class Player:
         self._journal = journal
         self._clock = clock
 
-    async def play(self, asked: Asked, found: Recording, client: Client, now_ms: Stopwatch, note: str = "") -> None:
-        """Answer with `found`, from the instant on that `now_ms` counts from; `note` is what is odd about that.
+    async def play(self, asked: Asked, found: Recording, client: Client, start: float, note: str = "") -> None:
+        """Answer with `found`; its times count from `start`, in seconds of `time.monotonic()`. `note` is what is odd
+        about that.
 
         Raises ConnectionError when the client has left.
         """
@@ -62,9 +63,10 @@ class Player:
         ready: _Ready = found.ready or self._made_ready(found)
 
         def tell() -> None:
-            self._journal.add(answered(Outcome.PLAYED, asked, response, int(now_ms()), ready.said, number, note))
+            ms = int((monotonic() - start) * 1000)
+            self._journal.add(answered(Outcome.PLAYED, asked, response, ms, ready.said, number, note))
 
-        stream = _Stream(ready, client, self._clock, now_ms.start, tell)
+        stream = _Stream(ready, client, self._clock, start, tell)
         try:
             while (due := stream.write()) is not None or not stream.is_over:
                 await stream.until(due)

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import sqlite3
+import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from unittest.mock import patch
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from openai_replay import format, index, layout, recordings, scanning
 from openai_replay.asked import Asked
 from openai_replay.cassette import Cassette
-from openai_replay.clock import Clock, Stopwatch
+from openai_replay.clock import Clock
 from openai_replay.errors import CassetteError
 from openai_replay.index import Index
 from openai_replay.journal import Journal, Outcome
@@ -590,7 +591,7 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
             return True
 
     asked = Asked(recording.key, "POST", CHAT)
-    await Player(Rules(pace=parse_pace("original")), journal, clock).play(asked, recording, Client(), Stopwatch())
+    await Player(Rules(pace=parse_pace("original")), journal, clock).play(asked, recording, Client(), time.monotonic())
     clock.close()
     assert [(one.outcome, one.recording) for one in journal.exchanges] == [(Outcome.PLAYED, 1)]
 
