@@ -8,7 +8,6 @@ import time
 from openai_replay.asked import Asked, Asking
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Clock, Stopwatch
-from openai_replay.eager import in_task
 from openai_replay.errors import CassetteError, Miss, ReplayError
 from openai_replay.exchanges import Client, aside
 from openai_replay.journal import Exchange, Journal, Outcome
@@ -67,7 +66,6 @@ class Engine:
                 assert found is not None
                 await self._player.play(asked, found, client, start)
                 return
-            await in_task()
             clean = asked.clean
             if clean is None:
                 clean = await aside(len(request.body), self.rules.redactor.request, request)

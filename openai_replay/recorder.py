@@ -12,6 +12,7 @@ from openai_replay.api import transcript
 from openai_replay.arriving import Arriving
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Stopwatch
+from openai_replay.eager import in_task
 from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError
 from openai_replay.exchanges import Client, answered, aside
 from openai_replay.headers import kept
@@ -254,6 +255,7 @@ class Recorder:
 async def _within(seconds: float, work: Awaitable[object]) -> bool:
     """Whether `work` was over within `seconds`."""
     try:
+        await in_task()
         async with asyncio.timeout(seconds):
             await work
     except TimeoutError:

@@ -10,6 +10,7 @@ import gc
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from itertools import pairwise, repeat
@@ -129,8 +130,7 @@ def _read_by_others(work: Sequence[Piece], key: Key, processes: int) -> Generato
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
     context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
-    # What is read holds no circle. To look for some nevertheless takes a fifth of the time.
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=gc.disable) as pool:
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_for_another) as pool:
         found = pool.map(_read_piece, work, repeat(key))
         for piece in work:
             try:
@@ -138,6 +138,22 @@ def _read_by_others(work: Sequence[Piece], key: Key, processes: int) -> Generato
             except BrokenExecutor:
                 what = "cannot be read: a process that did was killed"
                 raise CassetteError(piece.path, None, what, "Is there memory enough? Each takes some 100 MB.") from None
+
+
+def _for_another() -> None:
+    """Be a process that reads for another one, and end with it, even where it is killed."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    gc.disable()  # what is read holds no circle: to look for some nevertheless takes a fifth of the time
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "it has been started by one"
+
+    def end() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def read(path: Path, item: Item) -> Interaction:

@@ -8,6 +8,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
@@ -30,7 +32,7 @@ from openai_replay.playing import Player
 from openai_replay.recordings import Reading
 from openai_replay.rules import Rules
 from openai_replay.scanning import Changed, Item, Stamp, scan
-from tests.proxy import CHAT, Proxy, ask, command, playing
+from tests.proxy import CHAT, PATIENCE_S, Proxy, ask, command, playing
 
 CASSETTES = sorted((Path(__file__).parent.parent / "cassettes").glob("*.yaml"))
 KEY = Rules().key
@@ -603,6 +605,28 @@ async def test_a_big_cassette_that_changes_unnoticed(tmp_path: Path, monkeypatch
     async with playing(path) as proxy:
         many(path, "1st", "one", "two")
         assert [await heard(proxy, text) for text in ("one", "two", "1st")] == ["one", "two", "1st"]
+
+
+def test_who_reads_for_a_process_that_is_killed_ends_with_it() -> None:
+    code = (
+        "import multiprocessing, os, time\n"
+        "from concurrent.futures import ProcessPoolExecutor\n"
+        "from openai_replay.scanning import _for_another\n"
+        "if __name__ == '__main__':\n"
+        "    context = multiprocessing.get_context('spawn')\n"
+        "    with ProcessPoolExecutor(1, mp_context=context, initializer=_for_another) as pool:\n"
+        "        print(pool.submit(os.getpid).result(), flush=True)\n"
+        "        time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        reader = int(process.stdout.readline())
+        process.kill()
+    until = time.monotonic() + PATIENCE_S
+    status = Path(f"/proc/{reader}/stat")
+    while status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z":  # nobody may wait for it
+        assert time.monotonic() < until
+        time.sleep(0.02)
 
 
 async def test_several_processes_read_for_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
