@@ -260,9 +260,9 @@ class Connection(BaseProtocol):
         except Exception as error:
             log.error("openai-replay failed on %s\n%s", incoming.message.method, bare(error))
             await self._fail(response, ReplayError("openai-replay failed on this request.", "Its terminal says more."))
-        if not incoming.content.is_eof():
-            return not self._deaf and await incoming.rest_came() and response.alive
-        return response.alive
+        if not incoming.content.is_eof() and not self._deaf:
+            await incoming.lingers()
+        return response.alive and incoming.content.is_eof()
 
     async def _fail(self, response: Verbatim, error: ReplayError) -> None:
         """Say `error`, where no answer has been begun: one that has can only break off."""

@@ -94,15 +94,13 @@ class Incoming:
     def _came(self) -> None:
         self.arrived = time.monotonic()
 
-    async def rest_came(self) -> bool:
-        """Read what is left of a request that has been answered. Whether it came to its end."""
+    async def lingers(self) -> None:
+        """Read what is left of a request that has been answered, as far as it comes."""
         await in_task()
         with suppress(TimeoutError, BrokenBody, ConnectionError, ValueError):
             async with asyncio.timeout(_LINGERING_S):
                 while not self.content.at_eof():
                     await self.content.readany()
-            return True
-        return False
 
 
 async def _arriving(content: StreamReader) -> AsyncIterator[bytes]:

@@ -522,13 +522,108 @@ async def test_who_does_not_read_in_time_is_left_when_the_server_stops(tmp_path:
 
 async def test_a_stream_that_a_client_has_left_is_noted_before_the_server_stops(tmp_path: Path) -> None:
     """Or what it played would be taken for unplayed by whoever reads the journal."""
-    paced = SAME + "    wire: {head: 0, frames: 0+5 500+6, end: 500 complete}\n"
-    async with playing(cassette(tmp_path / "tape.yaml", paced), pace=parse_pace("original")) as player:
+    async with playing(cassette(tmp_path / "tape.yaml", PACED), pace=parse_pace("original")) as player:
         async with Connection(player.origin) as client:
             client.write(request(), "POST")
             await client.head()
         await player.ask("GET", "/@/health")
     assert player.outcomes == ["played"]
+
+
+PACED = SAME + "    wire: {head: 0, frames: 0+5 300+6, end: 300 complete}\n"
+
+
+async def test_who_asks_for_more_while_a_stream_is_played_is_read_no_further_than_needed(tmp_path: Path) -> None:
+    """Hundreds of requests, some with bodies that are too long to be held for whoever reads them, and one by halves."""
+    much, count = b'"%b"' % (b"x" * MIB), 400
+    tape = cassette(tmp_path / "tape.yaml", PACED, item("{}", asked="x" * MIB))
+    async with playing(tape, pace=parse_pace("original")) as player, Connection(player.origin) as client:
+        client.write(request(), "POST")
+        await client.head()
+        for _ in range(4):
+            client.write(request(path=b"/@/health") * (count // 4), "POST")
+            await asyncio.sleep(0.01)
+        client.write(request(body=much) + request(body=much)[:-1], "POST")
+        assert (await client.rest()).json == ANSWER
+        assert [(await client.rest()).status for _ in range(count)] == [405] * count
+        assert (await client.rest()).json == {}
+        client.write(much[-1:] + request(body=b'"none"'), "POST")
+        assert [(await client.rest()).status for _ in range(2)] == [200, 424]
+
+
+async def test_nonsense_behind_a_request_that_is_being_answered_is_told_when_its_turn_comes(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", PACED)
+    async with playing(tape, pace=parse_pace("original")) as player, Connection(player.origin) as client:
+        client.write(request(), "POST")
+        await client.head()
+        for _ in range(3):
+            client.write(b"\0\r\n\r\n", "POST")
+            await asyncio.sleep(0.01)
+        assert (await client.rest()).json == ANSWER
+        assert (await client.rest()).status == 400
+        assert await client.closed() in (Ended.EARLY, Ended.RESET)
+
+
+@pytest.mark.parametrize("sent", [b"", request()[:20], request()], ids=["nothing", "half a head", "a request"])
+async def test_a_connection_that_is_silent_for_long_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr("openai_replay.connections.PATIENCE_S", 0.2)
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+        client.write(sent, "POST")
+        if sent == request():
+            assert (await client.rest()).json == ANSWER
+        assert await client.closed() is Ended.EARLY
+        await goes_on(player)
+
+
+async def test_a_body_that_does_not_come_is_a_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai_replay.incoming.PATIENCE_S", 0.1)
+    monkeypatch.setattr("openai_replay.incoming._LINGERING_S", 0.1)
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+        client.write(request()[:-1], "POST")
+        heard = await client.rest()
+        assert (heard.status, heard.header("connection")) == (408, "close")
+        assert await client.closed() is Ended.EARLY
+        await goes_on(player)
+
+
+async def test_a_refused_request_is_read_to_its_end_so_that_the_answer_is_heard(tmp_path: Path) -> None:
+    async with limited(tmp_path, body=1000) as proxy, Connection(proxy.origin) as client:
+        client.write(request(more=b"Content-Length: %d\r\n" % MIB, body=b""), "POST")
+        heard = await client.rest()
+        assert (heard.status, heard.header("connection")) == (413, "close")
+        client.write(b"x" * MIB, "POST")
+        assert await client.closed() is Ended.EARLY, "in good order"
+        assert client.unread == b""
+
+
+async def test_a_stream_that_does_not_end_in_time_is_broken_off_and_noted_when_the_server_stops(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", PACED)
+    rules = Rules(pace=parse_pace("original"))
+    async with AsyncExitStack() as stack:
+        async with serving(Serving(rules, (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, sessions):
+            assert sessions.own is not None
+            client = await stack.enter_async_context(Connection(base_url))
+            client.write(request(), "POST")
+            await client.head()
+        assert Proxy(base_url, sessions.own.engine).outcomes == ["played"]
+        assert (await client.rest()).ended in (Ended.EARLY, Ended.RESET)
+
+
+@pytest.mark.parametrize("wanted", ["keep-alive", "close"])
+async def test_an_http_1_0_client_may_keep_its_connection(tmp_path: Path, wanted: str) -> None:
+    old = request(more=b"Connection: %b\r\n" % wanted.encode()).replace(b"HTTP/1.1", b"HTTP/1.0")
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+        client.write(request(path=b"/@/none", more=b"Connection: %b\r\n" % wanted.encode()).replace(b"1.1", b"1.0"))
+        heard = await client.rest()
+        assert (heard.status, heard.framing, heard.header("connection")) == (404, "length", wanted)
+        if wanted == "keep-alive":
+            client.write(old, "POST")
+            heard = await client.rest()
+            assert (heard.json, heard.framing, heard.header("connection")) == (ANSWER, "length", "keep-alive")
+        else:
+            assert await client.closed() is Ended.EARLY
 
 
 async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
