@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import ValidationError
 
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
-from openai_replay.schema import Edited, Item
+from openai_replay.schema import Edited, Invalid, read
 from openai_replay.texts import yamlbounds
 
 
@@ -80,22 +79,17 @@ def load(text: str, path: Path) -> Document:
     edited: list[Edited] = []
     for number, (raw, node) in enumerate(zip(value["interactions"], items_node.value, strict=True), 1):
         try:
-            item = Item.model_validate(raw)
-        except ValidationError as error:
-            raise _invalid(error, number, node, path) from None
-        if number == len(items_node.value) and item.response.wire is None and _is_torn(text, node):
+            interaction, summed, is_timed, _ = read(raw)
+        except Invalid as error:
+            what = f"interaction {number}: {_short(error)}"
+            raise CassetteError(path, _node_at(node, error.place).start_mark.line + 1, what) from None
+        if number == len(items_node.value) and not is_timed and _is_torn(text, node):
             raise CassetteError(
                 path,
                 node.start_mark.line + 1,
                 f"interaction {number} is torn: it has no `end`, the last line of an item",
                 "Take the unfinished item out, from its comment to the end of the file; the ones before it are whole.",
             )
-        try:
-            interaction, summed = item.interaction()
-        except UnicodeEncodeError:  # Python's reader lets one through that stands behind a backslash
-            line = node.start_mark.line + 1
-            what = f"interaction {number}: half of a character (a lone surrogate) is no text"
-            raise CassetteError(path, line, what, "Store such bytes as !!binary.") from None
         if summed is not None:
             at = _node_at(node, ("response", "wire", "frames"))
             start, stop = at.start_mark.index, at.end_mark.index
@@ -210,20 +204,8 @@ def _list_of_items(root: Any, value: Any, path: Path) -> Any:
     return node
 
 
-def _invalid(error: ValidationError, number: int, node: Any, path: Path) -> CassetteError:
-    first = error.errors()[0]
-    place = tuple(part for part in first["loc"] if part not in ("bytes", "str"))
-    what = "is not a mapping" if first["type"] == "model_type" else first["msg"].removeprefix("Value error, ")
-    where = f"{'.'.join(map(str, place))}: " if place else ""
-    return CassetteError(path, _line_of(node, place), f"interaction {number}: {_short(where + what)}")
-
-
-def _line_of(node: Any, place: tuple[str | int, ...]) -> int:
-    """The line, from 1, of the value at `place`, or of the innermost one that is there."""
-    return int(_node_at(node, place).start_mark.line) + 1
-
-
-def _node_at(node: Any, place: tuple[str | int, ...]) -> Any:
+def _node_at(node: Any, place: tuple[str, ...]) -> Any:
+    """The node of what stands at `place` in that of an item, or of the innermost part of the way that is there."""
     for part in place:
         values = [value for key, value in node.value if key.value == part] if isinstance(node, yaml.MappingNode) else ()
         if not values:

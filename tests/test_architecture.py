@@ -84,7 +84,7 @@ DOORS = {
     "yaml": "format texts.yamltext",
     "vcr": "format",
     "orjson": "texts.jsontext",
-    "pydantic": "schema format settings settingsfile control importers.vcrpy",  # where text enters
+    "pydantic": "settings settingsfile control",  # where text enters that a player does not always need
     "aiohttp": "upstream receiving",  # its client
     "aiohttp.http": "verbatim incoming connections refusals",  # its parser of requests
     "click": "cli commands",

@@ -878,7 +878,7 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param(
             plain(request_body="!!python/object/apply:builtins.iter {args: [[[]]]}"),
             3,
-            "interaction 1: request.body: a body's chunks are bytes or text",
+            "interaction 1: request.body: is neither text nor bytes",
             "",
             id="an iterator of lists",
         ),
@@ -895,7 +895,7 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param(
             plain().replace("    method: GET\n", ""),
             3,
-            "interaction 1: request.method: Field required",
+            "interaction 1: request.method: is missing",
             "",
             id="no method",
         ),
@@ -925,14 +925,14 @@ HINT_TAG = "Only vcrpy's own safe tags"
         ),
         pytest.param(GOOD.replace("head: 5", "head: -5"), 21, "interaction 1: response.wire.head: ", "", id="time"),
         pytest.param(
-            GOOD.replace("head: 5", "heat: 5"), 21, "interaction 1: response.wire.head: Field required", "", id="key"
+            GOOD.replace("head: 5", "heat: 5"), 21, "interaction 1: response.wire.head: is missing", "", id="key"
         ),
         pytest.param(GOOD + "      mine: 5\n", 24, "interaction 1: response.wire.mine: ", "", id="an unknown key"),
         pytest.param(GOOD + "-\n", 24, "interaction 2: is not a mapping", "", id="an item that is null"),
         pytest.param(
             GOOD + "- request: {method: GET, uri: /}\n",
             24,
-            "interaction 2: response: Field required",
+            "interaction 2: response: is missing",
             "",
             id="no answer",
         ),

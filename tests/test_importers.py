@@ -872,7 +872,7 @@ BOMB = gzip.compress(bytes(1 << 20))
         (b"interactions: !!binary x\n", "line 1: is not YAML: holds !!binary that is not base64"),
         (b"interactions: {[1]: 2}\n", "line 1: is not YAML: a key is not a text"),
         (VCRPY.replace("code: 200", "code: x").encode(), "entry 1: cannot be read: response.status.code: "),
-        (VCRPY.replace("    method: POST\n", "").encode(), "entry 1: cannot be read: request.method: Field required"),
+        (VCRPY.replace("    method: POST\n", "").encode(), "entry 1: cannot be read: request.method: is missing"),
         (VCRPY.replace("POST", "'PO ST'").encode(), "entry 1: cannot be read: 'PO ST' is no method"),
         (VCRPY.replace("[application/json]", "[{a: b}]").encode(), "entry 1: cannot be read: request.headers"),
         (RUBY.replace("code: 200", "kode: 200").encode(), "entry 1: has no code"),

@@ -13,8 +13,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from pydantic import ValidationError
-
+from openai_replay import schema
 from openai_replay.errors import SourceError
 from openai_replay.importers.parts import (
     Found,
@@ -28,7 +27,6 @@ from openai_replay.importers.parts import (
     response,
 )
 from openai_replay.model import Interaction
-from openai_replay.schema import Item
 from openai_replay.texts import yamltext
 
 
@@ -73,13 +71,7 @@ def read(value: Any) -> Found:
 
 def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
     raw = {"request": _request(item["request"], repair), "response": _response(item["response"], repair)}
-    try:
-        validated = Item.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part not in ("bytes", "str"))
-        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
-    found, summed = validated.interaction()
+    found, summed, is_timed, pairs = schema.read(raw)
     if summed is not None:
         repair("an answer that was edited was cut anew")
     asked = found.request
@@ -93,10 +85,9 @@ def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
             else "a URL was taken out, and nothing tells it: no request will match"
         )
     asked = request(asked.method, uri, headers(list(asked.headers)), asked.body)
-    if validated.response.wire is not None:
+    if is_timed:
         return Interaction(asked, found.response)
     head = found.response.head
-    pairs = tuple((name, one) for name, values in validated.response.headers.items() for one in values)
     return Interaction(asked, response(head.status, head.reason, headers(list(pairs)), found.response.body, repair))
 
 
