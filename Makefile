@@ -38,9 +38,10 @@ coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a 
 	$(BIN)/python -m coverage run -m pytest -q $(PURE)
 	$(BIN)/python -m coverage report
 
-bench: $(INSTALLED) ## how fast and how punctual it plays, and others, how big a tape may be, what recording, pytest and a miss cost
+bench: $(INSTALLED) ## how fast and how punctual it plays, and others do, how big a tape may be, what recording, pytest and a miss cost
 	$(BIN)/python benchmarks/replay.py --peers
 	$(BIN)/python benchmarks/pacing.py
+	$(BIN)/python benchmarks/workers.py
 	$(BIN)/python benchmarks/library.py
 	$(BIN)/python benchmarks/record_latency.py
 	$(BIN)/python benchmarks/plugin_costs.py
