@@ -18,6 +18,7 @@ from typing import cast
 from aiohttp import StreamReader
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
+from aiohttp.http_exceptions import BadHttpMessage
 
 from openai_replay import sockets
 from openai_replay.eager import begun
@@ -168,10 +169,12 @@ class Connection(BaseProtocol):
             return
         try:
             messages, upgraded, _ = self._parser.feed_data(data)
-        except HttpProcessingError as error:
+        except (HttpProcessingError, ValueError) as error:
+            # A target that is no URL is a ValueError to aiohttp before 3.14.
+            broken = error if isinstance(error, HttpProcessingError) else BadHttpMessage(str(error))
             self._deaf = True
-            self._break_off(BrokenBody(told(error)))
-            self._asked.append(error)
+            self._break_off(BrokenBody(told(broken)))
+            self._asked.append(broken)
         else:
             if not messages:
                 return

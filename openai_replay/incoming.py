@@ -9,12 +9,12 @@ from contextlib import suppress
 from http import HTTPStatus
 
 from aiohttp import StreamReader
-from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
 
 from openai_replay.eager import in_task
 from openai_replay.errors import BadRequest, Refused
 from openai_replay.limits import Limits
-from openai_replay.refusals import body_too_large
+from openai_replay.refusals import body_too_large, told
 from openai_replay.verbatim import Wire
 
 #: Seconds a connection may be silent in the middle of a request, or stay open without one. Longer than any pool of a
@@ -86,8 +86,11 @@ class Incoming:
                 status=HTTPStatus.REQUEST_TIMEOUT,
                 code="request_timeout",
             ) from None
-        except (BrokenBody, ValueError) as error:
-            raise BadRequest(f"The request's body cannot be read: {error}") from None
+        except (BrokenBody, HttpProcessingError, ValueError) as error:
+            why = (
+                told(error) if isinstance(error, HttpProcessingError) else error
+            )  # as aiohttp's parser in Python has it
+            raise BadRequest(f"The request's body cannot be read: {why}") from None
         # A body is held twice only while its pieces are joined, which nothing else can come between.
         return b"".join(pieces)
 
@@ -97,7 +100,7 @@ class Incoming:
     async def lingers(self) -> None:
         """Read what is left of a request that has been answered, as far as it comes."""
         await in_task()
-        with suppress(TimeoutError, BrokenBody, ConnectionError, ValueError):
+        with suppress(TimeoutError, BrokenBody, HttpProcessingError, ConnectionError, ValueError):
             async with asyncio.timeout(_LINGERING_S):
                 while not self.content.at_eof():
                     await self.content.readany()

@@ -202,6 +202,7 @@ SMUGGLED = {
     "a version of its own": request().replace(b"HTTP/1.1", b"HTTPS/1.1"),
     "a tab in the request line": request().replace(b" HTTP/1.1", b"\tHTTP/1.1"),
     "a method that is none": request(method=b"P(ST"),
+    "a target that is no URL": request(path=b"http://[::1"),
 }
 
 
@@ -575,6 +576,18 @@ async def test_a_connection_that_is_silent_for_long_is_closed(
             assert (await client.rest()).json == ANSWER
         assert await client.closed() is Ended.EARLY
         await goes_on(player)
+
+
+@pytest.mark.parametrize("wrong", [b"none\r\n", b"7;a\nb\r\n", b"-7\r\n"])
+async def test_a_chunk_that_cannot_be_read_in_a_body_that_has_begun_is_a_400(tmp_path: Path, wrong: bytes) -> None:
+    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+        client.write(request(more=b"Transfer-Encoding: chunked\r\n", body=b"1\r\n[\r\n"), "POST")
+        await asyncio.sleep(0.05)
+        client.write(wrong, "POST")
+        heard = await client.rest()
+        assert (heard.status, heard.header("connection")) == (400, "close")
+        assert "The request's body cannot be read: " in heard.json["error"]["message"]
+        assert await client.closed() in (Ended.EARLY, Ended.RESET)
 
 
 async def test_a_body_that_does_not_come_is_a_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
