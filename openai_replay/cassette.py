@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from openai_replay import format, layout, matching, rerecording, storage
+from openai_replay import format, layout, matching, storage
 from openai_replay.errors import CassetteError, NotWritten
 from openai_replay.model import Interaction, OnExhausted
 from openai_replay.positions import InMemory, Positions
@@ -250,6 +250,8 @@ class Cassette:
         self.added = 0
 
     def _with_recorded_in_place(self, text: str) -> str:
+        from openai_replay import rerecording  # only who records needs it, and all that it imports
+
         known = len(self.recordings)
         if len(format.load(text, self.path).interactions) != known + self.added:
             return text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import TYPE_CHECKING
 
 from openai_replay.asked import Asked, Asking
 from openai_replay.cassette import Cassette
@@ -13,11 +14,13 @@ from openai_replay.exchanges import Client, aside
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playing import Player
-from openai_replay.recorder import Recorder
 from openai_replay.recordings import Recording
 from openai_replay.rules import DECISIONS, Do, Rules
 from openai_replay.scanning import Changed
-from openai_replay.upstream import Upstream
+
+if TYPE_CHECKING:
+    from openai_replay.recorder import Recorder
+    from openai_replay.upstream import Upstream
 
 
 class Engine:
@@ -34,7 +37,11 @@ class Engine:
         self.journal = journal
         self.origin = upstream.origin if upstream else "http://tape"  # a player has none, and `//path` needs one
         self._player = Player(rules, journal, clock)
-        self._recorder = Recorder(rules, cassette, upstream, journal) if upstream else None
+        self._recorder: Recorder | None = None
+        if upstream:
+            from openai_replay import recorder  # a player has not even loaded it
+
+            self._recorder = recorder.Recorder(rules, cassette, upstream, journal)
         self._asking = Asking(rules)
         self._seen: dict[bytes, frozenset[int]] = {}  # what explanations have read of the tape
         self._reloading = asyncio.Lock()

@@ -28,7 +28,6 @@ from openai_replay.model import Mode
 from openai_replay.recordings import READING, Reading
 from openai_replay.rules import Rules
 from openai_replay.sessions import Keeper, Sessions
-from openai_replay.upstream import Upstream
 
 T = TypeVar("T")
 
@@ -98,6 +97,8 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
             sessions.journal_file = JournalFile(what.journal)
             stack.callback(sessions.journal_file.ended)
         if what.upstream is not None:
+            from openai_replay.upstream import Upstream  # a player has not even loaded it
+
             sessions.upstream = await stack.enter_async_context(
                 Upstream(what.upstream, what.idle_limit_s, what.limits.recorded)
             )

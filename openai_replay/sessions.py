@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote, unquote
 
 from openai_replay import format
@@ -29,7 +29,9 @@ from openai_replay.model import Mode
 from openai_replay.positions import Positions
 from openai_replay.recordings import READING, SUFFIXES
 from openai_replay.rules import Rules
-from openai_replay.upstream import Upstream
+
+if TYPE_CHECKING:
+    from openai_replay.upstream import Upstream
 
 #: The path that clients are told where a tape does not say.
 _DEFAULT_BASE_PATH = "/v1"

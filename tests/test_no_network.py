@@ -76,6 +76,32 @@ async def test_what_is_fetched_before_is_not_fetched_by_who_serves(tmp_path: Pat
         assert "WENT OUT" not in process.stderr
 
 
+#: The program in a Python where our own code that opens connections cannot be imported.
+WITHOUT_UPSTREAM = (
+    sys.executable,
+    "-c",
+    """
+import sys
+
+for name in ("upstream", "receiving", "recorder"):
+    sys.modules[f"openai_replay.{name}"] = None
+from openai_replay.cli import main
+main()
+""",
+)
+
+
+async def test_a_player_has_not_even_loaded_what_opens_connections(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", SAME)
+    async with command("play", tape, program=WITHOUT_UPSTREAM) as process:
+        await do_everything(process)
+        assert await process.stop() == 1
+        assert "Traceback" not in process.stderr
+    with pytest.raises(AssertionError, match=r"import of openai_replay\.upstream halted"):
+        async with command("record", tape, "--upstream", "http://127.0.0.1:9/v1", program=WITHOUT_UPSTREAM):
+            pass
+
+
 async def test_the_trap_works(tmp_path: Path) -> None:
     upstream = ("--upstream", "http://127.0.0.1:9/v1")
     async with command("record", tmp_path / "tape.yaml", *upstream, program=NO_WAY_OUT) as process:
