@@ -55,15 +55,18 @@ class Clock:
 
     def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: list[tuple[float, int, Callable[[], object]]] = []
+        self._calls: list[tuple[float, int, Callable[[], float | None]]] = []
         self._count = 0
         self._next = math.inf  # when it looks whether something is due
         self._looks_soon = False  # without the timer
         self._lead = 0.0  # seconds in which a process is woken up
         self._timer = (timer or best_timer)(self._go_off)
 
-    def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call `call` at `when`, in seconds of `time.monotonic()`: never before, and as soon after as can be."""
+    def at(self, when: float, call: Callable[[], float | None]) -> None:
+        """Call `call` at `when`, in seconds of `time.monotonic()`: never before, and as soon after as can be.
+
+        It returns when it wants to be called again; None: never.
+        """
         self._count += 1
         heapq.heappush(self._calls, (when, self._count, call))
         if when < self._next:
@@ -97,7 +100,10 @@ class Clock:
         now = time.monotonic()
         try:
             while calls and calls[0][0] <= now:
-                heapq.heappop(calls)[2]()
+                _, number, call = heapq.heappop(calls)
+                again = call()
+                if again is not None:
+                    heapq.heappush(calls, (again, number, call))
         finally:
             self._next = math.inf
             if calls:

@@ -167,16 +167,15 @@ class _Stream:
         self.is_over = number == len(schedule)
         return None
 
-    def _write_later(self) -> None:
+    def _write_later(self) -> float | None:
         later = self._later
         if later is None or later.done():  # nobody waits any more
-            return
+            return None
         try:
             due = self.write()
         except Exception as error:  # the client has left
             later.set_exception(error)
-            return
+            return None
         if due is None:
             later.set_result(None)
-        else:
-            self._clock.at(due, self._write_later)
+        return due

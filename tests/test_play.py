@@ -132,9 +132,16 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     asked_for: list[float] = []
     at = Clock.at
 
-    def oversleeps(clock: Clock, when: float, call: Callable[[], object]) -> None:
-        asked_for.append(max(0.0, when - time.monotonic()))
-        at(clock, when + 0.02, call)
+    def oversleeps(clock: Clock, when: float, call: Callable[[], float | None]) -> None:
+        def late() -> float | None:
+            again = call()
+            return None if again is None else later(again)
+
+        def later(when: float) -> float:
+            asked_for.append(max(0.0, when - time.monotonic()))
+            return when + 0.02
+
+        at(clock, later(when), late)
 
     async with playing(tape, pace=ORIGINAL) as player:
         monkeypatch.setattr(Clock, "at", oversleeps)
