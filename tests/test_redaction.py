@@ -220,6 +220,17 @@ MCP = {"type": "mcp", "server_url": "https://mcp.example", "authorization": "tok
 MCP_CLEAN = MCP | {"authorization": "REDACTED", "headers": {"X": "REDACTED", "Y": ""}}
 
 
+def test_what_is_remembered_of_requests_has_an_end_and_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("openai_replay.secrets.redaction._MOST_KNOWN", 4)
+    cleans = Redactor()
+    for number in [*range(10), *range(10)]:
+        headers = (("Authorization", f"Bearer {KEYS['sk']}"), ("X-Number", str(number)))
+        clean = cleans.request(Request("GET", f"https://h/{number}?api-key={KEYS['sk']}", headers))
+        assert clean.uri == f"https://h/{number}?api-key=REDACTED"
+        assert clean.headers == (("Authorization", "Bearer REDACTED"), ("X-Number", str(number)))
+        assert len(cleans._known) <= 4
+
+
 @pytest.mark.parametrize(
     ("value", "clean"),
     [
