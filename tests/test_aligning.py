@@ -48,7 +48,7 @@ def test_pairs_are_equal_and_rise_in_both(first: list[str], second: list[str]) -
 def test_long_gaps_are_not_compared_pair_by_pair(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
 
-    class Counted(SequenceMatcher):  # type: ignore[type-arg]
+    class Counted(SequenceMatcher[Any]):
         def __init__(self, junk: Any, first: Any, second: Any, autojunk: bool) -> None:
             sizes.append(sum(second.count(item) for item in first))
             super().__init__(junk, first, second, autojunk)

@@ -14,14 +14,15 @@ from signal import SIGTERM
 
 import pytest
 
-from openai_replay.app import App
 from openai_replay.connections import Connections
 from openai_replay.errors import UsageError
+from openai_replay.incoming import Incoming
 from openai_replay.limits import Limits, parse_size, shown
 from openai_replay.model import Mode
 from openai_replay.pacing import parse_pace
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
+from openai_replay.verbatim import Verbatim
 from tests.proxy import (
     CHAT,
     OPENAI_REPLAY,
@@ -640,6 +641,8 @@ async def test_an_http_1_0_client_may_keep_its_connection(tmp_path: Path, wanted
 
 
 async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody_asks(incoming: Incoming, response: Verbatim) -> None: ...
+
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.connections.resource.getrlimit", lambda what: no_limit)
-    assert Connections(App.answer, Limits()).most > 1 << 30  # type: ignore[arg-type] # nobody asks it anything
+    assert Connections(nobody_asks, Limits()).most > 1 << 30

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -15,11 +16,16 @@ TIMERS: list[Callable[[Callable[[], None]], Timer]] = [SystemTimer, LoopTimer]
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Callable[[asyncio.Future[None]], None]:
-    if request.param == "asyncio":
-        return asyncio.run  # type: ignore[return-value]
-    uvloop = pytest.importorskip("uvloop", reason="the extra `speed` is not installed")
-    return uvloop.run  # type: ignore[no-any-return]
+def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]], None]:
+    factory = asyncio.new_event_loop
+    if request.param == "uvloop":
+        factory = pytest.importorskip("uvloop", reason="the extra `speed` is not installed").new_event_loop
+
+    def in_loop(work: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(work)
+
+    return in_loop
 
 
 @pytest.mark.parametrize("timer", TIMERS)
