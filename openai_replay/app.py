@@ -19,6 +19,7 @@ from openai_replay.model import End, Head, Headers, Request
 from openai_replay.refusals import JSON, error_reply, head_too_large
 from openai_replay.secrets.redaction import Redactor
 from openai_replay.sessions import Sessions
+from openai_replay.turns import Turns
 from openai_replay.verbatim import Verbatim
 
 #: What a container's health check asks without a key; it tells no more than that the server runs, and how many tapes.
@@ -42,7 +43,7 @@ class App:
         self._sessions = sessions
         self._access = access or Access()
         self._limits = limits or Limits()
-        self.connections = Connections(self.answer, self._limits)
+        self.connections = Connections(self.answer, self._limits, Turns(sessions.clock.look))
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 

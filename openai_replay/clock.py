@@ -1,4 +1,4 @@
-"""Instants that streams wait for: one heap of calls and one timer, however many streams there are.
+"""Instants that streams wait for: one heap and one timer, however many streams there are.
 
 With a timer a stream, an event loop spends its time on timers: at 2,000 streams of 50 frames a second frames are late
 by a tenth of a second and more. And loops count in milliseconds (uvloop), or wait by `epoll` in whole ones; a timer of
@@ -14,9 +14,9 @@ import heapq
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 #: Seconds in which nothing is gained by a timer: to set it and to be woken up takes longer than that.
 _NEAR_S = 50e-6
@@ -51,30 +51,41 @@ class Timer(Protocol):
 
 
 class Clock:
-    """Calls at their instants, in the running event loop. `close` it when nothing waits for one any more."""
+    """Steps at their instants, in the running event loop. `close` it when nothing waits for one any more."""
 
     def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._calls: list[tuple[float, int, Callable[[], float | None]]] = []
+        self._waiting: list[tuple[float, int, Iterator[float | None], asyncio.Future[bool]]] = []
         self._count = 0
         self._next = math.inf  # when it looks whether something is due
+        self._rests_until = -math.inf  # it has been late, and others have not had their turn
         self._looks_soon = False  # without the timer
         self._lead = 0.0  # seconds in which a process is woken up
         self._timer = (timer or best_timer)(self._go_off)
 
-    def at(self, when: float, call: Callable[[], float | None]) -> None:
-        """Call `call` at `when`, in seconds of `time.monotonic()`: never before, and as soon after as can be.
+    async def follow(self, due: float, steps: Iterator[float | None]) -> bool:
+        """Take the next of `steps` at `due`, in seconds of `time.monotonic()`, and each further one at the instant that
+        the one before it yielded: never before, and as soon after as can be.
 
-        It returns when it wants to be called again; None: never.
+        Ends with a step that yields None, and with the last: whether there may be more. Raises what a step raises.
         """
+        ended: asyncio.Future[bool] = self._loop.create_future()
         self._count += 1
-        heapq.heappush(self._calls, (when, self._count, call))
-        if when < self._next:
-            self._wait_for(when)
+        heapq.heappush(self._waiting, (due, self._count, steps, ended))
+        if due < self._next:
+            self._wait_for(due)
+        return await ended
+
+    def look(self) -> None:
+        """Take the steps that are due by now: for who is at work for long, who has half of the time where all is more
+        than can be done.
+        """
+        if self._next <= time.monotonic() >= self._rests_until:
+            self._look()
 
     def close(self) -> None:
         """Let go of the timer."""
-        self._calls.clear()
+        self._waiting.clear()
         self._timer.close()
 
     def _wait_for(self, when: float) -> None:
@@ -94,20 +105,35 @@ class Clock:
             self._look()
 
     def _look(self) -> None:
-        """Make the calls that are due."""
-        calls, self._looks_soon = self._calls, False
-        self._next = -math.inf  # what is called may ask to be called again
-        now = time.monotonic()
-        try:
-            while calls and calls[0][0] <= now:
-                _, number, call = heapq.heappop(calls)
-                again = call()
-                if again is not None:
-                    heapq.heappush(calls, (again, number, call))
-        finally:
-            self._next = math.inf
-            if calls:
-                self._wait_for(calls[0][0])
+        """Take the steps that are due."""
+        waiting, self._looks_soon = self._waiting, False
+        self._next = -math.inf  # a step may have others follow
+        began = time.monotonic()
+        while waiting and waiting[0][0] <= began:
+            _, number, steps, ended = heapq.heappop(waiting)
+            try:
+                due = next(steps)
+            except StopIteration:
+                _tell(ended, ended.set_result, False)
+            except Exception as error:
+                _tell(ended, ended.set_exception, error)
+            else:
+                if due is None:
+                    _tell(ended, ended.set_result, True)
+                else:
+                    heapq.heappush(waiting, (due, number, steps, ended))
+        self._next = math.inf
+        if waiting:
+            due, now = waiting[0][0], time.monotonic()
+            if due <= now:
+                self._rests_until = now + (now - began)
+            self._wait_for(due)
+
+
+def _tell(ended: asyncio.Future[bool], how: Callable[[Any], None], what: object) -> None:
+    """Say what became of steps, to who may wait for it no more."""
+    if not ended.done():
+        how(what)
 
 
 def best_timer(go_off: Callable[[], None]) -> Timer:

@@ -28,6 +28,7 @@ from openai_replay.limits import Limits
 from openai_replay.logs import bare, log
 from openai_replay.model import End
 from openai_replay.refusals import error_reply, not_a_request, told
+from openai_replay.turns import Turns
 from openai_replay.verbatim import Verbatim
 
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
@@ -42,9 +43,10 @@ class Connections:
     process may have open: the other half is for what they ask for.
     """
 
-    def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits) -> None:
+    def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits, turns: Turns) -> None:
         self.answer = answer
         self.limits = limits
+        self.turns = turns
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most = sys.maxsize if files == resource.RLIM_INFINITY else max(16, files // 2)
         self.closing = False  # whether the server stops: one that was accepted at the last moment is not served
@@ -153,6 +155,8 @@ class Connection(BaseProtocol):
         """See `asyncio.Protocol`."""
         # Not super(): event loops have set TCP_NODELAY already, and to ask for the socket costs more than that.
         self.transport = cast(asyncio.Transport, transport)
+        # uvloop writes at the end of a turn what it may hold: a frame would wait for all others that are due.
+        self.transport.set_write_buffer_limits(0)
         self._connections.made(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -178,20 +182,16 @@ class Connection(BaseProtocol):
         else:
             if not messages:
                 return
-            # It was there when the loop woke, which uvloop says in milliseconds; others before it took their time.
-            now, woken = time.monotonic(), self._loop.time() + 0.001
+            now = self._connections.turns.woken()
             if self._last is None and self.transport is not None:  # it may have come before the connection was accepted
-                now -= sockets.waited_s(self.transport)
-            now = min(now, woken)
+                now = min(now, time.monotonic() - sockets.waited_s(self.transport))
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))
             self._deaf = upgraded  # nothing that we speak
         if not self._busy:
             self._busy = True
-            # Not here: to read what all clients have sent and then to answer all costs a third less than to do both
-            # for each, as the processor knows by heart what it has just done.
-            self._loop.call_soon(self._begin)
+            self._connections.turns.answer(self._begin)
         elif len(self._asked) > _AHEAD:
             self._pause_transport(True)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Generator, Hashable
 from time import monotonic
 from typing import NamedTuple
 
@@ -66,14 +65,15 @@ class Player:
             ms = int((monotonic() - start) * 1000)
             self._journal.add(answered(Outcome.PLAYED, asked, response, ms, ready.said, number, note))
 
-        stream = _Stream(ready, client, self._clock, start, tell)
+        steps = _written(ready, client, start, tell)
         try:
-            while (due := stream.write()) is not None or not stream.is_over:
-                await stream.until(due)
+            for due in steps:
+                if due is None or await self._clock.follow(due, steps):
+                    await client.drained()
             if response.end is not End.COMPLETE:
                 await client.end(response.end)
         finally:
-            stream.told()  # it counts as played for a client that left in the middle, too
+            steps.close()
 
     def _made_ready(self, found: Recording) -> _Ready:
         response = found.interaction.response
@@ -89,93 +89,41 @@ class Player:
         return ready
 
 
-class _Stream:
-    """A recording on its way to `client`, which counts from the instant `start`.
+def _written(
+    ready: _Ready, client: Client, start: float, tell: Callable[[], None]
+) -> Generator[float | None, None, None]:
+    """Write to `client` what is due, counted from the instant `start`. Yields the instant before which nothing more is;
+    None where the client is behind. Raises ConnectionError when it has left.
 
-    The clock itself writes what is due: to wake a task for every frame costs more than to write the frame. `tell` is
-    called once, before the last frame: a client that has seen the end finds the exchange in the journal.
+    The clock itself goes through this: to wake a task for every frame costs more than to write the frame. `tell` is
+    called once, before the last frame: a client that has seen the end finds the exchange in the journal. And it is
+    called for a client that left in the middle.
     """
-
-    __slots__ = (
-        "_client",
-        "_clock",
-        "_encoded",
-        "_keeps",
-        "_later",
-        "_next",
-        "_schedule",
-        "_start",
-        "_tell",
-        "is_over",
-    )
-
-    def __init__(self, ready: _Ready, client: Client, clock: Clock, start: float, tell: Callable[[], None]) -> None:
-        self.is_over = False
-        self._schedule = ready.schedule
-        self._client = client
-        self._clock = clock
-        self._start = start
-        self._tell: Callable[[], None] | None = tell
-        self._next = 0
-        self._later: asyncio.Future[None] | None = None
-        how = client.begin(ready.head)
-        known = ready.encoded.get(how)
-        self._keeps = ready.is_small and (known is not None or len(ready.encoded) < _MOST_WAYS)
-        if known is None:
-            known = []
-            if self._keeps:
-                ready.encoded[how] = known
-        self._encoded: list[bytes] = known
-
-    async def until(self, due: float | None) -> None:
-        """Wait for what `write` said, and let the clock write on. Raises ConnectionError."""
-        if due is None:
-            await self._client.drained()
-            return
-        self._later = asyncio.get_running_loop().create_future()
-        self._clock.at(due, self._write_later)
-        await self._later
-
-    def told(self) -> None:
-        """See to it that it has been told."""
-        if self._tell is not None:
-            self._tell()
-            self._tell = None
-
-    def write(self) -> float | None:
-        """Write what is due by now. The instant at which there is more; None where all is written, or the client is
-        behind. Raises ConnectionError.
-        """
-        schedule, encoded, number = self._schedule, self._encoded, self._next
-        while number < len(schedule):
-            at_s, portion, last = schedule[number]
-            if at_s and (due := self._start + at_s) > monotonic():  # absolute: errors do not add up
-                self._next = number
-                return due
-            if last:
-                self.told()
-            if number < len(encoded):
-                data = encoded[number]
+    schedule, encode, write, told = ready.schedule, client.encode, client.write, False
+    how = client.begin(ready.head)
+    encoded = ready.encoded.get(how)
+    keeps = ready.is_small and (encoded is not None or len(ready.encoded) < _MOST_WAYS)
+    if encoded is None:
+        encoded = []
+        if keeps:
+            ready.encoded[how] = encoded
+    try:
+        for number, (at_s, portion, last) in enumerate(schedule, 1):
+            if at_s:
+                due = start + at_s  # absolute: errors do not add up
+                while due > monotonic():
+                    yield due
+            if last and not told:
+                told = True
+                tell()
+            if number <= len(encoded):
+                data = encoded[number - 1]
             else:
-                data = self._client.encode(*portion)
-                if self._keeps:
+                data = encode(*portion)
+                if keeps:
                     encoded.append(data)
-            number += 1
-            if not self._client.write(data):
-                break
-        self._next = number
-        self.is_over = number == len(schedule)
-        return None
-
-    def _write_later(self) -> float | None:
-        later = self._later
-        if later is None or later.done():  # nobody waits any more
-            return None
-        try:
-            due = self.write()
-        except Exception as error:  # the client has left
-            later.set_exception(error)
-            return None
-        if due is None:
-            later.set_result(None)
-        return due
+            if not write(data) and number < len(schedule):
+                yield None
+    finally:
+        if not told:
+            tell()

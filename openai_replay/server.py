@@ -39,6 +39,10 @@ BACKLOG = 4096
 #: uvloop accepts one connection a server in each of its rounds, asyncio all there are. Of a thousand that a load test
 #: opens at once the last would wait for a tenth of a second; to look in vain where one comes alone costs little.
 _ACCEPTED_AT_ONCE = 8
+#: New objects after which Python looks for garbage in circles. Answers leave none behind, and connections take theirs
+#: apart, but a stream on its way is some forty objects: by Python's measure a few hundred of them were reason enough
+#: to stop for several milliseconds.
+_SEARCHED_AFTER = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +185,7 @@ def in_loop(work: Coroutine[Any, Any, T], log_level: str) -> T:
 
         factory = uvloop.new_event_loop
     _open_more_files()
+    gc.set_threshold(_SEARCHED_AFTER, 10, 10)
     with logs.to_stderr(log_level), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
 
@@ -200,10 +205,7 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
     code, sessions = 0, None
     try:
         async with serving(what) as (base_url, sessions):
-            # What was read of the tape stays: to go through it again and again costs more the longer it is. And answers
-            # leave little behind that has to be searched for: to look seldom saves a twentieth.
-            gc.freeze()
-            gc.set_threshold(20_000, 50, 50)
+            gc.freeze()  # what was read of the tape stays: to go through it again costs more the longer it is
             code = await _until_stopped(what, command, base_url, stop)
             if code and sessions.journal_file is not None:
                 sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")

@@ -22,6 +22,7 @@ from openai_replay.model import Mode
 from openai_replay.pacing import parse_pace
 from openai_replay.rules import Rules
 from openai_replay.server import Serving, serving
+from openai_replay.turns import Turns
 from openai_replay.verbatim import Verbatim
 from tests.proxy import (
     CHAT,
@@ -645,4 +646,4 @@ async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatc
 
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.connections.resource.getrlimit", lambda what: no_limit)
-    assert Connections(nobody_asks, Limits()).most > 1 << 30
+    assert Connections(nobody_asks, Limits(), Turns(lambda: None)).most > 1 << 30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -28,14 +28,22 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
     return in_loop
 
 
+def work(seconds: float) -> None:
+    """What the loop has to wait for."""
+    time.sleep(seconds)
+
+
 @pytest.mark.parametrize("timer", TIMERS)
 def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], timer: Callable[..., Timer]) -> None:
     came: list[tuple[float, float]] = []
 
     async def waits(clock: Clock, at: float) -> None:
-        called: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        clock.at(at, lambda: called.set_result(time.monotonic()))
-        came.append((at, await called))
+        def steps() -> Iterator[float | None]:
+            came.append((at, time.monotonic()))
+            return
+            yield
+
+        assert not await clock.follow(at, steps())
 
     async def main() -> None:
         clock = Clock(timer)
@@ -55,32 +63,110 @@ def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], ti
 
 
 @pytest.mark.parametrize("timer", TIMERS)
-def test_what_is_called_may_ask_to_be_called_again_and_a_mistake_in_one_stops_no_other(
+def test_steps_name_their_next_instant_and_a_mistake_in_one_stops_no_other(
     run: Callable[..., None], timer: Callable[..., Timer]
 ) -> None:
     async def main() -> None:
-        failed: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context["exception"]))
         clock = Clock(timer)
-        over = asyncio.Event()
         start = time.monotonic()
         came: list[float] = []
 
-        def again() -> float | None:
-            came.append(time.monotonic())
-            if len(came) < 5:
-                return start + 0.01 * len(came)
-            over.set()
-            return None
+        def five() -> Iterator[float | None]:
+            for number in range(1, 6):
+                came.append(time.monotonic())
+                yield start + 0.01 * number if number != 3 else None
 
-        def mistaken() -> None:
+        def mistaken() -> Iterator[float | None]:
+            yield start + 0.005
             raise ValueError("a mistake")
 
-        clock.at(start, again)
-        clock.at(start + 0.005, mistaken)
-        await asyncio.wait_for(over.wait(), 10)
-        assert [type(one) for one in failed] == [ValueError]
+        steps = five()
+        other = asyncio.create_task(clock.follow(start, mistaken()))
+        assert await clock.follow(start, steps), "there are more, but not at an instant"
+        assert len(came) == 3
+        assert not await clock.follow(start + 0.03, steps)
+        with pytest.raises(ValueError, match="a mistake"):
+            await other
         assert min(at - start - 0.01 * number for number, at in enumerate(came)) >= 0
+        clock.close()
+
+    run(main())
+
+
+def test_steps_that_nobody_waits_for_any_more_do_no_harm(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        failed: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+        clock = Clock()
+        start = time.monotonic()
+        came: list[float] = []
+
+        def steps(error: Exception | None = None) -> Generator[float | None, None, None]:
+            came.append(start)
+            if error is not None:
+                raise error
+            yield None
+
+        closed = steps()
+        left = [asyncio.create_task(clock.follow(start + 0.01, one)) for one in (steps(), steps(OSError()), closed)]
+        await asyncio.sleep(0)
+        for one in left:
+            one.cancel()
+        closed.close()
+        await clock.follow(start + 0.02, steps())
+        assert [one.cancelled() for one in left] == [True] * 3
+        assert len(came) == 3, "all but those that were closed"
+        assert failed == []
+        clock.close()
+
+    run(main())
+
+
+def test_who_is_at_work_has_half_of_the_time_where_more_is_due_than_can_be_done(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        clock = Clock()
+        start = time.monotonic()
+        steps_s = work_s = 0.0
+
+        def endless() -> Iterator[float | None]:
+            nonlocal steps_s
+            while time.monotonic() < start + 0.2:
+                time.sleep(0.002)
+                steps_s += 0.002
+                yield time.monotonic()  # again, and at once
+
+        waiting = asyncio.create_task(clock.follow(start, endless()))
+        await asyncio.sleep(0)
+        while not waiting.done() and time.monotonic() < start + 0.2:
+            work(0.0001)
+            work_s += 0.0001
+            clock.look()
+        await waiting
+        assert steps_s > 0.02, "what is due has its turn"
+        assert work_s > 0.02, "and so has who is at work"
+        clock.close()
+
+    run(main())
+
+
+def test_who_is_at_work_lets_what_is_due_go_first(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        clock = Clock()
+        start = time.monotonic()
+        came: list[float] = []
+
+        def one() -> Iterator[float | None]:
+            came.append(time.monotonic())
+            yield None
+
+        waiting = asyncio.create_task(clock.follow(start + 0.01, one()))
+        await asyncio.sleep(0)
+        clock.look()
+        assert came == [], "it is not due"
+        work(0.02)
+        clock.look()
+        assert len(came) == 1
+        assert await waiting
         clock.close()
 
     run(main())

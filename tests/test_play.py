@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import Any
@@ -130,21 +130,17 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     frames = [(100 + 50 * number, f"data: {number}\n\n") for number in range(15)]
     tape = stream(tmp_path / "tape.yaml", 100, frames, 800)
     asked_for: list[float] = []
-    at = Clock.at
+    follow = Clock.follow
 
-    def oversleeps(clock: Clock, when: float, call: Callable[[], float | None]) -> None:
-        def late() -> float | None:
-            again = call()
-            return None if again is None else later(again)
-
+    async def oversleeps(clock: Clock, due: float, steps: Iterator[float | None]) -> bool:
         def later(when: float) -> float:
             asked_for.append(max(0.0, when - time.monotonic()))
             return when + 0.02
 
-        at(clock, later(when), late)
+        return await follow(clock, later(due), (one if one is None else later(one) for one in steps))
 
     async with playing(tape, pace=ORIGINAL) as player:
-        monkeypatch.setattr(Clock, "at", oversleeps)
+        monkeypatch.setattr(Clock, "follow", oversleeps)
         await player.ask("POST", CHAT, "hello")
         monkeypatch.undo()
     assert len(asked_for) > 5
