@@ -18,6 +18,8 @@ from openai_replay.rules import Rules
 
 #: Bytes of an answer up to which it is kept as it was encoded: it is held twice then.
 _KEPT = 1 << 20
+#: Bytes after which what is late is not held for more.
+_HELD = 1 << 16
 #: In so many ways one is kept: pages may have very many origins (`localhost`, any port).
 _MOST_WAYS = 8
 
@@ -92,14 +94,16 @@ class Player:
 def _written(
     ready: _Ready, client: Client, start: float, tell: Callable[[], None]
 ) -> Generator[float | None, None, None]:
-    """Write to `client` what is due, counted from the instant `start`. Yields the instant before which nothing more is;
-    None where the client is behind. Raises ConnectionError when it has left.
+    """Write to `client` what is due, counted from the instant `start`. Yields the instant before which the next step is
+    not to be taken; None where the client has to take some first. Raises ConnectionError when it has left.
 
-    The clock itself goes through this: to wake a task for every frame costs more than to write the frame. `tell` is
-    called once, before the last frame: a client that has seen the end finds the exchange in the journal. And it is
-    called for a client that left in the middle.
+    The clock itself takes the steps: to wake a task for every frame costs more than to write the frame. And what is
+    late already goes out in one write, so that who has more to do than can be done does not fall behind for good.
+
+    `tell` is called once, before the last frame: a client that has seen the end finds the exchange in the journal. It
+    is called for a client that left in the middle, too.
     """
-    schedule, encode, write, told = ready.schedule, client.encode, client.write, False
+    encode, write, told = client.encode, client.write, False
     how = client.begin(ready.head)
     encoded = ready.encoded.get(how)
     keeps = ready.is_small and (encoded is not None or len(ready.encoded) < _MOST_WAYS)
@@ -107,23 +111,29 @@ def _written(
         encoded = []
         if keeps:
             ready.encoded[how] = encoded
+    held = b""
     try:
-        for number, (at_s, portion, last) in enumerate(schedule, 1):
-            if at_s:
-                due = start + at_s  # absolute: errors do not add up
-                while due > monotonic():
-                    yield due
+        for number, (at_s, portion, last) in enumerate(ready.schedule):
+            due = start + at_s  # absolute: errors do not add up
+            waits = at_s and due > monotonic()
+            if held and (waits or len(held) >= _HELD):
+                if not write(held):
+                    yield None
+                held = b""
+            if waits:
+                yield due
             if last and not told:
                 told = True
                 tell()
-            if number <= len(encoded):
-                data = encoded[number - 1]
+            if number < len(encoded):
+                data = encoded[number]
             else:
                 data = encode(*portion)
                 if keeps:
                     encoded.append(data)
-            if not write(data) and number < len(schedule):
-                yield None
+            held = held + data if held else data
+        if held:
+            write(held)
     finally:
         if not told:
             tell()
