@@ -34,6 +34,8 @@ from openai_replay.verbatim import Verbatim
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
 _AHEAD = 64
 _READ_AHEAD = 1 << 16
+#: Seconds after which it is sure that nothing came on a connection before it was accepted.
+_ACCEPTED_S = 1.0
 
 
 class Connections:
@@ -129,7 +131,7 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_parser", "task")
+    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_made", "_parser", "task")
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(asyncio.get_running_loop())
@@ -157,6 +159,7 @@ class Connection(BaseProtocol):
         self.transport = cast(asyncio.Transport, transport)
         # uvloop writes at the end of a turn what it may hold: a frame would wait for all others that are due.
         self.transport.set_write_buffer_limits(0)
+        self._made = time.monotonic()
         self._connections.made(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -183,7 +186,8 @@ class Connection(BaseProtocol):
             if not messages:
                 return
             now = self._connections.turns.woken()
-            if self._last is None and self.transport is not None:  # it may have come before the connection was accepted
+            if self._last is None and self.transport is not None and now < self._made + _ACCEPTED_S:
+                # It may have come before the connection was accepted.
                 now = min(now, time.monotonic() - sockets.waited_s(self.transport))
             for message, content in messages:
                 self._last = content

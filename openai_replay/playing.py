@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable
+from collections.abc import Callable, Generator, Hashable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
@@ -32,17 +32,37 @@ class _Due(NamedTuple):
     last: bool
 
 
+class _Encoded(NamedTuple):
+    """The same, as it is written."""
+
+    at_s: float
+    data: bytes
+    last: bool
+
+
 class _Ready(NamedTuple):
     """A recording made ready to be played: what is due when, and what it says.
 
-    `encoded`: the portions from the first on as they were written, by how, if it `is_small` enough to be held twice.
+    `encoded`: the same by how it was written, if it `is_small` enough to be held twice.
     """
 
     head: Head
     schedule: list[_Due]
     said: str
     is_small: bool
-    encoded: dict[Hashable, list[bytes]]
+    encoded: dict[Hashable, list[_Encoded]]
+
+    def written_to(self, client: Client) -> Iterable[_Encoded]:
+        """What `client` gets."""
+        how = client.begin(self.head)
+        known = self.encoded.get(how)
+        if known is not None:
+            return known
+        made = (_Encoded(at_s, client.encode(*portion), last) for at_s, portion, last in self.schedule)
+        if not self.is_small or len(self.encoded) >= _MOST_WAYS:
+            return made
+        self.encoded[how] = known = list(made)
+        return known
 
 
 class Player:
@@ -103,17 +123,9 @@ def _written(
     `tell` is called once, before the last frame: a client that has seen the end finds the exchange in the journal. It
     is called for a client that left in the middle, too.
     """
-    encode, write, told = client.encode, client.write, False
-    how = client.begin(ready.head)
-    encoded = ready.encoded.get(how)
-    keeps = ready.is_small and (encoded is not None or len(ready.encoded) < _MOST_WAYS)
-    if encoded is None:
-        encoded = []
-        if keeps:
-            ready.encoded[how] = encoded
-    held = b""
+    write, told, held = client.write, False, b""
     try:
-        for number, (at_s, portion, last) in enumerate(ready.schedule):
+        for at_s, data, last in ready.written_to(client):
             due = start + at_s  # absolute: errors do not add up
             waits = at_s and due > monotonic()
             if held and (waits or len(held) >= _HELD):
@@ -125,12 +137,6 @@ def _written(
             if last and not told:
                 told = True
                 tell()
-            if number < len(encoded):
-                data = encoded[number]
-            else:
-                data = encode(*portion)
-                if keeps:
-                    encoded.append(data)
             held = held + data if held else data
         if held:
             write(held)
