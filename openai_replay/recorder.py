@@ -18,7 +18,7 @@ from openai_replay.exchanges import Client, answered, aside
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
-from openai_replay.model import End, Interaction, Mode, Request, Response, header
+from openai_replay.model import End, Head, Interaction, Mode, Request, Response, header
 from openai_replay.rules import Rules
 from openai_replay.texts import sse
 from openai_replay.upstream import VIA, Upstream
@@ -44,6 +44,7 @@ class _Passing:
         self._client = client
         self._behind = False  # whether the client does not keep up
         self.begun = b""  # of an event that is not whole yet
+        self.head_sent = False
 
     def at_once(self, data: bytes) -> bool:
         """Pass `data` on. False where it has to wait: for the client, or for the tape to have it first."""
@@ -54,10 +55,20 @@ class _Passing:
             return False
         self.begun = begun
         try:
-            self._behind = not self._client.write(self._client.encode(None, (data,), None))
+            head = self.head()
+            if head is not None:
+                self._client.begin(head)
+            self._behind = not self._client.write(self._client.encode(head, (data,), None))
         except ConnectionError:  # who sends what waits finds that out, too
             return False
         return True
+
+    def head(self) -> Head | None:
+        """The head, where it is to be sent now."""
+        if self.head_sent:
+            return None
+        self.head_sent = True
+        return self._arriving.head
 
     async def caught_up(self) -> None:
         """Wait until the client keeps up. Raises ConnectionError when it has left."""
@@ -134,7 +145,8 @@ class Recorder:
 
     async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
-        passing, head_sent = _Passing(arriving, client), False
+        passing = _Passing(arriving, client)
+        arriving.pass_on = passing.at_once
         frames: list[bytes] = []
         while True:
             await arriving.news()
@@ -147,7 +159,7 @@ class Recorder:
             if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
                 continue
             passing.begun = begun
-            head = None if head_sent else arriving.head
+            head = passing.head()
             if arriving.is_over:
                 early = 0 if enough else max(0, len(frames) - 1)
                 if frames and (head or early):  # where nothing follows the head, the head is the end
@@ -158,8 +170,9 @@ class Recorder:
                     head=head, frames=frames[early:], end=arriving.end or End.TRUNCATED
                 )  # no end: it was cancelled
                 return
-            await client.send(head=head, frames=frames)
-            head_sent, frames = True, []
+            if head or frames:  # what came just before may have gone out with the head
+                await client.send(head=head, frames=frames)
+            frames = []
             arriving.pass_on = passing.at_once
 
     async def _keep(self, clean: Request, arriving: Arriving) -> None:
