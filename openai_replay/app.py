@@ -43,7 +43,7 @@ class App:
         self._sessions = sessions
         self._access = access or Access()
         self._limits = limits or Limits()
-        self.connections = Connections(self.answer, self._limits, Turns())
+        self.connections = Connections(self.answer, self._limits, Turns(sessions.clock.look))
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 

@@ -12,20 +12,19 @@ from collections.abc import Callable
 
 #: Reads after which it may have looked for more in the middle of a turn: libuv does when it has found 1,024.
 _READS = 512
-#: Seconds of answers after which it is all others' turn: frames that are due, and requests that go on to the API.
-_SLICE_S = 0.001
 
 
 class Turns:
-    """The turns of the running loop."""
+    """The turns of the running loop. `look` is called between two answers, for what is due meanwhile: a thousand
+    answers take a tenth of a second.
+    """
 
-    def __init__(self) -> None:
+    def __init__(self, look: Callable[[], None]) -> None:
         self._loop = asyncio.get_running_loop()
+        self._look = look
         self._woken = 0.0  # when this turn began
         self._reads = 0  # in this turn
         self._answers: deque[Callable[[], None]] = deque()
-        self._answers_soon = False
-        self._stopped = 0.0  # when it last let others have their turn before it went on
 
     def woken(self) -> float:
         """When what is being read now was there at the latest, in seconds of `time.monotonic()`: to read what others
@@ -33,31 +32,23 @@ class Turns:
         """
         if not self._reads % _READS:
             self._woken = time.monotonic()
-            self._answer_soon()
+            if not self._reads:
+                self._loop.call_soon(self._answer)
         self._reads += 1
         return self._woken
 
     def answer(self, answer: Callable[[], None]) -> None:
         """Call `answer` when all has been read."""
+        if not self._reads:
+            self.woken()
         self._answers.append(answer)
-        self._answer_soon()
-
-    def _answer_soon(self) -> None:
-        if not self._answers_soon:
-            self._answers_soon = True
-            self._loop.call_soon(self._answer)
 
     def _answer(self) -> None:
-        self._reads, self._answers_soon, answers = 0, False, self._answers
-        now = time.monotonic()
-        # Where there is more to do than can be done, the others get as much time as the answers.
-        until = now + max(_SLICE_S, now - self._stopped) if self._stopped else now + _SLICE_S
-        self._stopped = 0.0
+        self._reads, answers = 0, self._answers
         try:
-            while answers and now < until:
+            while answers:
                 answers.popleft()()
-                now = time.monotonic()
+                self._look()
         finally:
-            if answers:
-                self._stopped = now
-                self._answer_soon()
+            if answers:  # a mistake in one stops no other
+                self._loop.call_soon(self._answer)

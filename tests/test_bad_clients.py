@@ -646,4 +646,4 @@ async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatc
 
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.connections.resource.getrlimit", lambda what: no_limit)
-    assert Connections(nobody_asks, Limits(), Turns()).most > 1 << 30
+    assert Connections(nobody_asks, Limits(), Turns(lambda: None)).most > 1 << 30
