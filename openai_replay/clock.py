@@ -77,8 +77,8 @@ class Clock:
         return await ended
 
     def look(self) -> None:
-        """Take the steps that are due by now: for who is at work for long, who has half of the time where all is more
-        than can be done.
+        """Take the steps that are due by now, for who is at work for long. Where there is more to do than can be done,
+        both get half of the time.
         """
         if self._next <= time.monotonic() >= self._rests_until:
             self._look()
