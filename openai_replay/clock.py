@@ -96,7 +96,7 @@ class Clock:
             self._timer.set(when - self._lead)
         else:
             self._looks_soon = True
-            self._loop.call_soon(self._look)
+            self._loop.call_soon(self._look_soon)
 
     def _go_off(self) -> None:
         late = time.monotonic() - (self._next - self._lead)
@@ -104,9 +104,13 @@ class Clock:
         if not self._looks_soon:
             self._look()
 
+    def _look_soon(self) -> None:
+        self._looks_soon = False
+        self._look()
+
     def _look(self) -> None:
         """Take the steps that are due."""
-        waiting, self._looks_soon = self._waiting, False
+        waiting = self._waiting
         self._next = -math.inf  # a step may have others follow
         began = time.monotonic()
         while waiting and waiting[0][0] <= began:

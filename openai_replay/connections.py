@@ -266,6 +266,8 @@ class Connection(BaseProtocol):
         response = Verbatim(self, incoming.message)
         response.last = self._deaf and not self._asked
         try:
+            if self._paused:  # the answer before this one did not wait for its last bytes to be taken
+                await self.drained()
             await self._connections.answer(incoming, response)
         except ConnectionError:  # the client has left, and the engine knows what is to be done
             return False

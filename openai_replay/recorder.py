@@ -150,9 +150,9 @@ class Recorder:
         frames: list[bytes] = []
         while True:
             await arriving.news()
+            arriving.pass_on = None  # nothing overtakes what is sent here
             if arriving.error is not None:
                 raise arriving.error
-            arriving.pass_on = None  # nothing overtakes what is sent here
             await passing.caught_up()
             frames += arriving.take()
             enough, begun = passing.read(b"".join(frames))

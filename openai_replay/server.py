@@ -39,10 +39,10 @@ BACKLOG = 4096
 #: uvloop accepts one connection a server in each of its rounds, asyncio all there are. Of a thousand that a load test
 #: opens at once the last would wait for a tenth of a second; to look in vain where one comes alone costs little.
 _ACCEPTED_AT_ONCE = 8
-#: New objects after which Python looks for garbage in circles. Answers leave none behind, and connections take theirs
-#: apart, but a stream on its way is some forty objects: by Python's measure a few hundred of them were reason enough
-#: to stop for several milliseconds.
-_SEARCHED_AFTER = 200_000
+#: New objects after which Python looks for garbage in circles. What is played leaves none behind, and connections take
+#: theirs apart, but a stream on its way is some forty objects: by Python's measure a few of them were reason enough to
+#: stop for several milliseconds. What fails while it is forwarded leaves circles, with whole requests in them.
+_SEARCHED_AFTER = {"play": 200_000, "record": 20_000}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +185,13 @@ def in_loop(work: Coroutine[Any, Any, T], log_level: str) -> T:
 
         factory = uvloop.new_event_loop
     _open_more_files()
-    gc.set_threshold(_SEARCHED_AFTER, 10, 10)
     with logs.to_stderr(log_level), asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(work)
+
+
+def search_seldom(what: Serving) -> None:
+    """Have Python look for garbage when there may be some, and not in the middle of everything."""
+    gc.set_threshold(_SEARCHED_AFTER["play" if what.upstream is None else "record"], 50, 50)
 
 
 def _open_more_files() -> None:
@@ -205,6 +209,7 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
     code, sessions = 0, None
     try:
         async with serving(what) as (base_url, sessions):
+            search_seldom(what)
             gc.freeze()  # what was read of the tape stays: to go through it again costs more the longer it is
             code = await _until_stopped(what, command, base_url, stop)
             if code and sessions.journal_file is not None:

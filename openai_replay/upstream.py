@@ -14,7 +14,7 @@ from functools import lru_cache
 from types import TracebackType
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -37,8 +37,8 @@ _CONNECT_S = 30.0
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
 _LARGE = 1 << 20
-#: The answer that this task is asking for.
-_ASKING: ContextVar[Arriving] = ContextVar("asking")
+#: The answer that this task asks for, held weakly: a connection keeps the context that it was made in.
+_ASKING: ContextVar[ref[Arriving]] = ContextVar("asking")
 _HEAD_BYTES = 1 << 16
 
 
@@ -109,7 +109,7 @@ class Upstream:
     async def _exchange(self, request: Request, arriving: Arriving) -> None:
         assert self._session is not None, "an Upstream is used inside `async with`"
         arriving.reused = False
-        _ASKING.set(arriving)
+        _ASKING.set(ref(arriving))
         async with self._session.request(
             request.method,
             URL(request.uri, encoded=True),
@@ -142,8 +142,9 @@ class _Pool(aiohttp.TCPConnector):
     ) -> Connection:
         """See `aiohttp.BaseConnector`."""
         connection = await super().connect(req, traces, timeout)
-        if connection.protocol is not None:
-            _ASKING.get().reused = connection.protocol in self._used
+        arriving = _ASKING.get()()
+        if arriving is not None and connection.protocol is not None:
+            arriving.reused = connection.protocol in self._used
             self._used.add(connection.protocol)
         return connection
 

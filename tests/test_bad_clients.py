@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from signal import SIGTERM
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -245,6 +246,33 @@ async def test_pipelined_requests_are_answered_in_order(tmp_path: Path) -> None:
         async with Connection(proxy.origin) as client:
             client.write(b"".join(request(path=b"/v1/%d" % number) for number in range(count)), "POST")
             assert [(await client.rest()).json for _ in range(count)] == list(range(count))
+
+
+async def test_a_client_that_pipelines_and_does_not_read_is_not_answered_for_ever(tmp_path: Path) -> None:
+    """What it does not take would be held for it."""
+    count, size = 400, 100_000  # answers that are written in one go
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        up.script("POST", CHAT, plain(b'"%b"' % (b"x" * size)))
+        async with Connection(proxy.origin) as first:
+            first.write(request(), "POST")
+            await first.rest()
+
+    def received(client: socket.socket) -> bytes:
+        got = bytearray()
+        while len(got) < count * size or not got.endswith(b'x"'):
+            got += client.recv(1 << 16)
+        return bytes(got)
+
+    async with playing(tmp_path / "tape.yaml") as player:
+        url = urlsplit(player.origin)
+        with socket.create_connection((url.hostname, url.port)) as client:
+            client.sendall(request() * count)
+            await asyncio.sleep(1)
+            assert 0 < len(player.journal) < count / 2
+            client.settimeout(PATIENCE_S)
+            seen = await asyncio.to_thread(received, client)
+            assert seen.count(b"HTTP/1.1 200 OK") == count
+        assert len(player.journal) == count
 
 
 @pytest.mark.parametrize("cut", range(1, len(request()), 9))

@@ -149,6 +149,41 @@ def test_who_is_at_work_has_half_of_the_time_where_more_is_due_than_can_be_done(
     run(main())
 
 
+def test_who_is_at_work_for_long_leaves_no_more_looks_behind(run: Callable[..., None]) -> None:
+    """Each look that is still to come would have another one follow: the loop would do little else."""
+    looks: list[float] = []
+
+    class Counted(Clock):
+        def _look_soon(self) -> None:
+            looks.append(time.monotonic())
+            super()._look_soon()
+
+    async def main() -> None:
+        clock = Counted()
+        until = time.monotonic() + 0.2
+
+        def endless() -> Iterator[float | None]:
+            while time.monotonic() < until:
+                work(0.0002)
+                yield time.monotonic()
+
+        waiting = asyncio.create_task(clock.follow(until - 0.2, endless()))
+        await asyncio.sleep(0)
+        while time.monotonic() < until - 0.1:
+            work(0.0005)
+            clock.look()
+        await asyncio.sleep(0)
+        looks.clear()
+        turns = 0
+        while not waiting.done():
+            await asyncio.sleep(0)
+            turns += 1
+        assert 0 < len(looks) <= turns + 1
+        clock.close()
+
+    run(main())
+
+
 def test_who_is_at_work_lets_what_is_due_go_first(run: Callable[..., None]) -> None:
     async def main() -> None:
         clock = Clock()

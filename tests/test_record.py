@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
 import re
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from openai_replay.arriving import Arriving
 from openai_replay.model import End as Ending
 from openai_replay.model import Mode
 from openai_replay.pacing import INSTANT, ORIGINAL
@@ -1036,3 +1038,14 @@ async def test_stdout_carries_one_line_and_quiet_is_quiet(tmp_path: Path) -> Non
                     if quiet
                     else "record  POST /v1/chat/completions  200  1 frame" in process.stderr
                 )
+
+
+async def test_what_has_been_recorded_is_not_held(tmp_path: Path) -> None:
+    """Neither by the connections that it came on, nor by timers: answers may be large."""
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        for number in range(6):
+            up.script("POST", f"/v1/{number}", plain(b"%d" % number))
+        await asyncio.gather(*(proxy.ask("POST", f"/v1/{number}", "hello") for number in range(6)))
+        assert len(interactions(tmp_path / "tape.yaml")) == 6
+        gc.collect()
+        assert [one for one in gc.get_objects() if isinstance(one, Arriving) and one.is_over] == []

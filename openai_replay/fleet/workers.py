@@ -192,6 +192,7 @@ async def _until_told(what: Serving, life: int, ready: Callable[[], None]) -> No
 
     loop.add_signal_handler(signal.SIGTERM, over)
     loop.add_reader(life, over)
+    server.search_seldom(what)
     async with server.serving(what):
         ready()
         await stop.wait()
