@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -71,7 +71,7 @@ async def is_lost(process: Process, why: str, target: str = "/v1/large", body: b
 
 
 @pytest.fixture
-async def upstream() -> Iterator[Upstream]:  # type: ignore[misc]
+async def upstream() -> AsyncIterator[Upstream]:
     async with Upstream() as up:
         up.script("POST", "/v1/large", plain(LARGE, headers=TEXT))
         up.script("POST", "/v1/small", plain(SMALL))
