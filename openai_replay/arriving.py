@@ -46,7 +46,7 @@ class Arriving:
         self._news = asyncio.Event()
         self._over = asyncio.Event()
         self.pass_on: Callable[[bytes], bool] | None = None
-        self.pump: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[object] | None = None  # that reads it
 
     async def news(self) -> None:
         """Wait until something has been added since the last call."""
@@ -83,9 +83,13 @@ class Arriving:
 
     def cancel(self, why: str) -> None:
         """Stop reading; the answer stays without an end, and `cancelled` says why."""
+        if self.is_over:
+            return
         self.cancelled = why
-        if self.pump is not None:
-            self.pump.cancel()
+        if self.task is not None:
+            self.task.cancel()
+        else:  # it has not been asked for yet
+            self.stops()
 
     def starts(self, head: Head) -> None:
         """The head is there."""
@@ -110,13 +114,12 @@ class Arriving:
             self._news.set()
         return not self.too_large or not (self._nobody_reads or self._waiting > _AHEAD)
 
-    async def room(self) -> None:
-        """Wait for a slow reader of what the tape does not keep."""
-        while self._nobody_reads or self._waiting > _AHEAD:
-            if self._nobody_reads:
-                raise asyncio.CancelledError  # it is for nobody
+    async def room(self) -> bool:
+        """Wait for a slow reader of what the tape does not keep. False: it is for nobody."""
+        while not self._nobody_reads and self._waiting > _AHEAD:
             self._taken.clear()
             await self._taken.wait()
+        return not self._nobody_reads
 
     def ends(self, end: End) -> None:
         """The answer is over."""

@@ -28,14 +28,11 @@ _Same = tuple[str, str, Headers, bytes]
 
 
 class Asked(NamedTuple):
-    """The key of a request, its method and path without secrets, and the whole of it without secrets where that has
-    just been made.
-    """
+    """The key of a request, and its method and path without secrets."""
 
     key: bytes
     method: str
     path: str
-    clean: Request | None = None
 
 
 class Asking:
@@ -58,7 +55,7 @@ class Asking:
         asked = Asked(self._rules.matcher.key(clean), clean.method, clean.path)
         if len(request.body) <= LARGE:
             self._remember(request, asked)
-        return asked._replace(clean=clean)
+        return asked
 
     def _remember(self, request: Request, asked: Asked) -> None:
         same = self._same(request)

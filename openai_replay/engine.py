@@ -1,4 +1,6 @@
-"""One exchange, from top to bottom: redact, make the key, decide, then play, record, forward or refuse."""
+"""One exchange, from top to bottom: make the key of what may be on the tape, decide, then play, record, forward or
+refuse.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING
 
-from openai_replay.asked import Asked, Asking
+from openai_replay.asked import Asking
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError, Miss, ReplayError
@@ -56,36 +58,35 @@ class Engine:
         """
         if start is None:
             start = time.monotonic()
-        asked = self._asking.known(request)
-        if asked is None:
-            asked = await aside(len(request.body), self._asking.read, request)
-        tape, found = self.cassette, None
+        tape, asked, found = self.cassette, None, None
         try:
-            if self._plays:
+            # What goes on whatever it is does so at once: nothing of it is looked for, and what it is without secrets
+            # is only asked when it is put on the tape.
+            if self._plays and (tape.recordings or self._recorder is None):
+                asked = self._asking.known(request)
+                if asked is None:
+                    asked = await aside(len(request.body), self._asking.read, request)
                 turn = await tape.take(asked.key, self._used_up)
                 found = tape.at(asked.key, turn, self._used_up)
                 if tape.is_outdated(found):
                     turn, found = await self._read_again(asked.key, turn)
                 if found is not None and found.held is None:
                     found = await self._held(found, asked.key, turn)
-            do = self._decisions[0 if found else 1 if tape.was_on_disk else 2]
-            if do is Do.PLAY:
-                assert found is not None
+            if asked is not None and found is not None:
                 await self._player.play(asked, found, client, start)
                 return
-            clean = asked.clean
-            if clean is None:
-                clean = await aside(len(request.body), self.rules.redactor.request, request)
+            do = self._decisions[1 if tape.was_on_disk else 2]
             if do is Do.REFUSE:
-                await self._play_instead(asked, clean, client, start)
-                return
-            assert self._recorder is not None, "only a player has none, and it never comes here"
-            work = self._recorder.record if do is Do.RECORD else self._recorder.forward
-            await work(request, clean, client, Stopwatch(start))
+                await self._play_instead(request, client, start)
+            else:
+                assert self._recorder is not None, "only a player has none, and it never comes here"
+                work = self._recorder.record if do is Do.RECORD else self._recorder.forward
+                await work(request, client, Stopwatch(start))
         except ReplayError as error:
             outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
-            said, ms = self.rules.redactor.text(error.text), int(Stopwatch(start)())
-            self.journal.add(Exchange(outcome, asked.method, asked.path, error.status, ms=ms, error=said))
+            redactor, ms = self.rules.redactor, int(Stopwatch(start)())
+            named, said = redactor.named(request), redactor.text(error.text)
+            self.journal.add(Exchange(outcome, named.method, named.path, error.status, ms=ms, error=said))
             raise
 
     async def _read_again(self, key: bytes, turn: int | None) -> tuple[int | None, Recording | None]:
@@ -118,11 +119,12 @@ class Engine:
             except CassetteError as error:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
-    async def _play_instead(self, asked: Asked, clean: Request, client: Client, start: float) -> None:
+    async def _play_instead(self, request: Request, client: Client, start: float) -> None:
         # What explains a miss takes a tenth of the time to start, and most runs have none.
         from openai_replay.misses import missing
         from openai_replay.misses.fallback import instead
 
+        clean = await aside(len(request.body), self.rules.redactor.request, request)
         found: Recording | None = None
         while found is None:  # another process may take it between being chosen and being taken
             await self.cassette.positions.look()
@@ -136,7 +138,7 @@ class Engine:
             if chosen is None:
                 raise missing.miss(self.rules, self.cassette, clean, self._seen, note)
             found = chosen if await self.cassette.take_instead(chosen) else None
-        await self._player.play(asked, found, client, start, self.rules.redactor.text(note))
+        await self._player.play(clean, found, client, start, self.rules.redactor.text(note))
 
     async def finish(self, limit_s: float) -> bool:
         """Wait until everything that is under way is on the tape.

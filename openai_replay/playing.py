@@ -12,7 +12,7 @@ from openai_replay.asked import Asked
 from openai_replay.clock import Clock
 from openai_replay.exchanges import Client, Portion, answered, portions
 from openai_replay.journal import Journal, Outcome
-from openai_replay.model import End, Head
+from openai_replay.model import End, Head, Request
 from openai_replay.recordings import Recording
 from openai_replay.rules import Rules
 
@@ -73,7 +73,9 @@ class Player:
         self._journal = journal
         self._clock = clock
 
-    async def play(self, asked: Asked, found: Recording, client: Client, start: float, note: str = "") -> None:
+    async def play(
+        self, asked: Asked | Request, found: Recording, client: Client, start: float, note: str = ""
+    ) -> None:
         """Answer with `found`; its times count from `start`, in seconds of `time.monotonic()`. `note` is what is odd
         about that.
 

@@ -38,7 +38,8 @@ async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_limit_
             data, _ = await content.readchunk()
             if data and not arriving.adds(data, last=content.at_eof()):
                 watch.stop()
-                await arriving.room()
+                if not await arriving.room():
+                    return
                 watch = _Watch(content, idle_limit_s)
             watch.hears()
     except (aiohttp.ClientError, TimeoutError, OSError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -31,6 +31,8 @@ _LONGEST_EVENT = 1 << 24
 #: Seconds after which what was appended is brought through a power cut, at most: where 50 answers end in a second, to
 #: wait for the disk after each takes a tenth of all that recording takes.
 _SYNCED_EVERY_S = 0.5
+#: What is done with an answer that is over.
+_Then = Callable[[Request, Arriving], Coroutine[None, None, None]]
 _TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
 
 
@@ -100,48 +102,53 @@ class Recorder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving: WeakSet[Arriving] = WeakSet()
 
-    async def record(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
-        """Forward `request`, pass its answer on, and keep it; `clean` is the request without secrets.
+    async def record(self, request: Request, client: Client, now_ms: Stopwatch) -> None:
+        """Forward `request`, pass its answer on, and keep both, without secrets.
 
         Raises UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
         """
-        arriving = self._send(request, now_ms)
+        arriving, kept = self._send(request, now_ms, self._keep)
         try:
-            await self._pass_on(arriving, client, self._spawn(self._keep(clean, arriving)))
+            await self._pass_on(arriving, client, kept)
         except ConnectionError:
             self._spawn(self._drain(arriving))
             raise
 
-    async def forward(self, request: Request, clean: Request, client: Client, now_ms: Stopwatch) -> None:
+    async def forward(self, request: Request, client: Client, now_ms: Stopwatch) -> None:
         """As `record`, and nothing is kept."""
-        arriving = self._send(request, now_ms)
+        arriving, noted = self._send(request, now_ms, self._note)
         try:
-            await self._pass_on(arriving, client, self._spawn(self._note(clean, arriving)))
+            await self._pass_on(arriving, client, noted)
         except ConnectionError:
             arriving.cancel("the client left")
             raise
 
-    async def _note(self, clean: Request, arriving: Arriving) -> None:
-        await arriving.over()
-        response = arriving.response
-        if response is not None:
-            shown = await aside(len(response.body), self._rules.redactor.response, response)
-            said = transcript.said(shown)
-            self._journal.add(answered(Outcome.FORWARDED, clean, shown, response.end_ms, said))
-        elif arriving.head is not None:  # the client left, or it is very large
-            end, status = arriving.end or End.TRUNCATED, arriving.head.status
-            part = Exchange(Outcome.FORWARDED, clean.method, clean.path, status, arriving.count, arriving.end_ms, end)
-            self._journal.add(part)
-
-    def _send(self, request: Request, now_ms: Stopwatch) -> Arriving:
+    def _send(self, request: Request, now_ms: Stopwatch, then: _Then) -> tuple[Arriving, asyncio.Task[None]]:
+        """Send `request`: the answer, and the task that reads it, and does `then` what is to be done with it."""
         if any(name.lower() == "via" and VIA in value for name, value in request.headers):
             raise LoopError(
                 "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
                 "Check --upstream. It is not read from OPENAI_BASE_URL, which is where the app finds the proxy.",
             )
-        arriving = self._upstream.send(request, now_ms)
+        arriving = Arriving(now_ms, self._upstream.most)
         self._arriving.add(arriving)
-        return arriving
+        return arriving, self._spawn(self._fetch(request, arriving, then))
+
+    async def _fetch(self, request: Request, arriving: Arriving, then: _Then) -> None:
+        await self._upstream.fetch(request, arriving)
+        await then(request, arriving)
+
+    async def _note(self, request: Request, arriving: Arriving) -> None:
+        """Say of an answer that is over that it was passed on."""
+        response, named = arriving.response, self._rules.redactor.named(request)
+        if response is not None:
+            shown = await aside(len(response.body), self._rules.redactor.response, response)
+            said = transcript.said(shown)
+            self._journal.add(answered(Outcome.FORWARDED, named, shown, response.end_ms, said))
+        elif arriving.head is not None:  # the client left, or it is very large
+            end, status = arriving.end or End.TRUNCATED, arriving.head.status
+            part = Exchange(Outcome.FORWARDED, named.method, named.path, status, arriving.count, arriving.end_ms, end)
+            self._journal.add(part)
 
     async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
@@ -175,49 +182,50 @@ class Recorder:
             frames = []
             arriving.pass_on = passing.at_once
 
-    async def _keep(self, clean: Request, arriving: Arriving) -> None:
-        """Put the answer on the tape when it is whole.
+    async def _keep(self, request: Request, arriving: Arriving) -> None:
+        """Put an answer that is over on the tape, if it is whole.
 
         Never raises: the client gets its answer whatever becomes of the file.
         """
-        await arriving.over()
         response = arriving.response
         if response is None:
-            if arriving.too_large:
-                self._lost(clean, arriving.head.status if arriving.head else 0, _TOO_LARGE)
-            elif arriving.error is None:
-                self._lost(clean, arriving.head.status if arriving.head else 0, arriving.cancelled)
+            if arriving.too_large or arriving.error is None:
+                why = _TOO_LARGE if arriving.too_large else arriving.cancelled
+                self._lost(request, arriving.head.status if arriving.head else 0, why)
             return
+        status = response.head.status
         if code := header(response.head.headers, ERROR_HEADER):
+            named = self._rules.redactor.named(request)
             why = f"the upstream is an openai-replay, and answered {code}"
-            self._journal.add(Exchange(Outcome.FAILED, clean.method, clean.path, response.head.status, error=why))
+            self._journal.add(Exchange(Outcome.FAILED, named.method, named.path, status, error=why))
             return
-        headers = kept(clean.headers, self._rules.all_headers, self._rules.matcher.headers)
-        stored = Request(clean.method, clean.uri, headers, clean.body)
         try:
             async with self._writing:
-                clean_response, said, number = await asyncio.to_thread(self._append, stored, response)
+                clean, said, number = await asyncio.to_thread(self._append, request, response)
         except (ReplayError, OSError) as error:
-            self._lost(clean, response.head.status, str(error))
+            self._lost(request, status, str(error))
             return
         except Exception as error:  # a mistake of ours: the answer goes on all the same
             log.error("openai-replay failed to keep an answer\n%s", bare(error))
-            self._lost(clean, response.head.status, f"openai-replay failed: {type(error).__name__}")
+            self._lost(request, status, f"openai-replay failed: {type(error).__name__}")
             return
-        self._journal.add(answered(Outcome.RECORDED, clean, clean_response, response.end_ms, said, number))
+        self._journal.add(answered(Outcome.RECORDED, clean.request, clean.response, response.end_ms, said, number))
         self._unsynced = True
         if self._syncing is None or self._syncing.done():
-            self._syncing = self._spawn(self._sync(clean))
+            self._syncing = self._spawn(self._sync(request))
 
-    def _append(self, request: Request, response: Response) -> tuple[Response, str, int]:
-        """Put it on the tape: the answer without secrets, what it says, and its number."""
-        clean = self._rules.redactor.response(response)
+    def _append(self, request: Request, response: Response) -> tuple[Interaction, str, int]:
+        """Put both on the tape: what they are without secrets, what the answer says, and its number."""
+        redactor, everything = self._rules.redactor, self._rules.all_headers
+        asked, answer = redactor.request(request), redactor.response(response)
         time.sleep(0)  # the event loop first: other streams wait, and no thread is asked to stop within 5 ms
-        clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, self._rules.all_headers)))
-        said = transcript.said(clean)
-        return clean, said, self._cassette.append(Interaction(request, clean), said)
+        headers = kept(asked.headers, everything, self._rules.matcher.headers)
+        answer = replace(answer, head=replace(answer.head, headers=kept(answer.head.headers, everything)))
+        clean = Interaction(Request(asked.method, asked.uri, headers, asked.body), answer)
+        said = transcript.said(answer)
+        return clean, said, self._cassette.append(clean, said)
 
-    async def _sync(self, clean: Request) -> None:
+    async def _sync(self, request: Request) -> None:
         """Bring what was appended through a power cut, beside the exchanges: at once, but then not again for a
         while, which the disk would need more than we.
         """
@@ -226,7 +234,7 @@ class Recorder:
             try:
                 await asyncio.to_thread(self._cassette.sync)
             except OSError as error:
-                self._lost(clean, 0, f"the disk refused to keep it: {error}")
+                self._lost(request, 0, f"the disk refused to keep it: {error}")
             await _within(_SYNCED_EVERY_S, self._finishing.wait())
 
     async def _drain(self, arriving: Arriving) -> None:
@@ -255,8 +263,9 @@ class Recorder:
             await asyncio.to_thread(self._cassette.replace_recorded)
         return not late
 
-    def _lost(self, clean: Request, status: int, why: str) -> None:
-        self._journal.add(Exchange(Outcome.LOST, clean.method, clean.path, status, error=f"NOT RECORDED: {why}"))
+    def _lost(self, request: Request, status: int, why: str) -> None:
+        named = self._rules.redactor.named(request)
+        self._journal.add(Exchange(Outcome.LOST, named.method, named.path, status, error=f"NOT RECORDED: {why}"))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import io
 import os
-from collections.abc import Callable
 from contextvars import ContextVar
 from functools import lru_cache
 from types import TracebackType
@@ -54,7 +53,7 @@ class Upstream:
         self.origin, self.base_path = _split(url)
         self._proxy = _proxy(self.origin)
         self._idle_limit_s = idle_limit_s
-        self._most = most
+        self.most = most
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
@@ -77,34 +76,39 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    def send(self, request: Request, now_ms: Callable[[], float]) -> Arriving:
-        """Send `request` and return at once. `now_ms`: milliseconds since it had been read."""
-        arriving = Arriving(now_ms, self._most)
-        arriving.pump = asyncio.create_task(self._read(request, arriving))
-        return arriving
-
-    async def _read(self, request: Request, arriving: Arriving) -> None:
+    async def fetch(self, request: Request, arriving: Arriving) -> None:
+        """Send `request`, and add what is answered to `arriving`, until it is over; so it is when this returns."""
+        if arriving.is_over:  # cancelled already
+            return
         # One task from the request to the last byte: what lies in the buffer when the connection breaks is lost to
         # latecomers.
+        arriving.task = task = asyncio.current_task()
+        assert task is not None, "aiohttp sets timeouts, which ask for the task they are in"
         try:
-            while True:
-                try:
-                    await self._exchange(request, arriving)
-                    return
-                except _Dropped as dropped:
-                    # The upstream may close a connection of the pool at the moment it is used again. Whether it has
-                    # seen the request nobody can tell: only what asks for nothing to be done is sent again (RFC 9110
-                    # 9.2.2), until the connection is a new one.
-                    if arriving.reused and request.method in _SAFE:
-                        continue
-                    raise dropped.error from None
+            await self._answered(request, arriving)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             if arriving.head is None:
                 arriving.error = UpstreamError(
                     f"{request.method} {self.origin} failed: {_cause(error)}", _advice(request, arriving, error)
                 )
+        except asyncio.CancelledError:
+            if not arriving.cancelled:
+                raise
+            task.uncancel()  # what is to be done with the answer is not
         finally:
             arriving.stops()
+
+    async def _answered(self, request: Request, arriving: Arriving) -> None:
+        while True:
+            try:
+                await self._exchange(request, arriving)
+                return
+            except _Dropped as dropped:
+                # The upstream may close a connection of the pool at the moment it is used again. Whether it has seen
+                # the request nobody can tell: only what asks for nothing to be done is sent again (RFC 9110 9.2.2),
+                # until the connection is a new one.
+                if not (arriving.reused and request.method in _SAFE):
+                    raise dropped.error from None
 
     async def _exchange(self, request: Request, arriving: Arriving) -> None:
         assert self._session is not None, "an Upstream is used inside `async with`"

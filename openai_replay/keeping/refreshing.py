@@ -16,6 +16,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from openai_replay.api import ids, transcript
+from openai_replay.arriving import Arriving
 from openai_replay.errors import UsageError
 from openai_replay.headers import NOISE, decoded, kept, true_encoding
 from openai_replay.model import End, Interaction, Request, Response
@@ -106,13 +107,9 @@ def worse(recorded: Response, now: Response) -> str:
 async def _ask(request: Request, upstream: Upstream) -> tuple[Response | None, str]:
     loop = asyncio.get_running_loop()
     start = loop.time()
-    arriving = upstream.send(request, lambda: int((loop.time() - start) * 1000))
+    arriving = Arriving(lambda: int((loop.time() - start) * 1000), upstream.most)
     arriving.leave()
-    try:
-        await arriving.over()
-    except asyncio.CancelledError:
-        arriving.cancel("interrupted")
-        raise
+    await upstream.fetch(request, arriving)
     if arriving.error is not None:
         return None, arriving.error.message
     if arriving.response is None:

@@ -77,6 +77,10 @@ class Redactor:
             body = clean
         return Request(request.method, *self._address(request.uri, headers), body)
 
+    def named(self, request: Request) -> Request:
+        """`request` as it may be named: its method and its URI, without secrets."""
+        return Request(request.method, *self._address(request.uri, ()), b"")
+
     def response(self, response: Response) -> Response:
         """`response` without secrets, every frame of the size it had.
 
