@@ -75,6 +75,11 @@ class Arriving:
         return self._over.is_set()
 
     @property
+    def is_counted(self) -> bool:
+        """Whether who gets it knows how long it is, and sees its end in the last byte; else it is told the end."""
+        return self.head is not None and self.head.length is not None
+
+    @property
     def response(self) -> Response | None:
         """The whole answer; None until it has ended, and where it never does, or is too large for the tape."""
         if self.head is None or self.end is None or self.too_large:
@@ -108,7 +113,8 @@ class Arriving:
             self.frames.clear()
         else:
             self.frames.append(Frame(int(self._now_ms()), data))
-        if not self._nobody_reads and (last or self._untaken or self.pass_on is None or not self.pass_on(data)):
+        waits = last and self.is_counted
+        if not self._nobody_reads and (waits or self._untaken or self.pass_on is None or not self.pass_on(data)):
             self._untaken.append(data)
             self._waiting += len(data)
             self._news.set()

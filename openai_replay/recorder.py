@@ -151,7 +151,9 @@ class Recorder:
             self._journal.add(part)
 
     async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
-        """Each read goes to the client at once (law 3); the last one waits until the answer is `kept` (law 4)."""
+        """Each read goes to the client at once (law 3); the end waits until the answer is `kept` (law 4), and with it
+        what shows the client that it is the end.
+        """
         passing = _Passing(arriving, client)
         arriving.pass_on = passing.at_once
         frames: list[bytes] = []
@@ -168,7 +170,7 @@ class Recorder:
             passing.begun = begun
             head = passing.head()
             if arriving.is_over:
-                early = 0 if enough else max(0, len(frames) - 1)
+                early = 0 if enough else max(0, len(frames) - arriving.is_counted)
                 if frames and (head or early):  # where nothing follows the head, the head is the end
                     await client.send(head=head, frames=frames[:early])
                     head = None
