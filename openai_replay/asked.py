@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 from openai_replay.model import Headers, Request
 from openai_replay.rules import Rules
+from openai_replay.threads import LARGE
 
-#: Bytes of a body past which it is read in a thread, and not remembered.
-LARGE = 1 << 18
 #: Bytes that what is remembered may take in all, and what each takes beside its texts and its body.
 _REMEMBERED = 1 << 25
 _BESIDE = 1 << 10

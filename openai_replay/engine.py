@@ -12,13 +12,14 @@ from openai_replay.asked import Asking
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Clock, Stopwatch
 from openai_replay.errors import CassetteError, Miss, ReplayError
-from openai_replay.exchanges import Client, aside
+from openai_replay.exchanges import Client
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playing import Player
 from openai_replay.recordings import Recording
 from openai_replay.rules import DECISIONS, Do, Rules
 from openai_replay.scanning import Changed
+from openai_replay.threads import aside
 
 if TYPE_CHECKING:
     from openai_replay.recorder import Recorder

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import NamedTuple, Protocol, TypeVar
+from collections.abc import Hashable, Iterator, Sequence
+from typing import NamedTuple, Protocol
 
-from openai_replay.asked import LARGE, Asked
+from openai_replay.asked import Asked
 from openai_replay.journal import Exchange, Outcome
 from openai_replay.model import End, Head, Request, Response
 
-T = TypeVar("T")
 #: Bytes after which a write is not put off for more: what a slow client has not read yet is not held twice.
 _WRITTEN_AT_ONCE = 1 << 18
 
@@ -71,10 +69,3 @@ def answered(
     """What is noted of a request that got `response`, over after `ms`."""
     head, frames, end = response.head, len(response.frames), response.end
     return Exchange(outcome, asked.method, asked.path, head.status, frames, ms, end, said, recording, note=note)
-
-
-async def aside(size: int, function: Callable[..., T], *args: object) -> T:
-    """Call `function` here, or in a thread: a second of regular expressions would stop every other stream."""
-    if size <= LARGE:
-        return function(*args)
-    return await asyncio.to_thread(function, *args)

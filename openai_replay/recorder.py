@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import replace
 from weakref import WeakSet
@@ -14,13 +13,14 @@ from openai_replay.cassette import Cassette
 from openai_replay.clock import Stopwatch
 from openai_replay.eager import in_task
 from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError
-from openai_replay.exchanges import Client, answered, aside
+from openai_replay.exchanges import Client, answered
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.logs import bare, log
 from openai_replay.model import End, Head, Interaction, Mode, Request, Response, header
 from openai_replay.rules import Rules
 from openai_replay.texts import sse
+from openai_replay.threads import aside, pause
 from openai_replay.upstream import VIA, Upstream
 
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
@@ -220,11 +220,12 @@ class Recorder:
         """Put both on the tape: what they are without secrets, what the answer says, and its number."""
         redactor, everything = self._rules.redactor, self._rules.all_headers
         asked, answer = redactor.request(request), redactor.response(response)
-        time.sleep(0)  # the event loop first: other streams wait, and no thread is asked to stop within 5 ms
+        pause()
         headers = kept(asked.headers, everything, self._rules.matcher.headers)
         answer = replace(answer, head=replace(answer.head, headers=kept(answer.head.headers, everything)))
         clean = Interaction(Request(asked.method, asked.uri, headers, asked.body), answer)
         said = transcript.said(answer)
+        pause()
         return clean, said, self._cassette.append(clean, said)
 
     async def _sync(self, request: Request) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from openai_replay import asked
-from openai_replay.asked import LARGE, Asking
+from openai_replay.asked import Asking
 from openai_replay.matching import Matcher
 from openai_replay.model import Headers, Request, header
 from openai_replay.rules import Rules
 from openai_replay.secrets.redaction import Redactor
+from openai_replay.threads import LARGE
 from tests.proxy import CHAT, interactions, recording
 from tests.upstream import Upstream, plain
 

@@ -9,6 +9,7 @@ import json
 import re
 import socket
 import sys
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,14 @@ from typing import Any
 
 import pytest
 
+from openai_replay import upstream
 from openai_replay.arriving import Arriving
+from openai_replay.cassette import Cassette
+from openai_replay.clock import Stopwatch
 from openai_replay.model import End as Ending
-from openai_replay.model import Mode
+from openai_replay.model import Mode, Request
 from openai_replay.pacing import INSTANT, ORIGINAL
+from openai_replay.secrets.redaction import Redactor
 from tests.proxy import (
     CHAT,
     KEY,
@@ -411,6 +416,66 @@ async def test_the_last_event_does_not_wait_for_an_upstream_that_keeps_the_conne
             assert [await client.piece(), await client.piece()] == [b"data: 1\n\n", last]
             hold.set()
             assert (await client.rest()).ended == Ended.COMPLETE
+
+
+async def test_the_last_read_goes_on_at_once_and_the_end_when_the_tape_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk, append = threading.Event(), Cassette.append
+
+    def when_the_disk_is_ready(*of: Any) -> int:
+        assert disk.wait(PATIENCE_S)
+        return append(*of)
+
+    monkeypatch.setattr(Cassette, "append", when_the_disk_is_ready)
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        up.script("POST", CHAT, chunked(Send(b"7\r\ndata: 1\r\n7\r\ndata: 2\r\n0\r\n\r\n")))
+        async with Connection(proxy.origin) as client:
+            client.send("POST", CHAT, {})
+            assert (await client.head()).status == 200
+            assert [await client.piece(), await client.piece()] == [b"data: 1", b"data: 2"]
+            rest = asyncio.create_task(client.rest())
+            await asyncio.sleep(0.05)
+            assert not rest.done()
+            disk.set()
+            assert (await rest).ended == Ended.COMPLETE
+
+
+@pytest.mark.parametrize("is_blank", [True, False])
+async def test_a_request_is_read_before_it_goes_on_only_if_the_tape_may_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_blank: bool
+) -> None:
+    tape, hold, read = tmp_path / "tape.yaml", asyncio.Event(), list[Request]()
+    without_secrets = Redactor.request
+
+    def noted(redactor: Redactor, request: Request) -> Request:
+        read.append(request)
+        return without_secrets(redactor, request)
+
+    async with Upstream() as up:
+        up.script("POST", CHAT, [Hold(hold), *plain(b"{}")])
+        if not is_blank:
+            cassette(tape, item("hello"))
+        async with recording(up.url, tape) as proxy:
+            monkeypatch.setattr(Redactor, "request", noted)
+            asked = asyncio.create_task(proxy.ask("POST", CHAT, {"key": KEY}))
+            async with asyncio.timeout(PATIENCE_S):
+                while not up.requests:
+                    await asyncio.sleep(0.005)
+            assert bool(read) is not is_blank
+            hold.set()
+            assert (await asked).status == 200
+    assert KEY not in tape.read_text("utf-8")
+    assert b"REDACTED" in interactions(tape)[-1].request.body
+
+
+async def test_what_is_cancelled_before_it_was_asked_is_not_asked() -> None:
+    async with Upstream() as up, upstream.Upstream(up.url) as way:
+        arriving = Arriving(Stopwatch(), 1000)
+        arriving.cancel("stopped")
+        await way.fetch(Request("GET", f"{up.url}/models"), arriving)
+        assert (arriving.is_over, arriving.response, arriving.cancelled) == (True, None, "stopped")
+    assert up.requests == []
 
 
 async def test_a_slow_client_does_not_slow_the_recording(tmp_path: Path) -> None:
