@@ -3,7 +3,8 @@
 With a timer a stream, an event loop spends its time on timers: at 2,000 streams of 50 frames a second frames are late
 by a tenth of a second and more. And loops count in milliseconds (uvloop), or wait by `epoll` in whole ones; a timer of
 the system's own (timerfd, Linux) goes off on the microsecond, and is read like a socket. Who waits for it is woken up a
-tenth of a millisecond later, in a virtual machine two: that is learned, and the timer set so much earlier.
+tenth of a millisecond later, in a virtual machine several, and now and then more: that is learned, and the timer set so
+much earlier. What is left until the instant is spent looking at the clock, which has the processor at full speed then.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 #: Seconds in which nothing is gained by a timer: to set it and to be woken up takes longer than that.
 _NEAR_S = 50e-6
 #: The most by which a timer goes off before its instant, and a process looks at the clock until it has come.
-_MOST_LEAD_S = 200e-6
+_MOST_LEAD_S = 1e-3
 _CLOCK_MONOTONIC = 1
 _TFD_TIMER_ABSTIME = 1
 _NANO = 1_000_000_000
@@ -60,7 +61,7 @@ class Clock:
         self._next = math.inf  # when it looks whether something is due
         self._rests_until = -math.inf  # it has been late, and others have not had their turn
         self._looks_soon = False  # without the timer
-        self._lead = 0.0  # seconds in which a process is woken up
+        self._wakes = Wakes()
         self._timer = (timer or best_timer)(self._go_off)
 
     async def follow(self, due: float, steps: Iterator[float | None]) -> bool:
@@ -92,15 +93,15 @@ class Clock:
         self._next = when
         if self._looks_soon:
             return
-        if when - self._lead - time.monotonic() > _NEAR_S:
-            self._timer.set(when - self._lead)
+        early = when - self._wakes.lead
+        if early - time.monotonic() > _NEAR_S:
+            self._timer.set(early)
         else:
             self._looks_soon = True
             self._loop.call_soon(self._look_soon)
 
     def _go_off(self) -> None:
-        late = time.monotonic() - (self._next - self._lead)
-        self._lead += (min(max(late, 0.0), _MOST_LEAD_S) - self._lead) / 8
+        self._wakes.note(time.monotonic() - (self._next - self._wakes.lead))
         if not self._looks_soon:
             self._look()
 
@@ -132,6 +133,25 @@ class Clock:
             if due <= now:
                 self._rests_until = now + (now - began)
             self._wait_for(due)
+
+
+class Wakes:
+    """How late timers wake a process up, as TCP learns how long an answer takes (RFC 6298): on average, and four times
+    what it is off by on average.
+    """
+
+    __slots__ = ("_late", "_off", "lead")
+
+    def __init__(self) -> None:
+        self._late = self._off = 0.0
+        self.lead = 0.0  # seconds before an instant at which a timer goes off in time, as good as ever
+
+    def note(self, late: float) -> None:
+        """It was `late` seconds this time."""
+        off = min(max(late, 0.0), _MOST_LEAD_S) - self._late
+        self._late += off / 8
+        self._off += (abs(off) - self._off) / 4
+        self.lead = min(self._late + 4 * self._off, _MOST_LEAD_S)
 
 
 def _tell(ended: asyncio.Future[bool], how: Callable[[Any], None], what: object) -> None:

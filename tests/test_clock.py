@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from openai_replay.clock import Clock, LoopTimer, SystemTimer, Timer, best_timer
+from openai_replay.clock import Clock, LoopTimer, SystemTimer, Timer, Wakes, best_timer
 
 TIMERS: list[Callable[[Callable[[], None]], Timer]] = [SystemTimer, LoopTimer]
 
@@ -91,6 +91,25 @@ def test_steps_name_their_next_instant_and_a_mistake_in_one_stops_no_other(
         clock.close()
 
     run(main())
+
+
+def test_a_timer_is_set_as_much_earlier_as_it_wakes_late() -> None:
+    chance = random.Random(1)
+    wakes = Wakes()
+    assert wakes.lead == 0
+    for _ in range(100):
+        wakes.note(0.0002)
+    assert wakes.lead == pytest.approx(0.0002, rel=0.01), "nothing is looked at for longer than needed"
+    missed = 0
+    for _ in range(1000):
+        late = chance.gauss(0.0002, 0.00005)
+        missed += late > wakes.lead
+        wakes.note(late)
+    assert missed < 50
+    for late in (0.5, -0.5):  # a busy loop; an instant that was put off
+        for _ in range(100):
+            wakes.note(late)
+        assert 0 <= wakes.lead <= 0.001
 
 
 def test_steps_that_nobody_waits_for_any_more_do_no_harm(run: Callable[..., None]) -> None:
