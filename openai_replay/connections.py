@@ -20,7 +20,6 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.http_exceptions import BadHttpMessage
 
-from openai_replay import sockets
 from openai_replay.eager import begun
 from openai_replay.errors import ReplayError
 from openai_replay.incoming import PATIENCE_S, BrokenBody, Incoming
@@ -34,8 +33,6 @@ from openai_replay.verbatim import Verbatim
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
 _AHEAD = 64
 _READ_AHEAD = 1 << 16
-#: Seconds after which it is sure that nothing came on a connection before it was accepted.
-_ACCEPTED_S = 1.0
 
 
 class Connections:
@@ -131,7 +128,7 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_made", "_parser", "task")
+    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_parser", "came", "task")
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(asyncio.get_running_loop())
@@ -151,6 +148,7 @@ class Connection(BaseProtocol):
         self._deaf = False  # whether what comes now is not read any more
         self._answered: Incoming | None = None  # the request that is being answered
         self._busy = False  # whether a request is being answered
+        self.came: float | None = None  # when what is read did, where that is known, in seconds of `time.monotonic()`
         self.task: asyncio.Task[None] | None = None  # that answers, where it has to wait for something
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,7 +157,6 @@ class Connection(BaseProtocol):
         self.transport = cast(asyncio.Transport, transport)
         # uvloop writes at the end of a turn what it may hold: a frame would wait for all others that are due.
         self.transport.set_write_buffer_limits(0)
-        self._made = time.monotonic()
         self._connections.made(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -185,10 +182,7 @@ class Connection(BaseProtocol):
         else:
             if not messages:
                 return
-            now = self._connections.turns.woken()
-            if self._last is None and self.transport is not None and now < self._made + _ACCEPTED_S:
-                # It may have come before the connection was accepted.
-                now = min(now, time.monotonic() - sockets.waited_s(self.transport))
+            now = self.came or time.monotonic()
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))

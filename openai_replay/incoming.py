@@ -95,7 +95,7 @@ class Incoming:
         return b"".join(pieces)
 
     def _came(self) -> None:
-        self.arrived = time.monotonic()
+        self.arrived = self._wire.came or time.monotonic()
 
     async def lingers(self) -> None:
         """Read what is left of a request that has been answered, as far as it comes."""

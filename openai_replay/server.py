@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from openai_replay import announcing, hosts, logs, report
+from openai_replay import announcing, arrivals, hosts, logs, report
 from openai_replay.access import Access
 from openai_replay.app import App
 from openai_replay.cassette import Cassette
@@ -127,6 +127,9 @@ async def _listen(app: App, what: Serving) -> list[asyncio.Server]:
         servers = [await loop.create_server(app, sock=one, backlog=BACKLOG) for one in what.sockets]
     else:
         servers = [await loop.create_server(app, what.host, what.port, backlog=BACKLOG)]
+    for server in servers:
+        for one in server.sockets:
+            arrivals.note(one)
     if isinstance(loop, asyncio.BaseEventLoop):
         return servers
     same = [one.dup() for server in servers for one in server.sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]

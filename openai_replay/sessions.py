@@ -26,6 +26,7 @@ from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
 from openai_replay.journal import Exchange, Journal, Outcome
 from openai_replay.journalfile import JournalFile
 from openai_replay.model import Mode
+from openai_replay.pacing import INSTANT
 from openai_replay.positions import Positions
 from openai_replay.recordings import READING, SUFFIXES
 from openai_replay.rules import Rules
@@ -97,6 +98,7 @@ class Sessions:
         self.reading = READING  # how big tapes are read
         self.keeper: Keeper | None = None  # of positions that other processes share
         self.clock = Clock()  # of all that is played
+        self.paced = False  # whether there has been a session that is played by it
         self._tell = tell
         self._warn = warn
         self.journal_file: JournalFile | None = None  # where exchanges are written, too
@@ -135,6 +137,7 @@ class Sessions:
         else:
             tape = Cassette.for_record(paths[0], rules.key, rules.described)
         tape.hear(self._warn)
+        self.paced |= rules.pace != INSTANT
         if self.journal_file is not None and rules.mode is not Mode.OFF:
             self.journal_file.opened(tape)
         name = secrets.token_hex(8) if name is None else name

@@ -8,25 +8,8 @@ import socket
 import struct
 import sys
 import termios
-import time
-from contextlib import suppress
 
 _LINUX = sys.platform.startswith("linux")
-#: Where `tcpi_last_data_recv` stands in `struct tcp_info` (linux/tcp.h): milliseconds, counted in ticks.
-_LAST_DATA = 52
-_COARSE_CLOCK = 6  # CLOCK_MONOTONIC_COARSE, whose resolution is a tick
-
-
-def waited_s(transport: asyncio.BaseTransport) -> float:
-    """Seconds that what came last on `transport` has waited to be read, at the least."""
-    if not _LINUX:
-        return 0.0
-    with suppress(OSError, AttributeError):
-        connection = transport.get_extra_info("socket")
-        said = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _LAST_DATA + 4)
-        since_ms: int = struct.unpack_from("I", said, _LAST_DATA)[0]
-        return max(0.0, since_ms / 1000 - time.clock_getres(_COARSE_CLOCK))
-    return 0.0
 
 
 def is_unread(transport: asyncio.WriteTransport) -> bool:

@@ -32,6 +32,7 @@ class Wire(Protocol):
     """The connection that an answer goes out on."""
 
     transport: asyncio.Transport | None
+    came: float | None  # when what was read last did, in seconds of `time.monotonic()`; None where nobody knows
 
     def write(self, data: bytes) -> bool:
         """Write `data`. Whether the client keeps up. Raises ConnectionError once it has left."""

@@ -19,7 +19,7 @@ FLOORS = {
     "texts, by those": "texts.worddiff texts.yamltext",
     "values as short texts": "texts.quoting",
     "HTTP": "headers hosts limits logs",
-    "what has to wait, what is refused": "eager refusals sockets threads turns",
+    "what has to wait, what is refused": "arrivals eager refusals sockets threads turns",
     "the API's words": "api.answers api.defaults api.ids api.usage",
     "its questions, its streams": "api.questions api.streams",
     "its answers, read": "api.transcript",

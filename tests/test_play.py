@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from openai_replay import sockets
+from openai_replay import arrivals
 from openai_replay.clock import Clock
 from openai_replay.model import End, OnExhausted
 from openai_replay.pacing import INSTANT, ORIGINAL, Pace, parse_pace
@@ -85,30 +85,10 @@ async def test_a_request_counts_from_when_it_came_and_not_from_when_it_was_read(
 ) -> None:
     """A thousand that connect at once are not accepted at once: what is due when one is read comes together."""
     tape = stream(tmp_path / "tape.yaml", 0, [(30_000, "data: 1\n\n"), (60_000, "data: 2\n\n")], 60_000)
-    monkeypatch.setattr(sockets, "waited_s", lambda transport: 60.0)
+    monkeypatch.setattr(arrivals, "waited_s", lambda transport: 60.0)
     async with playing(tape, pace=ORIGINAL) as player, asyncio.timeout(PATIENCE_S):
         heard = await player.ask("POST", CHAT, "hello")
     assert heard.cuts == [b"data: 1\n\n", b"data: 2\n\n"]
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows")
-def test_how_long_a_request_has_waited() -> None:
-    class Transport(asyncio.Transport):
-        def __init__(self, connection: socket.socket) -> None:
-            super().__init__({"socket": connection})
-
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
-        begun = time.monotonic()
-        client.sendall(b"GET")
-        time.sleep(0.1)
-        with server.accept()[0] as accepted:
-            waited = sockets.waited_s(Transport(accepted))
-            assert 0.05 < waited <= time.monotonic() - begun
-            client.sendall(b" /")
-            while len(accepted.recv(9, socket.MSG_PEEK)) < len(b"GET /"):
-                pass
-            assert sockets.waited_s(Transport(accepted)) < waited
-    assert sockets.waited_s(Transport(accepted)) == 0.0, "it is closed"
 
 
 @pytest.mark.parametrize("pace", [INSTANT, ORIGINAL])

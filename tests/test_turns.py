@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
@@ -53,34 +52,3 @@ def test_a_mistake_in_one_stops_no_other(new_loop: Callable[[], asyncio.Abstract
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(main())
     assert ([type(one) for one in failed], came) == ([ValueError], ["answered"])
-
-
-def test_what_is_read_late_in_a_turn_was_there_when_it_began(
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-) -> None:
-    said: list[float] = []
-
-    async def main() -> None:
-        turns = Turns(lambda: None)
-
-        def read() -> None:
-            said.append(turns.woken())
-            time.sleep(0.02)
-
-        for _ in range(2):
-            for _ in range(2):
-                asyncio.get_running_loop().call_soon(read)
-            await asyncio.sleep(0.1)
-
-    before = time.monotonic()
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(main())
-    first, second, third, fourth = said
-    assert before <= first == second
-    assert first + 0.04 <= third == fourth
-
-
-async def test_a_loop_that_has_much_to_read_looks_for_more_in_the_middle_of_it() -> None:
-    turns = Turns(lambda: None)
-    said = {turns.woken() for _ in range(5 * 512)}
-    assert len(said) == 5
