@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from openai_replay import cors, logs
 from openai_replay.access import Access
-from openai_replay.arrivals import Noted
+from openai_replay.arrivals import Noted, arrivals
 from openai_replay.connections import Connection, Connections
 from openai_replay.eager import in_task
 from openai_replay.errors import BadRequest, Refused, ReplayError
@@ -45,6 +45,7 @@ class App:
         self._sessions = sessions
         self._access = access or Access()
         self._limits = limits or Limits()
+        self._arrivals = arrivals()
         self.connections = Connections(self.answer, self._limits, Turns(sessions.clock.look))
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
@@ -53,7 +54,7 @@ class App:
         """A protocol for one connection."""
         connection = Connection(self.connections)
         # To ask when a request came takes a fifth of what an answer takes: only where one is played by the clock.
-        return Noted(connection) if self._sessions.paced else connection
+        return Noted(connection, self._arrivals) if self._arrivals and self._sessions.paced else connection
 
     async def answer(self, incoming: Incoming, response: Verbatim) -> None:
         """Answer a request, whatever it is. Raises ConnectionError when the client has left."""

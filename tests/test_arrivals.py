@@ -11,12 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from openai_replay import arrivals
-from openai_replay.arrivals import note, waited_s
+from openai_replay.arrivals import Arrivals, note
 from openai_replay.pacing import INSTANT, ORIGINAL, Pace
 from tests.proxy import CHAT, Connection, cassette, item, playing
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows")
+
+
+def waited_s(transport: asyncio.BaseTransport) -> float:
+    return Arrivals().waited_s(transport)
 
 
 def work(seconds: float) -> None:
@@ -117,11 +120,11 @@ async def test_nobody_asks_where_nothing_is_played_by_the_clock(
 ) -> None:
     asked: list[object] = []
 
-    def noted(transport: asyncio.BaseTransport) -> float:
-        asked.append(transport)
+    def noted(*of: object) -> float:
+        asked.append(of)
         return 0.0
 
-    monkeypatch.setattr(arrivals, "waited_s", noted)
+    monkeypatch.setattr(Arrivals, "waited_s", noted)
     async with playing(cassette(tmp_path / "tape.yaml", item("hello")), pace=pace) as player:
         assert (await player.ask("POST", CHAT, "hello")).status == 200
     assert bool(asked) is (pace != INSTANT)
