@@ -20,13 +20,17 @@ _LINUX = sys.platform.startswith("linux")
 _TIMESTAMPNS = 35
 #: `struct cmsghdr`, and that behind it; where the length of all notes stands in a `struct msghdr`, in words.
 _NOTE, _NOTE_SIZE = struct.Struct("Niill"), 5
+#: TCP copies nothing with MSG_TRUNC (tcp(7)).
+_LOOK = socket.MSG_PEEK | socket.MSG_TRUNC | socket.MSG_DONTWAIT
 #: Seconds after which rather the clock has been put forward than a request has waited.
 _AT_MOST_S = 60.0
 _READ_AT_ONCE = 1 << 18
 
 
 def note(listening: socket.socket) -> None:
-    """Have the system note when something comes on what `listening` accepts."""
+    """Have the system note when something comes on what `listening` accepts. (It looks at the clock for every packet
+    then, which takes nanoseconds; whether a session is played by the clock is known later.)
+    """
     if _LINUX:
         with suppress(OSError):  # a system that is like Linux, but for this
             listening.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
@@ -35,8 +39,8 @@ def note(listening: socket.socket) -> None:
 class Arrivals:
     """When things came on the connections of one event loop.
 
-    By recvmsg(2) of one byte that stays: Python's own takes three times as long, for a socket object that must not
-    close what is not its own.
+    By recvmsg(2) of all that is there, which stays and is not copied: what came last decides. Python's own takes
+    three times as long, for a socket object that must not close what is not its own.
     """
 
     def __init__(self) -> None:
@@ -44,8 +48,8 @@ class Arrivals:
         self.read = memoryview(self.buffer)
         self._recvmsg = ctypes.CDLL(None).recvmsg
         self._recvmsg.argtypes = (ctypes.c_int, ctypes.c_void_p, ctypes.c_int)
-        self._byte, self._note = ctypes.create_string_buffer(1), ctypes.create_string_buffer(64)
-        self._piece = (ctypes.c_size_t * 2)(ctypes.addressof(self._byte), 1)
+        self._note = ctypes.create_string_buffer(64)
+        self._piece = (ctypes.c_size_t * 2)(0, _READ_AT_ONCE)
         # struct msghdr: a name and its length, pieces and their number, notes and their length, flags.
         pieces, notes = ctypes.addressof(self._piece), ctypes.addressof(self._note)
         self._message = (ctypes.c_size_t * 7)(0, 0, pieces, 1, notes, 0, 0)
@@ -61,7 +65,7 @@ class Arrivals:
     def _came(self, number: int) -> float | None:
         """When what can be read next from the file `number` came, in seconds of `time.time()`."""
         self._message[_NOTE_SIZE] = len(self._note)
-        if self._recvmsg(number, self._address, socket.MSG_PEEK | socket.MSG_DONTWAIT) <= 0:
+        if self._recvmsg(number, self._address, _LOOK) <= 0:
             return None
         if self._message[_NOTE_SIZE] < _NOTE.size:
             return None
@@ -71,7 +75,10 @@ class Arrivals:
 
 def arrivals() -> Arrivals | None:
     """Those of the running event loop; None where nobody can tell."""
-    return Arrivals() if _LINUX else None
+    if _LINUX:
+        with suppress(OSError, AttributeError):  # as `clock.best_timer`
+            return Arrivals()
+    return None
 
 
 class Reading(Protocol):

@@ -15,7 +15,7 @@ _FRAME_COST = 128
 
 
 class Arriving:
-    """An answer while it arrives. It grows until `end` (or `error`) is set; one pump adds to it, one reader waits for
+    """An answer while it arrives. It grows until `end` (or `error`) is set; one `task` adds to it, one reader waits for
     news.
 
     `pass_on` is called with what comes while nothing waits for the reader: where it takes it (True), the reader is not
@@ -41,7 +41,7 @@ class Arriving:
         self._size = 0
         self._untaken: list[bytes] = []
         self._waiting = 0  # bytes of them
-        self._nobody_reads = False
+        self.is_left = False  # whether nobody will take any more: what comes is for the tape only
         self._taken = asyncio.Event()
         self._news = asyncio.Event()
         self._over = asyncio.Event()
@@ -62,7 +62,7 @@ class Arriving:
 
     def leave(self) -> None:
         """Nobody will take any more: what comes is for the tape only."""
-        self._nobody_reads = True
+        self.is_left = True
         self.take()
 
     async def over(self) -> None:
@@ -114,18 +114,18 @@ class Arriving:
         else:
             self.frames.append(Frame(int(self._now_ms()), data))
         waits = last and self.is_counted
-        if not self._nobody_reads and (waits or self._untaken or self.pass_on is None or not self.pass_on(data)):
+        if not self.is_left and (waits or self._untaken or self.pass_on is None or not self.pass_on(data)):
             self._untaken.append(data)
             self._waiting += len(data)
             self._news.set()
-        return not self.too_large or not (self._nobody_reads or self._waiting > _AHEAD)
+        return not self.too_large or not (self.is_left or self._waiting > _AHEAD)
 
     async def room(self) -> bool:
         """Wait for a slow reader of what the tape does not keep. False: it is for nobody."""
-        while not self._nobody_reads and self._waiting > _AHEAD:
+        while not self.is_left and self._waiting > _AHEAD:
             self._taken.clear()
             await self._taken.wait()
-        return not self._nobody_reads
+        return not self.is_left
 
     def ends(self, end: End) -> None:
         """The answer is over."""

@@ -7,7 +7,7 @@ an answer costs.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Coroutine, Generator
 from contextlib import suppress
 from types import coroutine
 from typing import Any
@@ -26,6 +26,17 @@ async def in_task() -> None:
     """Wait until this is a task: timeouts, and libraries that set some, ask for the one they are in."""
     if asyncio.current_task() is None:
         await asyncio.sleep(0)
+
+
+async def within(seconds: float, work: Awaitable[object]) -> bool:
+    """Whether `work` was over within `seconds`."""
+    try:
+        await in_task()
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
 
 
 async def _rest(work: Coroutine[Any, Any, None], awaited: Any) -> None:

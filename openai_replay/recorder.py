@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from weakref import WeakSet
 
@@ -11,8 +11,8 @@ from openai_replay.api import transcript
 from openai_replay.arriving import Arriving
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Stopwatch
-from openai_replay.eager import in_task
-from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError
+from openai_replay.eager import within
+from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError, UpstreamError
 from openai_replay.exchanges import Client, answered
 from openai_replay.headers import kept
 from openai_replay.journal import Exchange, Journal, Outcome
@@ -20,7 +20,7 @@ from openai_replay.logs import bare, log
 from openai_replay.model import End, Head, Interaction, Mode, Request, Response, header
 from openai_replay.rules import Rules
 from openai_replay.texts import sse
-from openai_replay.threads import aside, pause
+from openai_replay.threads import LARGE, aside, pause
 from openai_replay.upstream import VIA, Upstream
 
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
@@ -113,6 +113,9 @@ class Recorder:
         except ConnectionError:
             self._spawn(self._drain(arriving))
             raise
+        except asyncio.CancelledError:  # the server stops, and the answer may come in time for the tape
+            arriving.leave()
+            raise
 
     async def forward(self, request: Request, client: Client, now_ms: Stopwatch) -> None:
         """As `record`, and nothing is kept."""
@@ -135,7 +138,13 @@ class Recorder:
         return arriving, self._spawn(self._fetch(request, arriving, then))
 
     async def _fetch(self, request: Request, arriving: Arriving, then: _Then) -> None:
-        await self._upstream.fetch(request, arriving)
+        try:
+            await self._upstream.fetch(request, arriving)
+        except Exception as error:  # a mistake of ours: what was asked is noted all the same
+            log.error("openai-replay failed to read an answer\n%s", bare(error))
+            arriving.cancelled = f"openai-replay failed: {type(error).__name__}"
+            if arriving.head is None:
+                arriving.error = UpstreamError(f"{arriving.cancelled}.", "Its terminal says more.")
         await then(request, arriving)
 
     async def _note(self, request: Request, arriving: Arriving) -> None:
@@ -165,7 +174,7 @@ class Recorder:
             await passing.caught_up()
             frames += arriving.take()
             enough, begun = passing.read(b"".join(frames))
-            if enough and not arriving.is_over and await _within(_LAST_EVENT_WAITS_S, arriving.over()):
+            if enough and not arriving.is_over and await within(_LAST_EVENT_WAITS_S, arriving.over()):
                 continue
             passing.begun = begun
             head = passing.head()
@@ -191,9 +200,13 @@ class Recorder:
         """
         response = arriving.response
         if response is None:
-            if arriving.too_large or arriving.error is None:
-                why = _TOO_LARGE if arriving.too_large else arriving.cancelled
-                self._lost(request, arriving.head.status if arriving.head else 0, why)
+            status = arriving.head.status if arriving.head else 0
+            if arriving.too_large:
+                self._lost(request, status, _TOO_LARGE)
+            elif arriving.error is None:
+                self._lost(request, status, arriving.cancelled)
+            elif arriving.is_left:  # nobody is told of it
+                self._lost(request, status, arriving.error.message)
             return
         status = response.head.status
         if code := header(response.head.headers, ERROR_HEADER):
@@ -202,8 +215,11 @@ class Recorder:
             self._journal.add(Exchange(Outcome.FAILED, named.method, named.path, status, error=why))
             return
         try:
+            cleaned = None
+            if max(len(request.body), len(response.body)) > LARGE:  # what else is to be kept does not wait for that
+                cleaned = await asyncio.to_thread(self._cleaned, request, response)
             async with self._writing:
-                clean, said, number = await asyncio.to_thread(self._append, request, response)
+                clean, said, number = await asyncio.to_thread(self._append, request, response, cleaned)
         except (ReplayError, OSError) as error:
             self._lost(request, status, str(error))
             return
@@ -216,15 +232,19 @@ class Recorder:
         if self._syncing is None or self._syncing.done():
             self._syncing = self._spawn(self._sync(request))
 
-    def _append(self, request: Request, response: Response) -> tuple[Interaction, str, int]:
-        """Put both on the tape: what they are without secrets, what the answer says, and its number."""
+    def _cleaned(self, request: Request, response: Response) -> Interaction:
+        """Both as they are put on the tape, without secrets."""
         redactor, everything = self._rules.redactor, self._rules.all_headers
         asked, answer = redactor.request(request), redactor.response(response)
-        pause()
         headers = kept(asked.headers, everything, self._rules.matcher.headers)
         answer = replace(answer, head=replace(answer.head, headers=kept(answer.head.headers, everything)))
-        clean = Interaction(Request(asked.method, asked.uri, headers, asked.body), answer)
-        said = transcript.said(answer)
+        return Interaction(Request(asked.method, asked.uri, headers, asked.body), answer)
+
+    def _append(self, request: Request, response: Response, clean: Interaction | None) -> tuple[Interaction, str, int]:
+        """Put both on the tape, `clean` if that has been done: what is there, what the answer says, and its number."""
+        clean = clean or self._cleaned(request, response)
+        pause()
+        said = transcript.said(clean.response)
         pause()
         return clean, said, self._cassette.append(clean, said)
 
@@ -238,13 +258,13 @@ class Recorder:
                 await asyncio.to_thread(self._cassette.sync)
             except OSError as error:
                 self._lost(request, 0, f"the disk refused to keep it: {error}")
-            await _within(_SYNCED_EVERY_S, self._finishing.wait())
+            await within(_SYNCED_EVERY_S, self._finishing.wait())
 
     async def _drain(self, arriving: Arriving) -> None:
         """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
         limit_s = self._rules.drain_limit_s
         arriving.leave()
-        if not await _within(limit_s, arriving.over()):
+        if not await within(limit_s, arriving.over()):
             arriving.cancel(f"the client left, and the answer went on for more than --drain-limit {limit_s:g}s")
 
     async def finish(self, limit_s: float) -> bool:
@@ -275,14 +295,3 @@ class Recorder:
         self._tasks.add(task)  # the loop holds tasks weakly
         task.add_done_callback(self._tasks.discard)
         return task
-
-
-async def _within(seconds: float, work: Awaitable[object]) -> bool:
-    """Whether `work` was over within `seconds`."""
-    try:
-        await in_task()
-        async with asyncio.timeout(seconds):
-            await work
-    except TimeoutError:
-        return False
-    return True

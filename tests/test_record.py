@@ -18,14 +18,18 @@ from typing import Any
 
 import pytest
 
-from openai_replay import upstream
+from openai_replay import receiving, upstream
 from openai_replay.arriving import Arriving
 from openai_replay.cassette import Cassette
 from openai_replay.clock import Stopwatch
+from openai_replay.journal import Exchange
 from openai_replay.model import End as Ending
 from openai_replay.model import Mode, Request
 from openai_replay.pacing import INSTANT, ORIGINAL
+from openai_replay.rules import Rules
 from openai_replay.secrets.redaction import Redactor
+from openai_replay.server import Serving, serving
+from openai_replay.threads import LARGE as LARGE_BODY
 from tests.proxy import (
     CHAT,
     KEY,
@@ -467,6 +471,62 @@ async def test_a_request_is_read_before_it_goes_on_only_if_the_tape_may_have_it(
             assert (await asked).status == 200
     assert KEY not in tape.read_text("utf-8")
     assert b"REDACTED" in interactions(tape)[-1].request.body
+
+
+@pytest.mark.parametrize("where", ["head", "body"])
+async def test_a_mistake_of_ours_while_an_answer_is_read_is_noted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def mistaken(*of: object) -> None:
+        raise RuntimeError("a mistake")
+
+    monkeypatch.setattr(*((upstream, "_head") if where == "head" else (receiving, "body")), mistaken)
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        up.script("POST", CHAT, plain(b"{}"))
+        heard = await proxy.ask("POST", CHAT, {})
+        assert (heard.status, heard.ended == Ended.COMPLETE) == ((502, True) if where == "head" else (200, False))
+        (noted,) = proxy.engine.journal.exchanges
+        assert noted.outcome == ("failed" if where == "head" else "lost")
+        assert "openai-replay failed: RuntimeError" in noted.error
+
+
+async def test_an_answer_that_fails_when_nobody_waits_for_it_is_a_loss(tmp_path: Path) -> None:
+    told: list[Exchange] = []
+    async with Upstream() as up:
+        up.script("POST", CHAT, [Sleep(1.0), Close()])
+        what = Serving(
+            Rules(mode=Mode.NEW_EPISODES), (tmp_path / "tape.yaml",), up.url, port=0, shutdown_s=0.1, tell=told.append
+        )
+        async with serving(what) as (base_url, _), Connection(base_url.removesuffix("/v1")) as client:
+            client.send("POST", CHAT, {})
+            async with asyncio.timeout(PATIENCE_S):
+                while not up.requests:
+                    await asyncio.sleep(0.005)
+    (noted,) = told
+    assert noted.outcome == "lost"
+    assert "it closed the connection without an answer" in noted.error
+
+
+async def test_what_is_small_is_kept_while_what_is_large_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large, go_on, without_secrets = "x" * (LARGE_BODY + 1), threading.Event(), Redactor.request
+
+    def waits(redactor: Redactor, request: Request) -> Request:
+        if len(request.body) > LARGE_BODY:
+            assert go_on.wait(PATIENCE_S)
+        return without_secrets(redactor, request)
+
+    monkeypatch.setattr(Redactor, "request", waits)
+    async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        up.script("POST", CHAT, plain(b"{}"))
+        first = asyncio.create_task(proxy.ask("POST", CHAT, large))
+        await asyncio.sleep(0.1)
+        assert (await proxy.ask("POST", CHAT, "small")).ended == Ended.COMPLETE
+        assert not first.done()
+        go_on.set()
+        assert (await first).ended == Ended.COMPLETE
+    assert len(interactions(tmp_path / "tape.yaml")) == 2
 
 
 async def test_what_is_cancelled_before_it_was_asked_is_not_asked() -> None:

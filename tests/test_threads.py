@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import threading
+import time
 
 import pytest
 
@@ -25,7 +26,7 @@ def test_a_stream_is_searched_for_keys_with_pauses(monkeypatch: pytest.MonkeyPat
     pauses = list[int]()
     monkeypatch.setattr(lanes, "pause", lambda: pauses.append(1))
     assert not lanes.may_hold(EVENT * events)
-    assert events / 20 <= len(pauses) <= max(1, events / 10)
+    assert events / 40 <= len(pauses) <= max(1, events / 20)
 
 
 async def test_a_pause_lets_another_thread_compute() -> None:
@@ -49,3 +50,22 @@ async def test_a_pause_lets_another_thread_compute() -> None:
     finally:
         sys.setswitchinterval(interval)
     assert asyncio.get_running_loop().time() - before < 30
+
+
+async def test_the_event_loop_itself_does_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its turn would come back after 5 ms only, where a thread computes."""
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    pause()
+    assert slept == []
+    await asyncio.to_thread(pause)
+    assert len(slept) == 1
+
+
+def test_who_is_alone_does_not_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    for others in (0, 1):
+        monkeypatch.setattr(threading, "active_count", lambda others=others: 1 + others)
+        pause()
+        assert len(slept) == others
