@@ -435,7 +435,7 @@ async def test_what_fails_behind_the_answer_is_lost_loudly_and_tells_no_secret(t
     program = (
         "import sys; sys.modules['uvloop'] = None\n"
         "from openai_replay import recorder\n"
-        "def fails(self, request, response): raise RuntimeError(request.body + response.body)\n"
+        "def fails(self, request, response, *of): raise RuntimeError(request.body + response.body)\n"
         "recorder.Recorder._append = fails\n"
         "from openai_replay.cli import main; main()"
     )
