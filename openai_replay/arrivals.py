@@ -115,15 +115,28 @@ class Noted(asyncio.BufferedProtocol):
         self._reading = reading
         self._arrivals = arrivals
         self._transport: asyncio.BaseTransport | None = None
-        self.connection_lost = reading.connection_lost  # type: ignore[method-assign]  # directly
-        self.eof_received = reading.eof_received  # type: ignore[method-assign]
-        self.pause_writing = reading.pause_writing  # type: ignore[method-assign]
-        self.resume_writing = reading.resume_writing  # type: ignore[method-assign]
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.BaseProtocol`."""
         self._transport = transport
         self._reading.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._transport = None
+        self._reading.connection_lost(exc)
+
+    def eof_received(self) -> bool | None:
+        """See `asyncio.BufferedProtocol`."""
+        return self._reading.eof_received()
+
+    def pause_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._reading.pause_writing()
+
+    def resume_writing(self) -> None:
+        """See `asyncio.BaseProtocol`."""
+        self._reading.resume_writing()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """See `asyncio.BufferedProtocol`."""
