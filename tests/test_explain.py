@@ -101,7 +101,7 @@ def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
     assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
 
 
-PAGE = Path(__file__).parent.parent / "docs" / "when-it-does-not-match.md"
+PAGE = Path(__file__).parent.parent / "docs" / "understanding-a-miss.md"
 EXAMPLES = re.findall(
     r"```json\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
 )
