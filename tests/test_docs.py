@@ -20,10 +20,20 @@ from openai_replay.cli import main
 from tests.upstream import running_upstream
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "cassettes/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 CLI = ROOT / "docs" / "cli.md"
 NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
+#: The README's links begin with it; pyproject.toml names the same repository.
+REPOSITORY = "https://github.com/openai-replay/openai-replay/blob/main/"
 FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def page_id(page: Path) -> str:
+    """Return the path of a page in the repository: two pages are called README.md."""
+    return str(page.relative_to(ROOT))
 
 
 def blocks(page: Path, language: str) -> list[tuple[str, str]]:
@@ -59,7 +69,7 @@ def test_cli_page_is_what_help_says() -> None:
     assert CLI.read_text("utf-8") == cli_page(), "run: python -m tests.test_docs"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_cassette_shown_loads_and_sums_up(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
         text = text if text.startswith("version:") else layout.HEADER + text
@@ -78,13 +88,27 @@ def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) < 200
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text("utf-8")):
+    """The README's links are absolute, so that they also work on PyPI."""
+    text = page.read_text("utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert page.name != "README.md" or page.parent != ROOT, f"{target} is relative: write {REPOSITORY}{target}"
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    for target in re.findall(rf"\]\({re.escape(REPOSITORY)}([^)#]+)", text):
+        assert (ROOT / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_anchor_is_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text("utf-8")):
+        path = ROOT / target.removeprefix(REPOSITORY) if REPOSITORY in target else page.parent / target
+        headings = re.findall(r"(?m)^#+ (.*)$", (path if target else page).read_text("utf-8"))
+        anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in anchors, f"{page.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_command_runs(page: Path, tmp_path: Path) -> None:
     """In one folder and in order, the simulated API in the place of the live one."""
     for language in ("python", "js", "sh"):
