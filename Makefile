@@ -6,9 +6,8 @@ INSTALLED := $(VENV)/.installed
 OPENAI2 := .cache/openai2/.installed
 NODE := tests/clients/node/node_modules/.installed
 
-# The tests that start nothing, and those of the others that look at the rooms without a clock, a disk or a socket.
-PURE := $(shell grep -LE 'subprocess|(tests)?\.(proxy|upstream|contract) import|from \. import' tests/test_*.py)
-PURE += $(patsubst %,tests/test_%.py,assembling exporters fallback format hostile linting pruning redacting rerecording)
+# The tests of the packages that start nothing.
+PURE := $(patsubst %,tests/%,text openai_api redaction matching playback cassette tools test_errors.py proxy/test_fallback.py)
 
 .PHONY: demo test contract check coverage format cassettes bench fuzz soak corpus scale-test clean
 
@@ -31,8 +30,8 @@ format: $(INSTALLED)
 	$(BIN)/ruff check --fix
 
 cassettes: $(INSTALLED) ## record cassettes/ anew from the simulated API
-	$(BIN)/python -m tests.record_cassettes
-	$(BIN)/python -m tests.record_examples
+	$(BIN)/python -m tests.support.record_cassettes
+	$(BIN)/python -m tests.support.record_examples
 
 coverage: $(INSTALLED) ## every line and branch of the rooms without a clock, a disk or a socket is tested
 	$(BIN)/python -m coverage run -m pytest -q $(PURE)
@@ -50,7 +49,7 @@ bench: $(INSTALLED) ## how fast and how punctual it plays, and others do, how bi
 
 CORPUS ?= $(abspath ../shared/corpus)
 corpus: $(INSTALLED) ## import and play all recordings of other projects that lie in CORPUS, and count them
-	OPENAI_REPLAY_CORPUS='$(CORPUS)' OPENAI_REPLAY_CORPUS_PART=1 $(BIN)/python -m pytest -q -rs tests/test_corpus.py
+	OPENAI_REPLAY_CORPUS='$(CORPUS)' OPENAI_REPLAY_CORPUS_PART=1 $(BIN)/python -m pytest -q -rs tests/e2e/test_corpus.py
 
 # The fuzzer is an environment of its own: where there is no wheel of it, it has to be built, which takes clang.
 FUZZER := .cache/fuzzer/.installed
@@ -68,7 +67,7 @@ $(FUZZER): pyproject.toml
 S3 := .cache/s3/.installed
 
 scale-test: $(INSTALLED) $(S3) ## several processes, positions in a real Redis, cassettes in a real S3 API
-	$(BIN)/python -m pytest -q -rs tests/test_positions.py tests/test_workers.py tests/test_state.py tests/test_remote.py
+	$(BIN)/python -m pytest -q -rs tests/cassette/test_positions.py tests/server/cluster/test_workers.py tests/server/cluster/test_redis.py tests/e2e/test_remote_cassettes.py
 
 $(S3): pyproject.toml
 	$(PYTHON) -m venv .cache/s3/client
@@ -78,8 +77,8 @@ $(S3): pyproject.toml
 	touch $@
 
 soak: $(INSTALLED) ## the faults, the load and the kills of `make test` in full size: about ten minutes
-	OPENAI_REPLAY_SOAK=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_bad_clients.py tests/test_load.py
-	OPENAI_REPLAY_KILL_ROUNDS=200 $(BIN)/python -m pytest tests/test_durability.py -k nothing_that_a_client
+	OPENAI_REPLAY_SOAK=1 $(BIN)/python -m pytest tests/e2e/test_faults.py tests/server/http/test_bad_clients.py tests/e2e/test_load.py
+	OPENAI_REPLAY_KILL_ROUNDS=200 $(BIN)/python -m pytest tests/e2e/test_durability.py -k nothing_that_a_client
 
 clean:
 	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis tests/clients/node/node_modules

@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from openai_replay.matching import Matcher
-from openai_replay.misses.advising import at_the_command_line
-from openai_replay.misses.differing import Recorded
-from openai_replay.misses.explaining import Tape, explain
+from openai_replay.matching.diff import Recorded
+from openai_replay.matching.explain import Tape, explain
+from openai_replay.matching.matcher import Matcher
+from openai_replay.matching.suggestions import at_the_command_line
 from openai_replay.model import Request
-from openai_replay.secrets.redaction import Redactor
+from openai_replay.redaction.redactor import Redactor
 
 RECORDINGS = 1000
 RUNS = 5

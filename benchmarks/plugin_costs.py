@@ -46,7 +46,7 @@ def pytest(folder: Path, test: str, *arguments: str, python: Sequence[str] = ())
     """Run `test` with the plugin and no other; what it wrote to stderr. Set-up times are in `times.json` then."""
     (folder / "conftest.py").write_text(CONFTEST)
     (folder / "test_cost.py").write_text(test)
-    command = [sys.executable, *python, "-m", "pytest", "-q", "-p", "openai_replay.pytest_plugin", *arguments]
+    command = [sys.executable, *python, "-m", "pytest", "-q", "-p", "openai_replay.pytest_plugin.plugin", *arguments]
     ran = subprocess.run(
         command,
         cwd=folder,

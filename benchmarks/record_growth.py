@@ -28,7 +28,7 @@ MOST = 1.5
 UPSTREAM = """
 import asyncio, sys
 from pathlib import Path
-from tests.upstream import Upstream, sse
+from tests.support.upstream import Upstream, sse
 async def main():
     frames = [b'data: {"choices":[{"delta":{"content":"token %d"}}]}\\n\\n' % n for n in range(20)]
     async with Upstream(lambda request: sse(*frames, every=0.002, ttft=0.002)) as up:
@@ -97,9 +97,9 @@ async def a_round(url: str, tape: Path, answers: int) -> Round:
 
 def grown(tape: Path, size: int) -> None:
     """A cassette with `size` interactions like those that are recorded."""
-    from openai_replay.cassette import Cassette
+    from openai_replay.cassette.cassette import Cassette
+    from openai_replay.config.rules import Rules
     from openai_replay.model import Frame, Head, Interaction, Request, Response
-    from openai_replay.rules import Rules
 
     writer = Cassette.for_record(tape, Rules().key)
     frames = tuple(Frame(n, b'data: {"choices":[{"delta":{"content":"token %d"}}]}\n\n' % n) for n in range(20))

@@ -17,7 +17,7 @@ from tapes import asked, plain, streamed, write
 
 HERE = Path(__file__).parent
 #: Ours without uvloop, where it is installed.
-WITHOUT = "import sys; sys.modules['uvloop'] = None; from openai_replay.cli import main; main()"
+WITHOUT = "import sys; sys.modules['uvloop'] = None; from openai_replay.cli.root import main; main()"
 SIZES = (10, 1_000, 100_000)
 #: Seconds in which a tape of 100,000 streams, 3 GB, is read for the first time on a machine that has others to serve.
 _PATIENCE_S = 900.0

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from openai_replay import layout
+from openai_replay.cassette import writer
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response
 
 _JSON: Headers = (("Content-Type", "application/json"),)
@@ -55,9 +55,9 @@ def _interaction(body: bytes, response: Response) -> Interaction:
 def write(path: Path, interactions: Iterator[Interaction]) -> Path:
     """A cassette of `interactions`."""
     with path.open("w", encoding="utf-8") as file:
-        file.write(layout.HEADER)
+        file.write(writer.HEADER)
         for number, one in enumerate(interactions, 1):
-            file.writelines(layout.dump(one, number))
+            file.writelines(writer.dump(one, number))
     return path
 
 

@@ -43,8 +43,8 @@ from measuring import (
 )
 from tapes import asked, plain, write
 
-from openai_replay.fleet.shared import SharedPositions, Table
 from openai_replay.model import Interaction
+from openai_replay.server.cluster.shared_memory import SharedPositions, Table
 
 CONNECTIONS = 64
 #: Turns, asked one after the other over all rounds: more than two workers remember, which is 32 MB each.

@@ -20,9 +20,9 @@ from typing import NamedTuple
 import aiohttp
 from openai import OpenAI
 
-from openai_replay.cassette import Cassette
+from openai_replay.cassette.cassette import Cassette
+from openai_replay.config.rules import Rules
 from openai_replay.model import Response
-from openai_replay.rules import Rules
 
 SHIPPED = Path(__file__).parent.parent / "cassettes" / "chat-stream.yaml"
 QUESTION = "Why would anybody record an API? Two sentences."

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from openai_replay.tape import Tape, play, record
+    from openai_replay.server.embedded import Tape, play, record
 
 __all__ = ["Tape", "__version__", "play", "record"]
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 def __getattr__(name: str) -> Any:
     # The command line and the pytest plugin import this package, and must not pay for a server they may not need.
     if name in ("Tape", "play", "record"):
-        from openai_replay import tape
+        from openai_replay.server import embedded
 
-        return getattr(tape, name)
+        return getattr(embedded, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

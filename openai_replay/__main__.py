@@ -1,6 +1,6 @@
 """`python -m openai_replay` is `openai-replay`."""
 
-from openai_replay.cli import main
+from openai_replay.cli.root import main
 
 if __name__ == "__main__":  # processes that read a big tape import it, too
     main()

@@ -15,9 +15,9 @@ from pathlib import Path
 import click
 import pytest
 
-from openai_replay import format, layout
-from openai_replay.cli import main
-from tests.upstream import running_upstream
+from openai_replay.cassette import reader, writer
+from openai_replay.cli.root import main
+from tests.support.upstream import running_upstream
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -72,8 +72,8 @@ def test_cli_page_is_what_help_says() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_cassette_shown_loads_and_sums_up(page: Path) -> None:
     for _, text in blocks(page, "yaml"):
-        text = text if text.startswith("version:") else layout.HEADER + text
-        document = format.load(text, page)
+        text = text if text.startswith("version:") else writer.HEADER + text
+        document = reader.load(text, page)
         assert document.interactions
         assert document.edited == []
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.record_examples import NODE, NODE_MODULES, PYTEST, environment
-from tests.upstream import Upstream, running_upstream
+from tests.support.record_examples import NODE, NODE_MODULES, PYTEST, environment
+from tests.support.upstream import Upstream, running_upstream
 
 needs_node = pytest.mark.skipif(
     not (shutil.which("node") and (NODE_MODULES / "openai").is_dir()),

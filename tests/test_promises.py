@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "SECURITY.md", ROOT / "docs" / "promises.md", ROOT / "docs" / "threat-model.md"]
-TEST = re.compile(r"`(tests/\w+\.py)(?:::(\w+))?`")
+TEST = re.compile(r"`(tests/[\w/]+\.py)(?:::(\w+))?`")
 
 
 def named(text: str) -> list[tuple[str, str]]:

@@ -13,7 +13,7 @@ import pytest
 from openai_replay.pytest_plugin.options import NAME
 
 if TYPE_CHECKING:
-    from openai_replay.journalfile import JournalFile
+    from openai_replay.journal.jsonl import JournalFile
 
 
 class JournalOfRun:
@@ -27,7 +27,7 @@ class JournalOfRun:
     def pytest_sessionstart(self) -> None:
         """Begin, and note where only a part of the tests was asked for."""
         from openai_replay.errors import ReplayError
-        from openai_replay.journalfile import JournalFile
+        from openai_replay.journal.jsonl import JournalFile
 
         try:
             self._file = JournalFile(self.path)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 if TYPE_CHECKING:
-    from openai_replay.misses.advising import Advice
+    from openai_replay.matching.suggestions import Advice
 
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
 MODES = ("none", "once", "new_episodes", "all", "rewrite", "off")
@@ -112,7 +112,7 @@ def _everywhere(config: pytest.Config, folder: Path) -> dict[str, Any]:
 @cache
 def _files(root: Path, folder: Path) -> tuple[str | None, dict[str, Any]]:
     """The upstream, and what matches and is secret, of the settings files for cassettes in `folder`."""
-    from openai_replay import settings as files
+    from openai_replay.config import files
     from openai_replay.errors import ReplayError
 
     try:
@@ -141,7 +141,7 @@ def _check(source: str, said: Mapping[str, Any]) -> None:
 
 def advice(item: pytest.Item) -> Advice:
     """What the explanation of a miss says to do in a test."""
-    from openai_replay.misses.advising import Advice
+    from openai_replay.matching.suggestions import Advice
 
     return Advice(
         f"pytest --openai-replay=new_episodes {shlex.quote(item.nodeid)}",

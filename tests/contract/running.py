@@ -16,8 +16,8 @@ from tests.contract import ways
 from tests.contract.clients import Client
 from tests.contract.environments import Broken, Environment, Unavailable, prepare
 from tests.contract.ways import Program
-from tests.proxy import HOP_BY_HOP
-from tests.upstream import Received
+from tests.support.proxy import HOP_BY_HOP
+from tests.support.upstream import Received
 
 #: What is compared with the run against the simulated upstream itself, in the order of the table.
 WAYS = ("record", "play", "original", "command")

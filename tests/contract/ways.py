@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.proxy import OPENAI_REPLAY, command, environment
-from tests.upstream import Received, running_upstream
+from tests.support.proxy import OPENAI_REPLAY, command, environment
+from tests.support.upstream import Received, running_upstream
 
 #: Seconds for one run of one program.
 LIMIT_S = 180

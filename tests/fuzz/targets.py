@@ -11,12 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from openai_replay import format, headers, layout
+from openai_replay.cassette import reader, writer
+from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteError
 from openai_replay.model import Frame, Head, Request, Response
-from openai_replay.rules import Rules
-from openai_replay.secrets.redaction import Redactor
-from openai_replay.texts import multipart, sse
+from openai_replay.redaction.redactor import Redactor
+from openai_replay.text import http_headers, multipart, sse
 
 CORPUS = Path(__file__).parent / "corpus"
 TAPE = Path("tape.yaml")
@@ -27,19 +27,19 @@ def fuzz_format(data: bytes) -> None:
     """A cassette loads, or is refused by one clear error; what has loaded can be written and loads again."""
     text = data.decode("utf-8", "replace")
     try:
-        document = format.load(text, TAPE)
+        document = reader.load(text, TAPE)
     except CassetteError as refused:
         if "\n" in refused.message or len(refused.message) > 400:
             raise AssertionError(f"not one short line: {refused.message!r}") from None
         return
     with suppress(CassetteError):  # an item without lines of its own
-        format.item_starts(text, TAPE)
+        reader.item_starts(text, TAPE)
     if document.indent is not None:
         assert 0 <= document.tail <= len(text)
     for one in document.interactions:
         Rules().key(one.request)
-        written = layout.HEADER + "".join(layout.dump(one, 1))
-        (again,) = format.load(written, TAPE).interactions
+        written = writer.HEADER + "".join(writer.dump(one, 1))
+        (again,) = reader.load(written, TAPE).interactions
         assert again.response.body == one.response.body
         assert [len(frame.data) for frame in again.response.frames] == [
             len(frame.data) for frame in one.response.frames
@@ -96,15 +96,15 @@ def fuzz_headers(data: bytes) -> None:
         else data.decode("latin-1")
     )
     pairs = tuple((name, value) for name, _, value in (line.partition(":") for line in text.split("\x1e")))
-    kept = headers.kept(pairs, everything=True)
-    assert all(name.isascii() and name.lower() not in headers.HOP_BY_HOP for name, _ in kept)
-    head = headers.head_bytes([f"HTTP/1.1 200 {text}", *(f"{name}: {value}" for name, value in kept)])
+    kept = http_headers.kept(pairs, everything=True)
+    assert all(name.isascii() and name.lower() not in http_headers.HOP_BY_HOP for name, _ in kept)
+    head = http_headers.head_bytes([f"HTTP/1.1 200 {text}", *(f"{name}: {value}" for name, value in kept)])
     assert head.endswith(b"\r\n\r\n")
     assert head.count(b"\r") == head.count(b"\n") == len(kept) + 2
     assert b"\0" not in head
     for line, (name, _) in zip(head.split(b"\r\n")[1:], kept, strict=False):
         assert line.startswith(name.encode() + b": ")
-    headers.true_encoding(kept, data)
+    http_headers.true_encoding(kept, data)
 
 
 def _is_text(data: bytes) -> bool:

@@ -1,0 +1,213 @@
+"""An item of a cassette written, laid out for review: the keys in reading order, JSON indented, text as text.
+
+No YAML dumper can be told this layout, so text goes out by our own hand; `format` reads it back, and so does vcrpy.
+"""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+
+from openai_replay.cassette.schema import Edited
+from openai_replay.model import End, Frame, Headers, Interaction, Request, media_type
+from openai_replay.openai_api import transcript
+from openai_replay.text import escape, json_codec
+
+HEADER = "version: 1\ninteractions:\n"
+#: What the first line of a cassette begins with that was recorded with a matching of its own.
+_MATCHING = "# openai-replay matching: "
+
+
+def header(described: str) -> str:
+    """The start of a new cassette; `described` is the matching it is recorded with, empty for the default."""
+    return declaring(HEADER, described)
+
+
+def declared(text: str) -> str:
+    """The matching that the first line of a cassette names; empty where it names none."""
+    if not text.startswith(_MATCHING):
+        return ""
+    return text.partition("\n")[0].removeprefix(_MATCHING).strip()
+
+
+def declaring(text: str, described: str) -> str:
+    """`text`, the start of a cassette, with a first line that names this matching, or with none."""
+    rest = text.partition("\n")[2] if text.startswith(_MATCHING) else text
+    return f"{_MATCHING}{described}\n{rest}" if described else rest
+
+
+def dump(interaction: Interaction, number: int, said: str | None = None) -> Iterator[str]:
+    """The text of one item, comment above it and all, in pieces: a body of hundreds of megabytes is never held as one
+    string more. `said` is what `transcript.said` has of the answer, where it has been asked before.
+    """
+    response = interaction.response
+    yield f"{_comment(interaction, number, transcript.said(response) if said is None else said)}\n"
+    yield from plain(interaction)
+    yield f"    wire:\n      head: {response.head_ms}\n"
+    if response.assumed:
+        yield f"      assumed: {_scalar(response.assumed)}\n"
+    if response.head.length is not None:
+        yield f"      length: {response.head.length}\n"
+    yield f"      frames: {_frames(response.frames, '        ')}\n      end: {response.end_ms} {response.end}\n"
+
+
+def plain(interaction: Interaction) -> Iterator[str]:
+    """The text of one item as vcrpy knows it: without a comment, and without times and cuts."""
+    request, response = interaction.request, interaction.response
+    yield "- request:\n"
+    yield f"    method: {_scalar(request.method)}\n    uri: {_scalar(request.uri, flow=False)}\n"
+    yield _headers(request.headers, "    ")
+    yield "    body: "
+    yield from _text(_reviewable(request), "      ")
+    head = response.head
+    yield f"  response:\n    status: {{code: {head.status}, message: {_scalar(head.reason)}}}\n"
+    yield _headers(head.headers, "    ")
+    yield "    body:\n      string: "
+    yield from _text(response.body, "        ")
+
+
+def _comment(interaction: Interaction, number: int, said: str) -> str:
+    """`# 1  POST /v1/chat/completions  gpt-4o-mini  stream  200  380 ms  "Héllo 🌍!"`, for the reviewer; loaders
+    ignore it.
+    """
+    request, response = interaction.request, interaction.response
+    parts = [f"# {number}", f"{request.method} {request.path}"]
+    try:
+        asked = json_codec.loads(request.body)
+    except ValueError:
+        asked = None
+    if isinstance(asked, dict) and isinstance(asked.get("model"), str):
+        parts.append(asked["model"])
+    if media_type(response.head.headers) == "text/event-stream":
+        parts.append("stream")
+    parts += [str(response.head.status), f"{response.end_ms} ms"]
+    if response.end is not End.COMPLETE:
+        parts.append(response.end)
+    if said:
+        parts.append(json.dumps(said if len(said) <= 60 else said[:59] + "…", ensure_ascii=False))
+    return re.sub(_NOT_IN_A_LINE, "�", escape.line("  ".join(parts)))
+
+
+def _headers(headers: Headers, indent: str) -> str:
+    if not headers:
+        return f"{indent}headers: {{}}\n"
+    grouped: dict[str, tuple[str, list[str]]] = {}
+    for name, value in headers:
+        grouped.setdefault(name.lower(), (name, []))[1].append(value)
+    lines = [
+        f"{indent}  {_scalar(name)}: [{', '.join(_scalar(value) for value in values)}]\n"
+        for name, values in grouped.values()
+    ]
+    return f"{indent}headers:\n" + "".join(lines)
+
+
+def _reviewable(request: Request) -> bytes:
+    """The body as it is stored: JSON indented, which changes no token of it; requests are matched by value, never
+    replayed.
+    """
+    media = media_type(request.headers)
+    if request.body and (not media or "json" in media):
+        try:
+            json_codec.canonical(json_codec.exact(request.body))
+        except ValueError:
+            return request.body  # `matching` compares such a body by its bytes, too
+        return json_codec.pretty(request.body) + b"\n"
+    return request.body
+
+
+# Words and numbers that YAML 1.1 takes for something else start with a digit, or are these.
+_WORD = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null)")
+_PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./;=+()?&%@~ -]|:(?=[A-Za-z0-9_/]))*(?<! )")
+
+
+def _scalar(text: str, flow: bool = True) -> str:
+    """One line of YAML for a short text: plain where that cannot be misread, else double-quoted. In `flow` (`[...]`)
+    PyYAML's own scanner stops at a question mark.
+    """
+    if _PLAIN.fullmatch(text) and not _WORD.fullmatch(text) and not (flow and "?" in text):
+        return text
+    return '"' + _escaped(text) + '"'
+
+
+# What a literal block can carry, and a double-quoted scalar need not escape: no CR, tab, NEL, LS, PS, BOM or control
+# character. PyYAML turns U+0085 into a line feed in a block; a reader refuses what is not printable (YAML 1.1, 5.1).
+_BLOCK = "\n -~\u00a0-\u2027\u202a-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff"
+# Compiled by `re` when first used: that takes 9 ms, and only recorders need them.
+_NOT_IN_A_LINE = f"[^{_BLOCK[1:]}]"
+_BLOCK_TEXT = f"[{_BLOCK}]+"
+_ESCAPED = f'[^{_BLOCK}]|["\\\\\n]'
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", '"': '\\"', "\\": "\\\\"}
+
+
+def _escaped(text: str) -> str:
+    return re.sub(_ESCAPED, lambda match: _SHORT.get(match[0]) or f"\\U{ord(match[0]):08X}", text)
+
+
+#: Bytes that are tried before the whole of a body, for which memory is taken at once.
+_PROBED = 1 << 20
+
+
+def _text(body: bytes, indent: str) -> Iterator[str]:
+    """A body as YAML, from behind its key to its last line feed: a literal block, a double-quoted scalar, or
+    `!!binary`.
+    """
+    try:
+        codecs.utf_8_decode(body[:_PROBED], "strict", False)  # what is no text seldom looks like it for so long
+        text = body.decode()
+    except UnicodeDecodeError:
+        text = None
+    if text is None:
+        yield "!!binary |\n"
+        for start in range(0, len(body), 57 << 10):  # 57 bytes make a line of 76 characters
+            encoded = base64.encodebytes(body[start : start + (57 << 10)]).decode()
+            yield "".join(f"{indent}{line}\n" for line in encoded.splitlines())
+    elif re.fullmatch(_BLOCK_TEXT, text) and text.strip("\n"):
+        # A block whose first line starts with a space, or is empty, has to say how far it is indented.
+        deeper = "2" if text[0] in " \n" else ""
+        yield "|" + deeper + ("-" if text[-1] != "\n" else "+" if text.endswith("\n\n") else "") + "\n"
+        shown = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
+        yield from shown if len(text) > _PROBED else ["".join(shown)]  # a piece costs as much as a line
+    else:
+        yield '"'
+        # An escaped line break goes on in the next line: a CRLF stream can be read like one of LF.
+        lines = text.split("\n")
+        for number, line in enumerate(lines):
+            last = number == len(lines) - 1
+            space = "\\" if number and line.startswith(" ") else ""
+            yield (
+                space
+                + _escaped(line)
+                + ("" if last else "\\n" if number == len(lines) - 2 and not lines[-1] else f"\\n\\\n{indent}")
+            )
+        yield '"\n'
+
+
+_PER_LINE = 12
+
+
+def _frames(frames: Iterable[Frame], indent: str) -> str:
+    """What stands behind `frames:`, as one scalar: nested lists take eight times as long to read."""
+    sizes = [f"{frame.at_ms}+{len(frame.data)}" for frame in frames]
+    if len(sizes) <= _PER_LINE:
+        return " ".join(sizes) or '""'
+    lines = [" ".join(sizes[start : start + _PER_LINE]) for start in range(0, len(sizes), _PER_LINE)]
+    return f"\n{indent}".join([">-", *lines])
+
+
+_FRAMES_LINE = re.compile(r"( *)frames: ?")
+
+
+def cut_anew(text: str, edited: Iterable[Edited]) -> str:
+    """`text` with the frames of every edited item as they have to be; nothing else changes."""
+    for _, one in sorted({one.start: one for one in edited}.items(), reverse=True):
+        line = text[text.rfind("\n", 0, one.start) + 1 : one.start]
+        if block := _FRAMES_LINE.fullmatch(line):
+            anew = _frames(one.frames, block[1] + "  ")
+        else:  # in a flow mapping, where there are no blocks
+            anew = " ".join(f"{frame.at_ms}+{len(frame.data)}" for frame in one.frames) or '""'
+        space = "" if line.endswith(" ") else " "  # nothing stood behind `frames:`
+        text = text[: one.start] + space + anew + text[one.stop :]
+    return text

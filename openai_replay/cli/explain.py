@@ -1,0 +1,80 @@
+"""`explain`: why a request would not be answered, without a proxy."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from openai_replay.cli import output
+from openai_replay.cli.options import Configured, label, matching_options, redacting_options
+from openai_replay.errors import UsageError
+
+
+@click.command(cls=Configured)
+@click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
+@click.argument("request", metavar="REQUEST.json")
+@click.option(
+    "--method", default="", metavar="METHOD", help="The request's method.  [default: what REQUEST says, or POST]"
+)
+@click.option(
+    "--path",
+    default="",
+    metavar="PATH",
+    help="Its path and query.  [default: what REQUEST says, or the shape of the body]",
+)
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of it.")
+@matching_options
+@redacting_options
+@click.pass_context
+def explain(
+    ctx: click.Context,
+    /,
+    cassettes: tuple[Path, ...],
+    request: str,
+    method: str,
+    path: str,
+    headers: tuple[str, ...],
+    **options: Any,
+) -> None:
+    """Say which recording on CASSETTE..., files or folders of them, a request matches; or why there is none.
+
+    REQUEST.json (- for stdin) is the JSON body of the request, or an object with method, path, headers and body, as
+    `show --json` writes it. Exit 1 if nothing matches.
+    """
+    from openai_replay.cassette.cassette import Cassette
+    from openai_replay.config import files
+    from openai_replay.config import settings as building
+    from openai_replay.journal import console
+    from openai_replay.model import Request
+    from openai_replay.proxy import miss
+    from openai_replay.tools import request_file
+
+    rules = building.rules(files.as_settings(options), label=lambda name: label(ctx, building.OPTIONS.get(name, name)))
+    said = request_file.Said(method, path, tuple(request_file.parse_header(one) for one in headers))
+    text = _read(request)
+    cassette = Cassette.for_play(cassettes, rules.key, rules.described)
+    for warning in cassette.warnings:
+        console.warn(warning)
+    recorded = [
+        one.held.request if one.held else Request(one.method, f"http://tape{one.target}") for one in cassette.recordings
+    ]
+    name = "stdin" if request == "-" else request
+    clean = rules.redactor.request(request_file.parse(text, name, said, recorded))
+    key = rules.matcher.key(clean)
+    if found := [f"#{one.number}" for one in cassette.recordings if one.key == key]:
+        output.echo([f"matches {', '.join(found)}"])
+        return
+    output.echo(miss.miss(rules, cassette, clean, {}).text.split("\n"))
+    ctx.exit(1)
+
+
+def _read(name: str) -> bytes:
+    if name == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: cannot be read: {error.strerror}", "Name a file, or - for stdin.") from None

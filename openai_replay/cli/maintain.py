@@ -1,0 +1,250 @@
+"""`lint`, `redact` and `prune`: cassettes kept in order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from openai_replay.cli.options import Configured, label, redacting_options, redactor
+from openai_replay.errors import CassetteError, StartError
+
+if TYPE_CHECKING:
+    from openai_replay.redaction.redactor import Redactor
+    from openai_replay.tools.lint_rules import Finding
+    from openai_replay.tools.prune import Usage
+
+_paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
+_cassettes = click.argument(
+    "cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE..."
+)
+
+
+@click.command(cls=Configured)
+@_paths
+@click.option("--fix", is_flag=True, help="Cut the frames of edited answers anew.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["text", "github"]),
+    default="text",
+    show_default=True,
+    help="text: FILE:LINE: RULE: what. github: annotations of a GitHub workflow.",
+)
+@click.option(
+    "--max-age",
+    metavar="DURATION",
+    envvar="OPENAI_REPLAY_MAX_AGE",
+    help="Recordings older than this (90d) are stale; where nothing says how old one is, it is not.",
+)
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Look by this rule only; may be given again.")
+@click.option(
+    "--allow",
+    "lint_allow",
+    multiple=True,
+    metavar="RULE",
+    envvar="OPENAI_REPLAY_LINT_ALLOW",
+    help="Say nothing of this rule; may be given again. In pyproject.toml: lint-allow.",
+)
+@click.pass_context
+def lint(
+    ctx: click.Context,
+    /,
+    paths: tuple[Path, ...],
+    fix: bool,
+    form: str,
+    max_age: str | None,
+    rules: tuple[str, ...],
+    lint_allow: tuple[str, ...],
+) -> None:
+    """Say what is wrong with cassettes, files or folders of them.
+
+    The rules: schema (no cassette, or not one that every reader takes), torn (a recorder was killed), frames (they do
+    not sum up to an edited body), secret, unreviewable (text as compressed or endless lines), error (an answer that
+    failed), large (over 1 MB), stale (see --max-age). A comment allows what it names for the item below it, or at the
+    top for the whole file: # lint: allow error, secret
+
+    Exit 1 if anything was found and not mended.
+    """
+    from openai_replay.config.files import lint_rule
+    from openai_replay.config.settings import labelled
+    from openai_replay.playback import pace
+
+    for name, given in (("rules", rules), ("lint_allow", lint_allow)):
+        for rule in given:
+            labelled(label(ctx, name), lint_rule, rule)
+    max_age_s = labelled(label(ctx, "max_age"), pace.parse_duration, max_age) / 1000 if max_age is not None else None
+    clean = True
+    for file in _files(paths):
+        for found in _findings(file, fix, max_age_s):
+            if found.rule not in lint_allow and (not rules or found.rule in rules):
+                click.echo(_annotation(file, found) if form == "github" else _line(file, found))
+                clean = clean and found.mended
+    ctx.exit(0 if clean else 1)
+
+
+def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
+    from openai_replay.cassette import file_store
+    from openai_replay.config.lint_rule import Rule
+    from openai_replay.tools import lint as linting
+
+    try:
+        text, torn_at = file_store.read_text(path)
+    except CassetteError as error:
+        return [linting.unreadable(path, error)]
+    found = linting.findings(text, path, torn_at is not None, time.time(), max_age_s)
+    if fix and any(one.rule is Rule.FRAMES for one in found):
+        file_store.rewrite(path, lambda text: linting.mended(text, path))
+        found = [
+            one._replace(what=f"{one.what}; cut anew", mended=True) if one.rule is Rule.FRAMES else one for one in found
+        ]
+    return found
+
+
+def _line(path: Path, found: Finding) -> str:
+    return f"{path}:{found.line}: {found.rule}: {found.what}"
+
+
+def _annotation(path: Path, found: Finding) -> str:
+    """A workflow command of GitHub Actions, escaped as its toolkit does (actions/toolkit, core/src/command.ts)."""
+    level = "notice" if found.mended else "error"
+    where = _escaped(str(path), ":,")
+    return f"::{level} file={where},line={found.line},title=openai-replay {found.rule}::{_escaped(found.what)}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for character in f"%\r\n{more}":  # the percent sign first: the others become one
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
+
+
+@click.command(cls=Configured)
+@_cassettes
+@redacting_options
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@click.pass_context
+def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **options: Any) -> None:
+    """Take secrets out of cassettes, files or folders of them, by the rules of recording.
+
+    Recordings without a secret keep their text to the byte; in the others cuts and times stay as they were. A file is
+    replaced at one stroke. Exit 1 where a body cannot be read: compressed with what only its client knows.
+    """
+    from openai_replay.cassette import file_store
+    from openai_replay.tools import redact as redacting
+
+    rules = redactor(options)
+    clean = True
+    for file in _files(cassettes):
+        text, torn_at = file_store.read_text(file)
+        if torn_at is not None and not check:
+            file_store.drop_torn(file)
+        done = redacting.redacted(text, file, rules)
+        if done.changed and not check:
+            _redact(file, rules)
+        for line, what in done.unread:
+            click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
+        verb = "would be redacted" if check else "redacted"
+        where = f" ({', '.join(done.places)})" if done.places else ""
+        click.echo(f"{file}: {done.changed} of {done.items} {verb}{where}")
+        clean = clean and not done.unread and not (check and done.changed)
+    ctx.exit(0 if clean else 1)
+
+
+def _redact(file: Path, rules: Redactor) -> None:
+    from openai_replay.cassette import file_store
+    from openai_replay.tools import redact as redacting
+
+    file_store.rewrite(file, lambda text: redacting.redacted(text, file, rules).text)
+
+
+@click.command(cls=Configured)
+@_cassettes
+@click.option(
+    "--journal",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="The journal of the runs that say what is needed.",
+)
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would be dropped.")
+@click.option("--force", is_flag=True, help="Prune though the journal tells of failures, or of a part of the tests.")
+@click.option("--unused-files", is_flag=True, help="Delete cassettes of which nothing was played.")
+@click.pass_context
+def prune(
+    ctx: click.Context,
+    /,
+    cassettes: tuple[Path, ...],
+    journal: Path,
+    check: bool,
+    force: bool,
+    unused_files: bool,
+) -> None:
+    """Drop what the runs of a journal did not play from cassettes, files or folders of them.
+
+    A cassette that they never opened, or of which nothing was played, is left alone and said so; one that has changed
+    since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
+    cassette was refused.
+    """
+    from openai_replay.config.settings import labelled
+    from openai_replay.tools import prune as pruning
+
+    try:
+        with journal.open(encoding="utf-8") as lines:
+            runs = labelled(str(journal), pruning.runs, lines)
+    except (OSError, UnicodeDecodeError) as error:
+        hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
+        raise StartError(f"{journal}: cannot be read: {error}", hint) from None
+    if not force:
+        pruning.check(runs)
+    clean = True
+    for file in _files(cassettes):
+        usage = runs.cassettes.get(str(file.resolve()))
+        if usage is None or not usage.played:
+            why = "no run opened it" if usage is None else "no run played anything of it"
+            if unused_files and file.is_file():
+                click.echo(f"{file}: {'would be deleted' if check else 'deleted'}: {why}")
+                clean = clean and not check
+                if not check:
+                    file.unlink()
+            else:
+                click.echo(f"{file}: {why}: left alone")
+            continue
+        try:
+            clean = _prune(file, usage, check) and clean
+        except pruning.Unsure as error:
+            click.echo(f"{file}: {error.message}")
+            clean = False
+    ctx.exit(0 if clean else 1)
+
+
+def _prune(path: Path, usage: Usage, check: bool) -> bool:
+    """Drop what `usage` did not play, and say what; False where it would be and is not. Raises Unsure."""
+    from openai_replay.cassette import editor, file_store, reader
+    from openai_replay.tools import prune as pruning
+
+    def kept(text: str) -> str:
+        dropped = pruning.unplayed(path.read_bytes(), usage)
+        return editor.edited(text, path, dict.fromkeys(dropped))
+
+    text, torn_at = file_store.read_text(path)
+    if torn_at is not None:
+        raise pruning.Unsure("a recorder was killed while it added to it: left alone; the next `record` mends it")
+    dropped = pruning.unplayed(path.read_bytes(), usage)
+    interactions = reader.load(text, path).interactions
+    for number in dropped:
+        request = interactions[number - 1].request
+        click.echo(f"{path}: {'would drop' if check else 'drops'} #{number} {request.method} {request.path}")
+    if dropped and not check:
+        file_store.rewrite(path, kept)
+    click.echo(f"{path}: {len(dropped)} of {len(interactions)} {'would be dropped' if check else 'dropped'}")
+    return not (check and dropped)
+
+
+def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
+    from openai_replay.cassette import recordings
+
+    for path in paths:
+        yield from recordings.files(path, lambda warning: click.echo(warning, err=True))

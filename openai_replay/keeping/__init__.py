@@ -1,1 +1,0 @@
-"""Cassettes kept in order: the modules behind `lint`, `redact`, `prune` and `refresh`."""

@@ -1,0 +1,5 @@
+"""Which recording answers a request, and why none does.
+
+Enter at `matcher.Matcher.key`. `normalizers` replace values that change on every run; `diff`, `suggestions` and
+`explain` describe a miss. Pure. Must not import the cassette or anything above it.
+"""

@@ -1,0 +1,234 @@
+"""Secrets found and masked in texts: keys by their look, and what one's own patterns and pointers name.
+
+* The built-in patterns (`keyshapes`) match inside one JSON string.
+* One's own patterns are only applied inside JSON strings where the text is JSON, or lines or a stream of it, and to
+  the contents and names of the parts of multipart/form-data. Numbers, keys and structure are never touched.
+* A model speaks in tokens: a key may be split over many events. Such pieces are joined in `lanes`, matched together,
+  and masked where they lie.
+* A mark is never matched again, nor across, and masking goes on until nothing is left to mask: to mask what is masked
+  changes nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import NamedTuple
+
+from openai_replay.redaction import key_patterns, stream_text
+from openai_replay.text import json_codec, multipart
+from openai_replay.text.json_codec import Pointer
+
+MARK = b"REDACTED"
+#: What stands in the place of a secret of so many bytes.
+Mark = Callable[[int], bytes]
+#: Start and end, in bytes.
+Edit = tuple[int, int]
+
+_MASK = re.compile(re.escape(MARK) + rb"\*+")
+_MARKED = re.compile(re.escape(MARK.decode()) + r"\**")
+
+# Names of fields and files in the head of a part.
+_QUOTED = re.compile(rb'"([^"\r\n]*)"')
+#: One decoded character of a JSON string each.
+_UNIT = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u.{4}|\\.|[\x00-\x7f]|[\xc0-\xff][\x80-\xbf]*",
+    re.DOTALL,
+)
+
+
+def mark(length: int) -> bytes:
+    """`REDACTED`, whatever the `length`: today's key and tomorrow's make the same request."""
+    return MARK
+
+
+def mask(length: int) -> bytes:
+    """`REDACTED***`, `length` bytes of it; of stars alone where that is too short for the word."""
+    return MARK.ljust(length, b"*") if length >= len(MARK) else b"*" * length
+
+
+def unmask(body: bytes) -> bytes:
+    """Every `REDACTED***` as `REDACTED`: a client sends back what a recorded answer gave it."""
+    return _MASK.sub(MARK, body) if MARK in body else body
+
+
+class _Regions(NamedTuple):
+    """Where a body is JSON, and where it is other text that one's own patterns apply to."""
+
+    json: list[Edit]
+    plain: list[Edit]
+
+
+@dataclass(frozen=True, slots=True)
+class Masker:
+    """One's own patterns and pointers, beside the built-in keys."""
+
+    patterns: tuple[re.Pattern[str], ...] = ()
+    pointers: tuple[Pointer, ...] = ()
+
+    def masked(self, body: bytes, content_type: str, mark: Mark) -> bytes:
+        """`body` with every secret replaced by `mark(length)`; the same object where there is none. What is split over
+        events is masked in place.
+        """
+        stream = _media(content_type) == "text/event-stream"
+        if stream and not self.patterns and not self._named(body) and not stream_text.may_hold(body):
+            return body
+        while True:
+            clean = body
+            if stream or self.patterns or self._named(body):
+                regions = _regions(body, content_type)
+                if stream:
+                    clean = self._joined(body, regions.json)
+                edits = [*self._in_json(clean, regions.json, not stream), *self._in_plain(clean, regions.plain)]
+            else:
+                edits = []
+            clean = _replace(clean, _merged([*key_patterns.keys(clean), *edits]), mark)
+            if clean == body:
+                return body
+            body = clean
+
+    def may_mask(self, text: bytes) -> bool:
+        """Whether there is a sign in `text` of what would be masked; it costs a tenth of looking for it."""
+        return bool(self.patterns) or key_patterns.may_hold(text) or self._named(text)
+
+    def _named(self, text: bytes) -> bool:
+        """Whether `text` may hold what a pointer names."""
+        return any(key in text for key in _last_keys(self.pointers))
+
+    def _in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
+        for start, end in documents:
+            document = body[start:end]
+            named = self._named(document)
+            if not named and not (patterns and self.patterns):
+                continue
+            for path, first, last in json_codec.strings(document):
+                if named and any(json_codec.points_at(pointer, path[: len(pointer)]) for pointer in self.pointers):
+                    yield start + first, start + last
+                elif patterns:
+                    yield from (
+                        (start + first + low, start + first + high) for low, high in self._hits(document[first:last])
+                    )
+
+    def _in_plain(self, body: bytes, regions: Iterable[Edit]) -> Iterator[Edit]:
+        for start, end in regions:
+            text = body[start:end].decode("utf-8", "surrogateescape")
+            offsets = None
+            for low, high in self._spans(text):
+                offsets = offsets or _offsets(text)
+                yield start + offsets[low], start + offsets[high]
+
+    def _hits(self, raw: bytes) -> Iterator[Edit]:
+        """What one's own patterns match in a JSON string, `raw` being what stands between its quotes."""
+        text = json_codec.loads(b'"%b"' % raw) if b"\\" in raw else raw.decode()
+        offsets = None
+        for low, high in self._spans(text):
+            if len(text) == len(raw):
+                yield low, high
+            else:
+                offsets = offsets or [*(unit.start() for unit in _UNIT.finditer(raw)), len(raw)]
+                yield offsets[low], offsets[high]
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        """What one's own patterns match between the marks of `text`, in characters."""
+        start = 0
+        for stop, after in [*(one.span() for one in _MARKED.finditer(text)), (len(text), 0)]:
+            for pattern in self.patterns:
+                yield from (one.span() for one in pattern.finditer(text, start, stop) if one[0])
+            start = after
+
+    def _joined(self, body: bytes, documents: Iterable[Edit]) -> bytes:
+        """Mask what is found in the joined pieces of each lane of a stream."""
+        edited: bytearray | None = None
+        for pieces in stream_text.pieces(body, documents):
+            text = b"".join(body[start:end] for start, end in pieces)
+            edits = list(self._hits(text)) if self.patterns else []
+            if len(pieces) > 1 and key_patterns.may_hold(text):
+                edits += key_patterns.keys(text)
+            for first, last in _merged(edits):
+                edited = edited if edited is not None else bytearray(body)
+                shown = mask(last - first)
+                position = 0  # of the piece, in the joined text
+                for start, end in pieces:
+                    low, high = max(first, position), min(last, position + end - start)
+                    if low < high:
+                        edited[start + low - position : start + high - position] = shown[low - first : high - first]
+                    position += end - start
+        return body if edited is None else bytes(edited)
+
+
+@cache  # asked for every text there is
+def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
+    """The last key of each pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
+    return frozenset(
+        next((one for one in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", one)), "").encode()
+        for pointer in pointers
+    )
+
+
+def _merged(edits: Iterable[Edit]) -> list[Edit]:
+    """The edits in order; those that overlap or touch are one."""
+    merged: list[Edit] = []
+    for start, end in sorted(edits):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        elif start < end:
+            merged.append((start, end))
+    return merged
+
+
+def _replace(body: bytes, edits: list[Edit], mark: Mark) -> bytes:
+    if not edits:
+        return body
+    out, position = [], 0
+    for start, end in edits:
+        out += [body[position:start], mark(end - start)]
+        position = end
+    return b"".join([*out, body[position:]])
+
+
+def _offsets(text: str) -> list[int] | range:
+    """Where every character of `text`, and its end, lies in UTF-8."""
+    if text.isascii():
+        return range(len(text) + 1)
+    offsets = [0]
+    for character in text:
+        offsets.append(offsets[-1] + len(character.encode("utf-8", "surrogateescape")))
+    return offsets
+
+
+def _media(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _regions(body: bytes, content_type: str) -> _Regions:
+    media = _media(content_type)
+    if media == "multipart/form-data" and (parts := multipart.parts(body, multipart.boundary(content_type))):
+        found, end = _Regions([], []), 0
+        for part in parts:
+            found.plain.extend(match.span(1) for match in _QUOTED.finditer(body, end, part.start))
+            end = part.start + len(part.content)
+            found.plain.append((part.start, end))
+        return found
+    if media == "text/event-stream":
+        found = _Regions([], [])
+        for match in stream_text.data(body):
+            (found.json if _is_json(match[1]) else found.plain).append(match.span(1))
+        return found
+    first = re.match(rb"\s*+(.)", body, re.DOTALL)
+    if first and (first[1] in b'{["' or "json" in media):
+        if _is_json(body):
+            return _Regions([(0, len(body))], [])
+        lines = [match.span() for match in re.finditer(rb"[^\r\n]+", body) if match[0].strip()]
+        if all(_is_json(body[start:end]) for start, end in lines):
+            return _Regions(lines, [])
+    return _Regions([], [(0, len(body))])
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        json_codec.loads(text)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,159 @@
+"""Secrets are taken out before the key is made and before anything is written; the same rules for both sides.
+
+* In requests a secret becomes `REDACTED`, whatever its length: today's key and tomorrow's make the same request.
+* In responses it becomes `REDACTED***` of the same length, so that sizes, cuts and times stay true.
+* A client that sends back what a recorded answer gave it sends the mask; requests turn that into `REDACTED` too, so
+  it matches.
+
+How secrets are found in texts is `masking`'s part; here is where they are looked for.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import accumulate
+from urllib.parse import unquote
+
+from openai_replay.model import Frame, Headers, Request, Response, header, media_type
+from openai_replay.redaction.masker import MARK, Masker, mark, mask, unmask
+from openai_replay.text import json_codec, sse
+from openai_replay.text.http_headers import decoded, true_encoding
+from openai_replay.text.json_codec import Pointer
+from openai_replay.text.safe_regex import compiled
+
+HEADERS = frozenset(
+    {
+        "authorization",
+        "proxy-authorization",
+        "api-key",
+        "x-api-key",
+        "x-goog-api-key",
+        "ocp-apim-subscription-key",
+        "cookie",
+        "set-cookie",
+        "openai-organization",
+        "openai-project",
+    }
+)
+#: Names of query parameters whose value is a key (Azure, Google and look-alikes).
+QUERY = frozenset({"api-key", "api_key", "apikey", "key", "access_token", "subscription-key"})
+#: Remote MCP servers are called with credentials that stand in the request, and come back in answers.
+POINTERS = tuple(
+    json_codec.parse_pointer(prefix + pointer)
+    for prefix in ("", "/response", "/session")
+    for pointer in ("/tools/*/authorization", "/tools/*/headers/*")
+)
+
+#: Requests whose URI and headers are remembered.
+_MOST_KNOWN = 256
+#: Headers without which a body cannot be read: no pattern may touch them.
+_FRAMING = frozenset({"content-type", "content-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class Redactor:
+    """What to take out: header names (lower case), and, beside the built-in ones, one's own patterns and pointers."""
+
+    headers: frozenset[str] = HEADERS
+    patterns: tuple[re.Pattern[str], ...] = ()
+    pointers: tuple[Pointer, ...] = POINTERS
+    _masker: Masker = field(init=False, compare=False, repr=False)
+    # A client sends the same headers to the same URI again and again.
+    _known: dict[tuple[str, Headers], tuple[str, Headers]] = field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    def __post_init__(self) -> None:
+        """Make what is needed for every text."""
+        object.__setattr__(self, "_masker", Masker(self.patterns, self.pointers))
+
+    def request(self, request: Request) -> Request:
+        """`request` without secrets; a gzip or deflate body is read first, so that it is matched by what it says."""
+        headers, body = decoded(request.headers, request.body)
+        content_type = header(headers, "content-type")
+        while (clean := unmask(self._masker.masked(body, content_type, mark))) != body:
+            body = clean
+        return Request(request.method, *self._address(request.uri, headers), body)
+
+    def named(self, request: Request) -> Request:
+        """`request` as it may be named: its method and its URI, without secrets."""
+        return Request(request.method, *self._address(request.uri, ()), b"")
+
+    def response(self, response: Response) -> Response:
+        """`response` without secrets, every frame of the size it had.
+
+        A compressed body that holds a secret is kept decoded, cut at its events: its bytes cannot be edited where
+        they lie.
+        """
+        head = replace(response.head, headers=self._headers(response.head.headers))
+        body = response.body
+        headers, plain = decoded(head.headers, body)
+        if header(true_encoding(headers, plain), "content-encoding").strip().lower() not in ("", "identity"):
+            return replace(response, head=head)  # brotli, or damaged: there is nothing to read, only bytes to break
+        clean = self._masker.masked(plain, header(headers, "content-type"), mask)
+        if clean is plain:
+            return replace(response, head=head)
+        if plain is not body:
+            cuts = sse.recut([frame.at_ms for frame in response.frames], clean, media_type(headers))
+            frames = tuple(Frame(*cut) for cut in cuts)
+            return replace(response, head=replace(head, headers=headers, length=None), frames=frames)
+        view = memoryview(clean)
+        starts = accumulate((len(frame.data) for frame in response.frames), initial=0)
+        frames = tuple(
+            Frame(frame.at_ms, bytes(view[start : start + len(frame.data)]))
+            for start, frame in zip(starts, response.frames, strict=False)
+        )
+        return replace(response, head=head, frames=frames)
+
+    def text(self, text: str) -> str:
+        """`text` without secrets, for messages and logs."""
+        return self._masker.masked(text.encode("utf-8", "backslashreplace"), "", mark).decode()
+
+    def _address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
+        """A request's URI and headers without secrets."""
+        known = self._known.get((uri, headers))
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[uri, headers] = known = self._uri(uri), self._headers(headers)
+        return known
+
+    def _headers(self, headers: Headers) -> Headers:
+        shown = "\n".join(value for name, value in headers if name.lower() not in self.headers)
+        # All of them looked at together: most say nothing that could be a secret.
+        value = self.text if self._masker.may_mask(shown.encode("utf-8", "backslashreplace")) else str
+        return tuple(
+            (name, _hidden(one) if name.lower() in self.headers else one if name.lower() in _FRAMING else value(one))
+            for name, one in headers
+        )
+
+    def _uri(self, uri: str) -> str:
+        origin, question, query = _USER.sub(rf"\1{MARK.decode()}@", uri).partition("?")
+        fields = [field.partition("=") for field in query.split("&")]
+        query = "&".join(
+            f"{name}={MARK.decode()}" if equals and unquote(name).lower() in QUERY else name + equals + value
+            for name, equals, value in fields
+        )
+        return self.text(origin + question + query)
+
+
+# `https://user:password@host/`
+_USER = re.compile(r"^([a-z]+://)[^/?#@]*@", re.IGNORECASE)
+
+
+def redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers: Iterable[str] = ()) -> Redactor:
+    """The built-in rules and these. Raises UsageError for a pattern or a pointer that does not parse."""
+    names = frozenset(name.lower() for name in headers)
+    return Redactor(
+        HEADERS | names,
+        tuple(map(compiled, patterns)),
+        POINTERS + tuple(json_codec.parse_pointer(text) for text in pointers),
+    )
+
+
+def _hidden(value: str) -> str:
+    """A header's value without its secret, its scheme (`Bearer`) kept."""
+    scheme, space, rest = value.partition(" ")
+    return f"{scheme} {MARK.decode()}" if space and rest and scheme.lower() in ("bearer", "basic") else MARK.decode()

@@ -1,0 +1,146 @@
+"""Texts that a stream says in pieces, an event after the other: a *lane* is all pieces of one of them.
+
+A model speaks in tokens, so a key may be split over many events; and several texts (choices, items, calls of tools)
+may be said in turn. Two pieces are of one lane if they stand at the same place of events of the same kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from openai_replay.redaction import key_patterns
+from openai_replay.text import json_codec
+from openai_replay.text.cooperate import pause
+from openai_replay.text.json_codec import Path
+
+#: Start and end of a piece, in bytes.
+Piece = tuple[int, int]
+
+_FIELD = b"data:"
+_DATA = re.compile(rb"data: ?([^\r\n]+)")
+#: Names whose values are said anew in every event, never in pieces.
+_WHOLE = frozenset({"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"})
+#: Bytes of a stream whose texts may be held once more to look for keys in them.
+_HELD_TWICE = 1 << 22
+#: Lines of a stream that are looked at without a pause: a fifth of a millisecond.
+_LINES_AT_ONCE = 64
+#: Deltas of one text carry the same of these; those of another item or part differ in one.
+_LANE = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
+
+
+def data(body: bytes) -> Iterator[re.Match[bytes]]:
+    """The lines of a stream that carry data, but for its end."""
+    at = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
+    while at >= 0:
+        if (at == 0 or body[at - 1] in b"\r\n") and (match := _DATA.match(body, at)) is not None:
+            at = match.end()
+            if match[1].strip() != b"[DONE]":
+                yield match
+        at = body.find(_FIELD, at + 1)
+
+
+def may_hold(body: bytes) -> bool:
+    """Whether there may be a key in a stream, in one event or split over several. What is said is looked at once,
+    however often it is said: to tell where a key lies costs six times as much, and most streams have none.
+    """
+    if len(body) > _HELD_TWICE:
+        return True
+    kinds: dict[object, _Place] = defaultdict(_Place)
+    said: set[str] = set()
+    raw: set[bytes] = set()
+    quotes = strings = 0
+    for number, line in enumerate(body.splitlines()):
+        if not number % _LINES_AT_ONCE:
+            pause()  # a recorder does this while other streams go on
+        if not line.startswith(_FIELD):
+            raw.add(line)
+            continue
+        if b"\\" in line:  # the letter of an escape may be the first of a key to those who look for it there
+            raw.add(line)
+        try:
+            value = json_codec.loads(line[len(_FIELD) :])
+            kind = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
+            strings += _gather(value, kinds[kind], said)
+        except ValueError:
+            raw.add(line)
+            continue
+        except (TypeError, RecursionError):  # an index that cannot name a lane; nested too deeply
+            return True
+        quotes += line.count(b'"') - line.count(b'\\"')
+    # A parser keeps one of two values of the same name: then there are more quotes than strings.
+    if quotes != 2 * strings:
+        return True
+    texts = (text for place in kinds.values() for text in place.all())
+    return key_patterns.may_hold(b"\n".join([*raw, "\n".join([*said, *texts]).encode("utf-8", "surrogatepass")]))
+
+
+class _Place:
+    """A place in all events of one kind: the pieces of the texts that it says by their name, and the places in it."""
+
+    __slots__ = ("inside", "texts")
+
+    def __init__(self) -> None:
+        self.texts: dict[str | None, list[str]] = defaultdict(list)
+        self.inside: dict[object, _Place] = defaultdict(_Place)
+
+    def all(self) -> Iterator[str]:
+        """The texts, put together."""
+        yield from map("".join, self.texts.values())
+        for place in self.inside.values():
+            yield from place.all()
+
+
+def _gather(value: Any, place: _Place, said: set[str]) -> int:
+    """Add the strings in `value` to `place`, and the names and what is said anew in every event to `said`. How many
+    there are, names included.
+    """
+    kind, count = type(value), 0  # what a parser makes has no subclasses, and `isinstance` takes longer
+    if kind is dict:
+        count = len(value)
+        said.update(value)
+        for name, inner in value.items():
+            kind = type(inner)
+            if kind is str:
+                count += 1
+                if name in _WHOLE:
+                    said.add(inner)
+                else:
+                    place.texts[name].append(inner)
+            elif kind is dict or kind is list:
+                count += _gather(inner, place.inside[name], said)
+    elif kind is list:
+        for number, inner in enumerate(value):
+            index = inner.get("index", number) if type(inner) is dict else number
+            count += _gather(inner, place.inside[index], said)
+    elif kind is str:
+        place.texts[None].append(value)
+        count = 1
+    return count
+
+
+def pieces(body: bytes, documents: Iterable[Piece]) -> Iterable[list[Piece]]:
+    """Where the pieces of each text lie that is streamed in `documents`."""
+    lanes: dict[object, list[Piece]] = defaultdict(list)
+    for start, end in documents:
+        value = json_codec.loads(body[start:end])
+        said = repr([value.get(name) for name in _LANE]) if isinstance(value, dict) else ""
+        for path, first, last in json_codec.strings(body[start:end]):
+            lane = (start, path) if path and path[-1] in _WHOLE else (said, _by_index(path, value))
+            lanes[lane].append((start + first, start + last))
+    return lanes.values()
+
+
+def _by_index(path: Path, value: Any) -> tuple[str, ...]:
+    """`path` with an item of a list named by its own `index` (that of a choice, of a tool call), where it has one."""
+    names = []
+    for part in path:
+        try:
+            value = value[part]
+        except (LookupError, TypeError):  # one of two values of the same name
+            value = None
+        index = value.get("index", part) if isinstance(part, int) and isinstance(value, dict) else part
+        names.append(repr(index))
+    return tuple(names)

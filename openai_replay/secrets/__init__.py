@@ -1,1 +1,0 @@
-"""Secrets: what they look like, how they are masked, and where one was left."""

@@ -1,0 +1,114 @@
+"""Any YAML text as plain values: what other recorders wrote is data, whatever its tags say.
+
+Mappings, lists, texts, bytes and None come out, never an object of a class: a tag that is not known is read as the
+value it stands over. Scalars are the texts they were written as (a header may look like a date); `typed` gives them the
+types YAML 1.1 sees in them.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from openai_replay.errors import CassetteError
+from openai_replay.text import yaml_limits
+
+_NULL = frozenset(("", "~", "null", "Null", "NULL"))
+#: Where a text lies is for those who read it from there to say.
+_NOWHERE = Path()
+_BINARY = ("tag:yaml.org,2002:binary", "!binary")  # the second is Ruby's
+#: `!!python/object/apply:multidict.istr [name]`, `!!python/object/new:...`: the string is the first argument.
+_CALLED = re.compile(r"tag:yaml\.org,2002:python/object/(?:apply|new):")
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class NotYaml(ValueError):
+    """A text that is no YAML, or none that may be read; `line` counts from 1, None where it is not known."""
+
+    def __init__(self, what: str, line: int | None = None) -> None:
+        super().__init__(what)
+        self.line = line
+
+
+class Plain(str):
+    """A scalar that was written without quotes: it may mean a number, or true."""
+
+    __slots__ = ()
+
+
+def load(text: str) -> Any:
+    """The value of the one document in `text`. Raises NotYaml."""
+    if yaml_limits.is_too_deep(text):
+        raise NotYaml("nested too deeply")
+    loader = None
+    try:
+        loader = _Loader(text)
+        root = loader.get_single_node()
+        if root is None:
+            return None
+        yaml_limits.check(text, root, _NOWHERE)
+        return _value(root)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise NotYaml(str(error.problem or error.context), mark.line + 1 if mark else None) from None
+    except (yaml.YAMLError, UnicodeEncodeError) as error:
+        raise NotYaml(str(error).splitlines()[0]) from None
+    except CassetteError as error:
+        what = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
+        raise NotYaml(what, error.line) from None
+    except RecursionError:
+        raise NotYaml("nested too deeply") from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _value(node: yaml.Node) -> Any:
+    if isinstance(node, yaml.ScalarNode):
+        return _scalar(node)
+    if isinstance(node, yaml.SequenceNode):
+        values = [_value(one) for one in node.value]
+        return values[0] if values and _CALLED.match(node.tag) else values
+    mapping: dict[Any, Any] = {}
+    for key, value in node.value:
+        name, worth = _value(key), _value(value)
+        if isinstance(name, Plain) and name == "<<":
+            for base in reversed(worth if isinstance(worth, list) else [worth]):
+                mapping = {**base, **mapping} if isinstance(base, dict) else mapping
+        elif isinstance(name, (dict, list)):
+            raise NotYaml("a key is not a text", key.start_mark.line + 1)
+        else:
+            mapping[name] = worth
+    return mapping
+
+
+def _scalar(node: yaml.ScalarNode) -> Any:
+    if node.tag in _BINARY:
+        try:
+            return binascii.a2b_base64(node.value.encode("ascii"))
+        except ValueError:
+            raise NotYaml("holds !!binary that is not base64", node.start_mark.line + 1) from None
+    if node.style is None or node.style == "":
+        return None if node.value in _NULL else Plain(node.value)
+    return node.value
+
+
+def typed(value: Any) -> Any:
+    """`value` with numbers, true and false in the place of the unquoted texts that YAML 1.1 takes for them."""
+    if isinstance(value, dict):
+        return {str(key): typed(one) for key, one in value.items()}
+    if isinstance(value, list):
+        return [typed(one) for one in value]
+    if not isinstance(value, Plain):
+        return value
+    tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]  # not in its stubs
+    node = yaml.ScalarNode(tag, str(value))
+    return yaml.SafeLoader("").construct_object(node) if node.tag in _TYPES else str(value)
+
+
+_RESOLVER = yaml.resolver.Resolver()
+_TYPES = frozenset(f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float"))

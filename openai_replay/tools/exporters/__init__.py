@@ -1,0 +1,17 @@
+"""Interactions written for other tools: a module a format, each a pure function to bytes and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from openai_replay.model import Interaction
+from openai_replay.tools.exporters import curl, har, sse, vcrpy
+from openai_replay.tools.exporters.result import Written
+
+#: What `--to` may say, and what writes it: interactions to files (name without folder, content) and notes.
+FORMATS: dict[str, Callable[[list[Interaction]], Written]] = {
+    "vcrpy": vcrpy.write,
+    "har": har.write,
+    "curl": curl.write,
+    "sse": sse.write,
+}

@@ -1,0 +1,87 @@
+"""A shell script that asks everything again with curl: the key comes from the environment, no secret is in it.
+
+`OPENAI_BASE_ORIGIN` sends the requests to another host, as to a cassette that is played.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+
+from openai_replay.model import Headers, Interaction
+from openai_replay.redaction.masker import MARK
+from openai_replay.text.http_headers import HOP_BY_HOP, NOISE
+from openai_replay.tools.exporters.result import Written
+
+_START = """\
+#!/bin/sh
+# Asks the API what was recorded. Needs OPENAI_API_KEY; OPENAI_BASE_ORIGIN (http://127.0.0.1:8765) is asked instead.
+set -eu
+"""
+#: Which headers carry the key, and how.
+_KEYS = {
+    "authorization": "Authorization: Bearer $OPENAI_API_KEY",
+    "api-key": "api-key: $OPENAI_API_KEY",
+    "x-api-key": "x-api-key: $OPENAI_API_KEY",
+}
+
+
+def write(interactions: list[Interaction]) -> Written:
+    """One script."""
+    written = Written()
+    parts = [_START]
+    for number, one in enumerate(interactions, 1):
+        parts.append(f"\n# {number}\n{_call(one)}")
+        if MARK in one.request.body or MARK.decode() in one.request.uri:
+            written.notes.append(f"{number}: its secrets were redacted, and {MARK.decode()} is sent in their place")
+    written.files[".sh"] = "".join(parts).encode("utf-8", "surrogateescape")
+    return written
+
+
+#: What may stand between the quotes of a shell as it is.
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.:_\[\]-]+")
+#: Bytes of a body that stands in the command; Linux takes no argument over 128 KiB.
+_MOST_INLINE = 100_000
+
+
+def _call(interaction: Interaction) -> str:
+    request = interaction.request
+    words = [
+        "curl --silent --show-error --no-buffer --globoff --path-as-is",
+        "--head" if request.method == "HEAD" else f"--request {shlex.quote(request.method)}",
+        f"--url {_url(request.uri)}",
+        *_headers(request.headers, bool(request.body)),
+    ]
+    try:
+        text = request.body.decode() if len(request.body) <= _MOST_INLINE else "\0"
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" not in text:
+        words += [f"--data-raw {shlex.quote(text)}"] if text else []
+        return " \\\n  ".join(words) + "\n"
+    lines = base64.encodebytes(request.body).decode()
+    call = " \\\n  ".join([*words, "--data-binary @-"])
+    return f"base64 -d <<'END' | {call}\n{lines}END\n"
+
+
+def _url(uri: str) -> str:
+    if (origin := _ORIGIN.match(uri)) is None or uri[origin.end() : origin.end() + 1] not in ("", "/", "?"):
+        return shlex.quote(uri)
+    rest = uri[origin.end() :]
+    return f'"${{OPENAI_BASE_ORIGIN:-{origin[0]}}}"{shlex.quote(rest) if rest else ""}'
+
+
+def _headers(headers: Headers, has_body: bool) -> list[str]:
+    words: list[str] = []
+    for name, value in headers:
+        lower = name.lower()
+        if lower in _KEYS:
+            words.append(f'--header "{_KEYS[lower]}"')
+        elif lower not in HOP_BY_HOP and not NOISE.fullmatch(name) and MARK.decode() not in value:
+            raw = value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")  # the bytes that were sent
+            text = f"{name}: {raw}" if value else f"{name};"  # curl leaves out what is empty, but for this
+            words.append(f"--header {shlex.quote(text)}")
+    if has_body and not any(name.lower() == "content-type" for name, _ in headers):
+        words.append("--header 'Content-Type:'")  # or curl says that it is a form
+    return words

@@ -1,0 +1,15 @@
+"""A plain vcrpy cassette: the layout stays, times and cuts go."""
+
+from __future__ import annotations
+
+from openai_replay.cassette import writer
+from openai_replay.model import Interaction
+from openai_replay.tools.exporters.result import Written, cut_short
+
+
+def write(interactions: list[Interaction]) -> Written:
+    """One cassette."""
+    text = writer.HEADER + "".join(piece for one in interactions for piece in writer.plain(one))
+    if not interactions:
+        text = "version: 1\ninteractions: []\n"
+    return Written({".yaml": text.encode()}, cut_short(interactions))

@@ -1,0 +1,65 @@
+"""Session records of Azure's test proxy and of the .NET test framework: `Entries`.
+
+JSON bodies are values, other text is its lines, all else base64; in a multipart body a line of base64 is marked `b64:`.
+It says nothing about time. Source: tools/test-proxy/.../Common/RecordEntry.cs of azure-sdk-tools.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from openai_replay.model import Headers, Interaction, header, media_type
+from openai_replay.tools.importers.builder import (
+    Found,
+    Repair,
+    compact,
+    from_base64,
+    gather,
+    headers,
+    request,
+    response,
+)
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` is such a record."""
+    return isinstance(value, dict) and isinstance(value.get("Entries"), list)
+
+
+def read(value: Any) -> Found:
+    """The interactions of a record."""
+    return gather(value["Entries"], _interaction)
+
+
+def _interaction(entry: dict[str, Any], repair: Repair) -> Interaction:
+    asked, answered = headers(entry["RequestHeaders"]), headers(entry["ResponseHeaders"])
+    said = _body(entry.get("ResponseBody"), answered)
+    if isinstance(entry.get("ResponseBody"), dict):
+        repair("JSON that was kept as values was written anew")
+    return Interaction(
+        request(entry["RequestMethod"], entry["RequestUri"], asked, _body(entry.get("RequestBody"), asked)),
+        response(entry["StatusCode"], None, answered, said, repair),
+    )
+
+
+_TEXTUAL = re.compile(r"text/|application/(?:[\w.+-]+\+)?(?:json|xml)|.*urlencoded|multipart/")
+
+
+def _body(value: Any, pairs: Headers) -> bytes:
+    if value is None or value == []:
+        return b""
+    if isinstance(value, list):
+        return b"".join(_line(one) for one in value)
+    if not isinstance(value, str):
+        return compact(value)
+    if _TEXTUAL.match(media_type(pairs)):
+        charset = re.search(r"charset=\"?([\w-]+)", header(pairs, "content-type"))
+        return value.encode(charset[1] if charset else "utf-8")
+    return from_base64(value)
+
+
+def _line(text: Any) -> bytes:
+    if not isinstance(text, str):
+        raise ValueError("a line of a body is not text")
+    return from_base64(text[4:]) if text.startswith("b64:") else text.encode()

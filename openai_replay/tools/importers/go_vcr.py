@@ -1,0 +1,56 @@
+"""Cassettes of Go's go-vcr, file versions 1 (go-vcr v2 and older) and 2 (v3, v4).
+
+`duration` is how long the transport took until it had the head: Go reads bodies later.
+Source: pkg/cassette/cassette.go of go-vcr.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from openai_replay.model import Interaction, header
+from openai_replay.tools.importers.builder import Found, Repair, gather, headers, octets, request, response
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` is such a cassette: interactions with a `url` and a `code`."""
+    items = value.get("interactions") if isinstance(value, dict) else None
+    if not isinstance(items, list) or not items or not isinstance(items[0], dict):
+        return False
+    asked, answer = items[0].get("request"), items[0].get("response")
+    return isinstance(asked, dict) and "url" in asked and isinstance(answer, dict) and "code" in answer
+
+
+def read(value: Any) -> Found:
+    """The interactions of a cassette."""
+    return gather(value["interactions"], _interaction)
+
+
+def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+    asked, answer = item["request"], item["response"]
+    pairs = headers(answer.get("headers"))
+    if answer.get("transfer_encoding") and not header(pairs, "transfer-encoding"):
+        pairs += (("Transfer-Encoding", "chunked"),)
+    status = str(answer.get("status") or "")
+    reason = status.removeprefix(str(answer["code"])).strip()
+    head_ms = round(milliseconds(answer.get("duration")))
+    return Interaction(
+        request(asked.get("method") or "GET", asked["url"], headers(asked.get("headers")), octets(asked.get("body"))),
+        response(answer["code"], reason, pairs, octets(answer.get("body")), repair, head_ms=head_ms),
+    )
+
+
+_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
+_UNITS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
+
+
+def milliseconds(duration: Any) -> float:
+    """Milliseconds of a Go duration: `1m2.5s`, or a number of nanoseconds. Raises ValueError."""
+    text = str(duration or "0").strip().strip('"')
+    if re.fullmatch(r"\d{1,18}", text):
+        return int(text) / 1e6
+    parts = _PART.findall(text)
+    if "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"{text!r} is no duration")
+    return float(sum(float(number) * _UNITS[unit] for number, unit in parts))

@@ -1,0 +1,117 @@
+"""HTTP archives (HAR 1.2): of browsers, proxies, and Polly.JS, which stores its recordings so.
+
+`timings.wait` is the time to the head, `receive` that of the body; when which piece came it does not say. Bodies are
+decoded; only Polly keeps compressed ones, as a list of base64 (before 6.0 hex) chunks in a text. An archive that
+`export` wrote has the pieces in `_wire`, and comes back whole.
+Sources: the HAR 1.2 specification; packages/@pollyjs/persister and adapter-node-http of Polly.JS.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlencode
+
+from openai_replay.model import End, Frame, Headers, Interaction, Response, header
+from openai_replay.text import json_codec
+from openai_replay.tools.importers.builder import (
+    Found,
+    Repair,
+    Skip,
+    from_base64,
+    from_hex,
+    gather,
+    headers,
+    octets,
+    request,
+    response,
+)
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` is an archive."""
+    return (
+        isinstance(value, dict) and isinstance(value.get("log"), dict) and isinstance(value["log"].get("entries"), list)
+    )
+
+
+def read(value: Any) -> Found:
+    """The interactions of an archive; WebSockets, and requests that were never answered, are left out."""
+    return gather(value["log"]["entries"], _interaction)
+
+
+def _interaction(entry: dict[str, Any], repair: Repair) -> Interaction:
+    asked, answer = entry["request"], entry["response"]
+    if entry.get("_resourceType") == "websocket" or "_webSocketMessages" in entry or answer["status"] == 101:
+        raise Skip("a WebSocket")
+    if not answer["status"]:
+        raise Skip("it was not answered")
+    pairs = headers(answer.get("headers") or ())
+    pieces, decoded = _content(answer.get("content") or {}, pairs)
+    timings = entry.get("timings") or {}
+    wait, receive = (max(0.0, float(timings.get(part) or 0)) for part in ("wait", "receive"))
+    said = response(
+        answer["status"],
+        answer.get("statusText"),
+        pairs,
+        pieces,
+        repair,
+        head_ms=round(wait),
+        end_ms=round(wait + receive),
+        decoded=decoded,
+    )
+    return Interaction(
+        request(asked["method"], asked["url"], headers(asked.get("headers") or ()), _posted(asked, repair)),
+        _as_it_was(said, entry.get("_wire")),
+    )
+
+
+def _posted(asked: dict[str, Any], repair: Repair) -> bytes:
+    posted = asked.get("postData") or {}
+    if posted.get("text") is not None:
+        return from_base64(posted["text"]) if posted.get("encoding") == "base64" else octets(posted["text"])
+    params = posted.get("params") or []
+    if params and "multipart" in str(posted.get("mimeType")):
+        raise Skip("the upload that was sent is not in the archive")
+    if params:
+        repair("a form was written anew from its fields")
+        return urlencode([(one["name"], one.get("value") or "") for one in params]).encode()
+    return b""
+
+
+def _content(content: dict[str, Any], pairs: Headers) -> tuple[bytes | list[bytes], bool]:
+    """The body, or its chunks, and whether it is decoded already."""
+    text = content.get("text")
+    if text is None:
+        if int(content.get("size") or 0) > 0:
+            raise Skip(f"its answer of {content['size']} bytes is not in the archive")
+        return b"", True
+    base64 = content.get("encoding") == "base64"
+    if (base64 or content.get("_isBinary")) and header(pairs, "content-encoding") and text.startswith('["'):
+        chunks = json_codec.loads(text.encode())
+        return [from_base64(one) if base64 else from_hex(one) for one in chunks], False
+    if content.get("_isBinary") and not base64:
+        return from_hex(text), True
+    return (from_base64(text) if base64 else octets(text)), not content.get("_compressed")
+
+
+_CUT = re.compile(r"(\d{1,12})\+(\d{1,12})")
+
+
+def _as_it_was(said: Response, wire: Any) -> Response:
+    """The answer with the times and cuts that our own `_wire` says, if they are those of this body."""
+    if not isinstance(wire, dict):
+        return said
+    cuts = [(int(at), int(size)) for at, size in _CUT.findall(str(wire.get("frames")))]
+    body = said.body
+    if sum(size for _, size in cuts) != len(body):
+        return said
+    frames, start = [], 0
+    for at, size in cuts:
+        frames.append(Frame(at, body[start : start + size]))
+        start += size
+    end_ms, _, end = str(wire["end"]).partition(" ")
+    head = replace(said.head, length=None if wire.get("length") is None else int(wire["length"]))
+    times = int(wire["head"]), tuple(frames), int(end_ms), End(end), str(wire.get("assumed", ""))
+    return Response(head, *times)

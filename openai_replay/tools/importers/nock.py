@@ -1,0 +1,75 @@
+"""Recordings of nock (`nock.recorder`, `nockBack`): a JSON list of definitions.
+
+JSON bodies are values, binary ones hex; a body with a content-encoding is a list of the chunks that the client read.
+It says nothing about time. Source: lib/recorder.js and lib/common.js of nock.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from openai_replay.model import Headers, Interaction, header, media_type
+from openai_replay.tools.importers.builder import (
+    Found,
+    Repair,
+    compact,
+    from_hex,
+    gather,
+    headers,
+    octets,
+    request,
+    response,
+)
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` is such a list."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and isinstance(value[0], dict)
+        and "scope" in value[0]
+        and "path" in value[0]
+    )
+
+
+def read(value: Any) -> Found:
+    """The interactions of a recording."""
+    return gather(value, _interaction)
+
+
+def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+    origin = re.sub(r"(?<=^https:)(//[^/]*):443$|(?<=^http:)(//[^/]*):80$", r"\1\2", str(item["scope"]).rstrip("/"))
+    asked = item.get("body")
+    body = octets(asked) if asked is None or isinstance(asked, str) else compact(asked)
+    pairs = headers(item.get("reqheaders"))
+    if isinstance(asked, (dict, list)) and not header(pairs, "content-type"):
+        pairs += (("content-type", "application/json"),)  # nock keeps no request headers unless it is told to
+    answered = headers(item.get("rawHeaders") or item.get("headers"))
+    return Interaction(
+        request(item.get("method") or "GET", origin + str(item["path"]), pairs, body),
+        response(item.get("status") or 200, None, answered, _body(item, answered, repair), repair),
+    )
+
+
+_HEX = re.compile(r"(?:[0-9a-f]{2})+")
+_TEXTUAL = re.compile(r"text/|json|xml|javascript|urlencoded")
+
+
+def _body(item: dict[str, Any], pairs: Headers, repair: Repair) -> bytes | list[bytes]:
+    said = item.get("response")
+    if isinstance(said, list) and header(pairs, "content-encoding") and all(isinstance(one, str) for one in said):
+        return [from_hex(one) for one in said]
+    if isinstance(said, str):
+        # Before nock 9 nothing says that a text is hex, but the type of what it is.
+        is_hex = item.get("responseIsBinary") or (
+            "responseIsBinary" not in item
+            and not _TEXTUAL.search(media_type(pairs) or "text/")
+            and _HEX.fullmatch(said)
+        )
+        return from_hex(said) if is_hex else octets(said)
+    if said is None:
+        return b""
+    repair("JSON that was kept as values was written anew")
+    return compact(said)

@@ -1,0 +1,81 @@
+"""An answer alone: a raw event stream (`.sse`), its events as JSON lines, or a JSON body.
+
+Its request is given by hand; the URL may be left out where the answer says what it is.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from openai_replay.errors import SourceError
+from openai_replay.model import Interaction
+from openai_replay.text import json_codec
+from openai_replay.tools.importers.builder import Found, Repair, compact, endpoint, gather, request, response
+from openai_replay.tools.importers.source import Asked, Text
+
+_JSON = (("content-type", "application/json"),)
+_STREAM = (("content-type", "text/event-stream; charset=utf-8"),)
+
+
+def recognises(value: Any, asked: Asked | None) -> bool:
+    """Whether `value` can be an answer: a stream, JSON lines, or a JSON object of the API's (where a request was given,
+    any).
+    """
+    if isinstance(value, Text):
+        return not value.plain
+    return isinstance(value, dict) and ("object" in value or "error" in value or asked is not None)
+
+
+def unknown(value: Any) -> str:
+    """Why `value` is of no format."""
+    if isinstance(value, dict):
+        names = [key for key in list(value)[:5] if isinstance(key, str) and _WORD.fullmatch(key)]
+        return f"is of no known format: a mapping{' of ' if names else ''}{', '.join(names)}"
+    if isinstance(value, list):
+        return "is of no known format: a list whose entries are no requests with answers"
+    return "is of no known format: plain text"
+
+
+_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the other sense
+
+
+def read(value: Any, asked: Asked | None) -> Found:
+    """The one interaction, with the request that was given."""
+    if asked is None or asked.body is None:
+        raise SourceError("is an answer without its request: give it with --request FILE")
+    return gather([value], lambda one, repair: _interaction(one, asked, repair))
+
+
+def _interaction(value: Any, asked: Asked, repair: Repair) -> Interaction:
+    pairs, body = (_STREAM, _stream(value, repair)) if isinstance(value, Text) else (_JSON, compact(value))
+    url = asked.url or endpoint(body)
+    if url is None:
+        raise SourceError("does not say what it is an answer to: give it with --url URL")
+    status = 400 if isinstance(value, dict) and value.get("error") and "object" not in value else 200
+    return Interaction(
+        request(asked.method, url, _JSON if asked.body else (), asked.body or b""),
+        response(status, None, pairs, body, repair),
+    )
+
+
+def _stream(text: Text, repair: Repair) -> bytes:
+    """The stream as it is; of JSON lines, as the API would send them."""
+    if not text.lstrip().startswith("{"):
+        return text.encode()
+    out: list[bytes] = []
+    chunks = False
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() in ("", "[DONE]"):
+            continue
+        try:
+            event = json_codec.loads(line.encode())
+        except ValueError:
+            raise SourceError(f"line {number}: is not JSON; is it cut off?") from None
+        if not isinstance(event, dict):
+            raise SourceError(f"line {number}: is no event")
+        chunks = chunks or str(event.get("object")) in ("chat.completion.chunk", "text_completion")
+        kind = event.get("type")
+        out.append((f"event: {kind}\n" if isinstance(kind, str) else "").encode() + b"data: " + line.strip().encode())
+    repair("a stream was built from JSON lines, as the API sends them")
+    return b"".join(one + b"\n\n" for one in [*out, *([b"data: [DONE]"] if chunks else [])])

@@ -1,0 +1,62 @@
+"""Cassettes of Ruby's VCR and of its port to R: `http_interactions`, YAML or JSON.
+
+A body is `string` with the `encoding` it was in, `base64_string`, or `raw_gzip` (R, since 2.0).
+Sources: lib/vcr/structs.rb of vcr; R/http_interactions.R and R/body.R of R's vcr.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from openai_replay.model import Interaction
+from openai_replay.tools.importers.builder import (
+    Found,
+    Repair,
+    Skip,
+    from_base64,
+    gather,
+    headers,
+    octets,
+    request,
+    response,
+)
+from openai_replay.tools.importers.source import unfolded
+
+
+def recognises(value: Any) -> bool:
+    """Whether `value` is such a cassette."""
+    return isinstance(value, dict) and isinstance(value.get("http_interactions"), list)
+
+
+def read(value: Any) -> Found:
+    """The interactions of a cassette; it says nothing about time."""
+    return gather(value["http_interactions"], _interaction)
+
+
+def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+    asked, answer = item["request"], item["response"]
+    status = answer["status"]
+    code, reason = (status["code"], status.get("message")) if isinstance(status, dict) else (status, None)
+    return Interaction(
+        request(asked["method"], asked["uri"], headers(asked.get("headers")), _body(asked.get("body"))),
+        response(code, reason, headers(answer.get("headers")), _body(answer.get("body")), repair),
+    )
+
+
+def _body(body: Any) -> bytes:
+    if not isinstance(body, dict):
+        return octets(body)
+    if body.get("file") in (True, "yes", "true", "TRUE"):
+        raise Skip(f"its body is in another file, {body.get('string')}")
+    if body.get("raw_gzip"):
+        return unfolded(from_base64(body["raw_gzip"]), "its body")
+    if body.get("base64_string"):
+        return from_base64(body["base64_string"])
+    text = body.get("string")
+    encoding = str(body.get("encoding") or "UTF-8").upper()
+    if isinstance(text, str) and encoding not in ("ASCII-8BIT", "BINARY", "UTF-8", "US-ASCII"):
+        try:
+            return text.encode(encoding)
+        except (LookupError, UnicodeEncodeError):
+            pass  # VCR, too, leaves it in UTF-8 then
+    return octets(text)

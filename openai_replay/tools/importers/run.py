@@ -1,0 +1,174 @@
+"""Files of other recorders made into cassettes of ours: which file goes where, and what became of it.
+
+One cassette a file, in the folders the files were in. A file that cannot be imported takes none with it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+
+from openai_replay.cassette import file_store, writer
+from openai_replay.errors import SourceError
+from openai_replay.model import Interaction, media_type
+from openai_replay.playback.synthetic import Assumed, paced
+from openai_replay.redaction.redactor import Redactor
+from openai_replay.text.http_headers import kept
+from openai_replay.tools import importers
+from openai_replay.tools.importers.source import MOST
+
+#: What a name loses on its way to `.yaml`; `.gz` before it as well.
+SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".har", ".httprr", ".flow", ".flows", ".mitm", ".sse", ".txt", ".bin")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How files are read and what is written: `name` is the format or `auto`, `write` false only looks."""
+
+    name: str = "auto"
+    asked: importers.Asked | None = None
+    assumed: Assumed | None = None
+    redactor: Redactor = field(default_factory=Redactor)
+    all_headers: bool = False
+    write: bool = True
+    overwrite: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A file and where its cassette goes; `refused` says why it goes nowhere."""
+
+    source: Path
+    target: Path
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job. `error` says why nothing was imported, with the place in the file."""
+
+    job: Job
+    name: str = ""
+    interactions: int = 0
+    streams: int = 0
+    repaired: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    error: str = ""
+
+
+def jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
+    """The files at `sources`, in order, and where under `destination` each goes.
+
+    Where `destination` ends in .yaml, the one file goes there. Names that would leave `destination` or meet another are
+    refused, and so are links that lead out of their source.
+    """
+    found: list[Job] = []
+    taken: dict[Path, Path] = {}
+    for source, top in chain.from_iterable(_files(one, destination) for one in sources):
+        inside = source.relative_to(top) if top else Path(source.name)
+        to_file = destination.suffix in (".yaml", ".yml") and not destination.is_dir()
+        target = destination if to_file else destination / _named(inside)
+        refused = _leads_out(source, top) or _leaves(target, destination.parent if to_file else destination)
+        if not refused and target in taken:
+            refused = f"would be written to {target}, as {taken[target]} is"
+        if not refused:
+            taken[target] = source
+        found.append(Job(source, target, refused))
+    return found
+
+
+def _files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]]:
+    """Every file at `source`, and the folder it was found in; None for a file that was named itself.
+
+    Cassettes that were written before are not read again.
+    """
+    if not source.is_dir():
+        yield source, None
+        return
+    written = destination.resolve()
+    apart = written if written != source.resolve() else None
+    closed: list[OSError] = []
+    for folder, folders, names in os.walk(source, onerror=closed.append):
+        folders[:] = sorted(one for one in folders if apart is None or Path(folder, one).resolve() != apart)
+        for name in sorted([*names, *(one for one in folders if Path(folder, one).is_symlink())]):
+            yield Path(folder, name), source
+    for error in closed:
+        yield Path(error.filename), source
+
+
+def _named(inside: Path) -> Path:
+    name = inside.name
+    for suffixes in ((".gz",), SUFFIXES):
+        stem, dot, last = name.rpartition(".")
+        if stem and dot + last.lower() in suffixes:
+            name = stem
+    return inside.with_name(f"{name}.yaml")
+
+
+def _leads_out(source: Path, top: Path | None) -> str:
+    if top is None or not source.is_symlink():
+        return ""
+    if source.is_dir():
+        return "is a link to a folder, and links are not followed"
+    return "" if source.resolve().is_relative_to(top.resolve()) else "is a link that leads out of its folder"
+
+
+def _leaves(target: Path, destination: Path) -> str:
+    if target.is_symlink() or not target.parent.resolve().is_relative_to(destination.resolve()):
+        return f"would be written outside of {destination}: {target} is, or is behind, a link"
+    return ""
+
+
+def run(job: Job, settings: Settings) -> Outcome:
+    """Import one file. Whatever is wrong with it is in the outcome."""
+    try:
+        if job.refused:
+            raise SourceError(job.refused)
+        if settings.write and not settings.overwrite and job.target.exists():
+            raise SourceError(f"{job.target} is there already; --force replaces it")
+        name, found = importers.read(_read(job.source), settings.asked, settings.name)
+        if not found.interactions:
+            raise SourceError(f"holds no interaction{''.join(f'; {why}' for why in found.skipped[:3])}")
+        interactions = [_clean(one, settings) for one in found.interactions]
+        if settings.write:
+            _write(job.target, interactions, settings.overwrite)
+    except SourceError as error:
+        return Outcome(job, error=settings.redactor.text(error.message))
+    except OSError as error:
+        return Outcome(job, error=f"{error.filename2 or error.filename or job.source}: {error.strerror}")
+    except (RecursionError, MemoryError):
+        return Outcome(job, error="is too deep, or too large, to be read")
+    streams = sum(media_type(one.response.head.headers) == "text/event-stream" for one in interactions)
+    return Outcome(job, name, len(interactions), streams, tuple(found.repaired), tuple(found.skipped))
+
+
+def _read(path: Path) -> bytes:
+    if not stat.S_ISREG(mode := path.stat().st_mode):
+        raise SourceError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > MOST:
+            raise SourceError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
+        return file.read(size)  # no more: for what is asked for, memory is taken at once
+
+
+def _clean(interaction: Interaction, settings: Settings) -> Interaction:
+    """As the recorder would have stored it: without secrets and noise."""
+    asked, said = settings.redactor.request(interaction.request), interaction.response
+    if settings.assumed:
+        said = paced(said, settings.assumed)
+    said = settings.redactor.response(said)
+    return Interaction(
+        asked._replace(headers=kept(asked.headers, settings.all_headers)),
+        replace(said, head=replace(said.head, headers=kept(said.head.headers, settings.all_headers))),
+    )
+
+
+def _write(path: Path, interactions: list[Interaction], overwrite: bool) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    items = (writer.dump(one, number) for number, one in enumerate(interactions, 1))
+    file_store.create(path, chain([writer.HEADER], chain.from_iterable(items)), overwrite=overwrite)

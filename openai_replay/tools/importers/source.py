@@ -1,0 +1,108 @@
+"""A file opened: the value of its JSON or YAML, its text, or its bytes; all of it within limits."""
+
+from __future__ import annotations
+
+import json
+import re
+import zlib
+from typing import Any, NamedTuple
+
+from openai_replay.errors import SourceError
+from openai_replay.text import json_codec, yaml_loader
+
+#: Bytes that a file, a compressed file, or a compressed body may have: what is larger was not recorded by a test.
+MOST = 1 << 28
+GZIP = b"\x1f\x8b"
+
+
+class Text(str):
+    """A file that is neither JSON nor YAML, as text (an HTTP trace as latin-1, so that no byte is lost)."""
+
+    plain = False
+
+
+class _Prose(Text):
+    """Text that is of no format."""
+
+    plain = True
+
+
+class Asked(NamedTuple):
+    """The request of an answer that stands alone; what is None was not given."""
+
+    body: bytes | None = None
+    method: str = "POST"
+    url: str | None = None
+
+
+def opened(data: bytes) -> Any:
+    """What a file holds: the value of its JSON or YAML, its `Text`, or its bytes. Raises SourceError."""
+    if data.startswith(GZIP):
+        data = unfolded(data, "the file")
+    if not data.strip():
+        raise SourceError("is empty")
+    if data.startswith((b"httprr trace", b"HTTP/")):
+        return Text(data.decode("latin-1"))
+    if re.match(rb"[1-9]\d{0,11}:", data):  # a length, as a tnetstring starts
+        return data
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"line {line}: is not text, and no format that has bytes in it is known") from None
+    start = text.lstrip()
+    if start[0] in "{[":
+        return _json(text)
+    if _SSE.match(start):
+        return Text(text)
+    if not _KEY.search(text):
+        return _Prose(text)
+    try:
+        return yaml_loader.load(text)
+    except yaml_loader.NotYaml as error:
+        where = f"line {error.line}: " if error.line else ""
+        raise SourceError(f"{where}is not YAML: {error}; is it cut off?") from None
+
+
+# A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
+_SSE = re.compile(r"(?:data|event|id|retry):|:")
+#: A key that every cassette has which is YAML.
+_KEY = re.compile(r"(?m)^[ -]*[\"']?(?:interactions|http_interactions|request|requests)[\"']?[ \t]*:")
+
+
+def _json(text: str) -> Any:
+    try:
+        return json_codec.exact(text.encode())
+    except ValueError:
+        pass
+    lines = [line for line in text.splitlines() if line.strip()]
+    try:
+        if len(lines) > 1 and all(isinstance(json_codec.loads(line.encode()), dict) for line in lines[:2]):
+            return Text(text)  # JSON lines
+        json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SourceError(f"line {error.lineno}: is not JSON: {error.msg}; is it cut off?") from None
+    except RecursionError:
+        raise SourceError("is not JSON: nested too deeply") from None
+    except ValueError as error:
+        raise SourceError(f"is not JSON: {error}") from None
+    raise SourceError("is not JSON: it holds what JSON cannot say (NaN, or an endless number)")
+
+
+def unfolded(data: bytes, what: str) -> bytes:
+    """`data` without gzip or deflate. Raises SourceError where it is damaged, or unfolds to more than MOST bytes."""
+    out: list[bytes] = []
+    size = 0
+    try:
+        while data.startswith(GZIP) or not out:  # gzip may come in several members
+            decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
+            out.append(decoder.decompress(data, MOST + 1 - size))
+            size += len(out[-1])
+            if size > MOST:
+                raise SourceError(f"{what} unfolds to more than {MOST >> 20} MiB")
+            if not decoder.eof:
+                raise SourceError(f"{what} is cut off: its gzip has no end")
+            data = decoder.unused_data
+    except zlib.error as error:
+        raise SourceError(f"{what} is damaged: {error}") from None
+    return b"".join(out)

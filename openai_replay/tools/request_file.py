@@ -1,0 +1,156 @@
+"""A request read from a text: the JSON of its body alone, or an object with `method`, `path` (or `uri`), `headers` and
+`body`, as `show --json` writes it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from openai_replay.errors import UsageError
+from openai_replay.model import Headers, Request, header
+from openai_replay.text import json_codec
+
+_JSON = ("content-type", "application/json")
+_WHOLE = frozenset(("uri", "url", "path", "method"))
+_OF_A_BODY = frozenset(("model", "messages", "input", "prompt"))
+_HINT = "Give the JSON body of a request, or an object with method, path, headers and body."
+
+
+class Said(NamedTuple):
+    """What stands outside of the text: empty where nothing does."""
+
+    method: str = ""
+    path: str = ""
+    headers: Headers = ()
+
+
+def parse(text: bytes, name: str, said: Said, recorded: Sequence[Request]) -> Request:
+    """The request in `text`, which came from `name`; what is `said` goes before what the text says.
+
+    A body does not tell its path: it is guessed by its shape, among those `recorded` if one of them fits. Raises
+    UsageError, with line and column where it is no JSON.
+    """
+    try:
+        value = json_codec.exact(text)
+    except ValueError:
+        raise UsageError(_wrong(text, name), _HINT) from None
+    if isinstance(value, dict) and isinstance(value.get("request"), dict) and "response" in value:
+        value = value["request"]
+    if isinstance(value, dict) and value.keys() & _WHOLE and not value.keys() & _OF_A_BODY:
+        return _whole(value, name, said, recorded)
+    return _made(said.method or "POST", said.path or _guessed(value, recorded), said.headers, text)
+
+
+def parse_header(text: str) -> tuple[str, str]:
+    """`NAME: VALUE` taken apart. Raises UsageError."""
+    name, colon, value = text.partition(":")
+    if not colon or not name.strip():
+        raise UsageError(f"{text!r} is not a header", "Write for example 'x-tenant: a'")
+    return name.strip(), value.strip()
+
+
+def _made(method: str, path: str, headers: Headers, body: bytes) -> Request:
+    if body and not header(headers, "content-type"):
+        headers = (*headers, _JSON)
+    return Request(method.upper(), f"http://tape{path if path.startswith('/') else f'/{path}'}", headers, body)
+
+
+# ------------------------------------------------------------------------------------------------ whole requests
+
+
+def _whole(value: dict[str, Any], name: str, said: Said, recorded: Sequence[Request]) -> Request:
+    method = value.get("method", "POST" if value.get("body") else "GET")
+    path = next((value[key] for key in ("path", "uri", "url") if key in value), "")
+    if not isinstance(method, str) or not isinstance(path, str):
+        raise UsageError(f"{name}: method and path have to be texts", _HINT)
+    parts = urlsplit(path)
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    body = _body(value.get("body"), name)
+    target = said.path or target or _guessed(value.get("body"), recorded)
+    return _made(said.method or method, target, (*said.headers, *_headers(value.get("headers"), name)), body)
+
+
+def _body(value: Any, name: str) -> bytes:
+    if value is None:
+        return b""
+    if isinstance(value, dict) and len(value) == 1:  # as `show --json` has it
+        if isinstance(text := value.get("text"), str):
+            return text.encode("utf-8", "surrogateescape")
+        if isinstance(text := value.get("base64"), str):
+            try:
+                return base64.b64decode(text, validate=True)
+            except binascii.Error as error:
+                raise UsageError(f"{name}: the body is no base64: {error}", _HINT) from None
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
+
+
+def _headers(value: Any, name: str) -> Headers:
+    pairs = list(value.items()) if isinstance(value, dict) else value or []
+    try:
+        found = [(key, one) for key, some in pairs for one in ([some] if isinstance(some, str) else some)]
+    except (TypeError, ValueError):
+        found = [("", None)]
+    if not all(isinstance(key, str) and key and isinstance(one, str) for key, one in found):
+        raise UsageError(f"{name}: headers have to be an object of texts, or a list of pairs", _HINT)
+    return tuple(found)
+
+
+# ------------------------------------------------------------------------------------------------ guesses
+
+
+def _guessed(body: Any, recorded: Sequence[Request]) -> str:
+    """Where a body would be sent. Raises UsageError where its shape does not tell."""
+    endpoints = _endpoints(body) if isinstance(body, dict) else []
+    posts = [one for one in recorded if one.method.upper() == "POST"]
+    for endpoint in endpoints:
+        for one in posts:
+            if one.path.endswith(endpoint):
+                return one.path + (f"?{one.query}" if one.query else "")
+    if endpoints:
+        return f"/v1{endpoints[0]}"
+    if len(paths := {one.path for one in posts}) == 1:
+        return paths.pop()
+    raise UsageError("the body does not tell its path", "Add for example --path /v1/chat/completions")
+
+
+def _endpoints(body: dict[str, Any]) -> list[str]:
+    """The endpoints that a body may be for, the likeliest first."""
+    model = str(body.get("model", ""))
+    if "messages" in body:
+        return ["/chat/completions", "/threads"]
+    if "voice" in body:
+        return ["/audio/speech"]
+    if "input" in body or "previous_response_id" in body:
+        found = ["/responses", "/embeddings", "/moderations"]
+        if "embed" in model or body.keys() & {"dimensions", "encoding_format"}:
+            found.insert(0, "/embeddings")
+        elif "moderation" in model:
+            found.insert(0, "/moderations")
+        return found
+    if "prompt" in body:
+        images = re.match("dall-e|gpt-image", model) or body.keys() & {"size", "quality", "style"}
+        return ["/images/generations", "/completions"] if images else ["/completions", "/responses"]
+    return []
+
+
+def _wrong(text: bytes, name: str) -> str:
+    """Where and why `text` is no JSON."""
+    if not text.strip():
+        return f"{name}:1:1: there is nothing in it"
+    try:
+        json.loads(text.decode())
+    except json.JSONDecodeError as error:
+        return f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+    except UnicodeDecodeError as error:
+        before = text[: error.start].decode()
+        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        return f"{name}:{line}:{column}: not JSON: it is not UTF-8"
+    except (ValueError, RecursionError):
+        return f"{name}: not JSON: nested too deeply, or a number too long"
+    return f"{name}: not JSON: NaN and Infinity are no numbers of it"

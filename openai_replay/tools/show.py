@@ -1,0 +1,244 @@
+"""A recording in words: a line in a list, the whole of it for a reader, or for a machine.
+
+All of it comes from a file that anybody may have written: nothing is shown unescaped (`printable`).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from openai_replay.model import End, Headers, Interaction
+from openai_replay.openai_api import transcript
+from openai_replay.openai_api.requests import asked
+from openai_replay.openai_api.responses import Kind, Message, Part
+from openai_replay.openai_api.usage import Usage, usage
+from openai_replay.text import escape, json_codec
+from openai_replay.tools import timeline
+
+#: Characters of a value in a tree that are worth reading; base64 and vectors are much longer.
+_LONG = 2000
+#: Items of a list of numbers that are shown.
+_NUMBERS = 8
+
+
+class Line(NamedTuple):
+    """A recording in a list. `ttft_ms` is None where the answer is no stream."""
+
+    number: int
+    method: str
+    path: str
+    model: str
+    stream: bool
+    status: int
+    ms: int
+    ttft_ms: int | None
+    end: End
+    said: str
+
+
+def line(number: int, interaction: Interaction) -> Line:
+    """`interaction` in short."""
+    request, response = interaction.request, interaction.response
+    answer = transcript.answer(response)
+    return Line(
+        number,
+        request.method,
+        request.path,
+        asked(request).model,
+        answer.is_stream,
+        response.head.status,
+        response.end_ms,
+        timeline.first_token_ms(response),
+        response.end,
+        transcript.summary(answer.messages),
+    )
+
+
+def table(lines: Sequence[Line], width: int) -> Iterator[str]:
+    """`lines` in columns, what was said in as many characters as `width` leaves (20 at least)."""
+    rows = [
+        (
+            f"#{one.number}",
+            escape.line(f"{one.method} {one.path}"),
+            escape.line(one.model),
+            "stream" if one.stream else "",
+            str(one.status),
+            f"{one.ms} ms",
+            f"TTFT {one.ttft_ms} ms" if one.ttft_ms is not None else "",
+            "" if one.end is End.COMPLETE else str(one.end),
+        )
+        for one in lines
+    ]
+    widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
+    for one, row in zip(lines, rows, strict=True):
+        padded = zip(row, widths, strict=True)
+        cells = [f"{cell:>{wide}}" if cell.endswith(" ms") else f"{cell:<{wide}}" for cell, wide in padded]
+        text = "  ".join(cell for cell, wide in zip(cells, widths, strict=True) if wide)
+        yield f"{text}  {_quoted(one.said, max(width - len(text) - 4, 20))}" if one.said else text.rstrip()
+
+
+def _quoted(text: str, width: int) -> str:
+    return escape.line(json.dumps(text if len(text) <= width else f"{text[: width - 1]}…", ensure_ascii=False))
+
+
+def heading(number: int, interaction: Interaction) -> str:
+    """The line above a recording that is shown."""
+    return "  ".join(part.strip() for part in next(table([line(number, interaction)._replace(said="")], 0)).split("  "))
+
+
+def lines(interaction: Interaction) -> Iterator[str]:
+    """Request and answer for a reader, a line at a time."""
+    request, response = interaction.request, interaction.response
+    said = asked(request)
+    yield "request"
+    if request.query:
+        yield f"  ?{escape.line(request.query)}"
+    for message in said.messages:
+        yield from _message(message)
+    for name, value in said.rest.items():
+        yield from _field(name, value)
+    yield ""
+    yield "answer"
+    answer = transcript.answer(response)
+    for message in answer.messages:
+        several = sum(not _is_error(one) for one in answer.messages) > 1
+        yield from _message(message, f"choice {message.choice}" if several and not message.role else "")
+    if not answer.messages and answer.value is not None:
+        yield from _indented(_tree(answer.value), "  ")
+    elif not answer.messages and answer.body:
+        yield from _indented(_octets(answer.body).get("text") or f"{len(answer.body)} bytes", "  ")
+    if response.end is not End.COMPLETE:
+        yield f"  the answer ended {response.end}"
+    elif answer.is_stream and not answer.ended and answer.events:
+        yield "  the stream ended without its last event"
+    if (used := usage(answer.value)) is not None:
+        yield f"  usage: {tokens(used)}"
+
+
+def tokens(used: Usage) -> str:
+    """`12 in (4 cached), 30 out (10 reasoning)`."""
+    if used.sound_s and not used.tokens_in:
+        return f"{used.sound_s:g} s of sound"
+    cached = f" ({used.cached:,} cached)" if used.cached else ""
+    reasoning = f" ({used.reasoning:,} reasoning)" if used.reasoning else ""
+    return f"{used.tokens_in:,} in{cached}, {used.tokens_out:,} out{reasoning}"
+
+
+def _message(message: Message, title: str = "") -> Iterator[str]:
+    if title := escape.line(title or message.role):
+        yield f"  {title}"
+    for part in message.parts:
+        yield from _part(part)
+    if message.finish:
+        yield f"    finish: {escape.line(message.finish)}"
+
+
+def _is_error(message: Message) -> bool:
+    return any(part.kind is Kind.ERROR for part in message.parts)
+
+
+def _part(part: Part) -> Iterator[str]:
+    if part.kind is Kind.CALL:
+        yield f"    call {escape.line(part.name)}  {escape.line(part.id)}".rstrip()
+        yield from _indented(_arguments(part.text), "      ")
+    elif part.kind is Kind.TEXT:
+        yield from _indented(part.text, "    ")
+    elif "\n" in part.text.strip():
+        yield f"    {part.kind}:"
+        yield from _indented(part.text, "      ")
+    else:
+        yield f"    {part.kind}: {escape.line(part.text.strip())}"
+
+
+def _arguments(text: str) -> str:
+    """Arguments indented where they are JSON; of a stream that was cut they are none."""
+    try:
+        return _dumped(json_codec.shallow(text.encode("utf-8", "surrogatepass")))
+    except ValueError:
+        return text
+
+
+def _field(name: str, value: Any) -> Iterator[str]:
+    if name in ("tools", "functions") and isinstance(value, list):
+        yield f"  {name}: {escape.line(', '.join(_tool(one) for one in value))}"
+    elif isinstance(value, (dict, list)) and len(shown := _tree(value)) > 60:
+        yield f"  {escape.line(name)}:"
+        yield from _indented(shown, "    ")
+    else:
+        shown = json.dumps(_folded(value), ensure_ascii=False) if not isinstance(value, str) else value
+        yield f"  {escape.line(name)}: {escape.line(shown)}"
+
+
+def _tool(tool: Any) -> str:
+    """`weather(city, unit)`, or the type of a tool of the API's own."""
+    if not isinstance(tool, dict):
+        return str(tool)
+    function = tool.get("function")
+    inner = function if isinstance(function, dict) else tool
+    parameters = inner.get("parameters")
+    properties = parameters.get("properties") if isinstance(parameters, dict) else None
+    name = inner.get("name") or inner.get("server_label") or tool.get("type")
+    return f"{name}({', '.join(properties)})" if isinstance(properties, dict) else str(name)
+
+
+def _tree(value: Any) -> str:
+    return _dumped(_folded(value))
+
+
+def _dumped(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _folded(value: Any) -> Any:
+    """`value` without what nobody reads: of vectors and base64 only the start."""
+    if isinstance(value, dict):
+        return {name: _folded(inner) for name, inner in value.items()}
+    if isinstance(value, list):
+        if len(value) > _NUMBERS and all(isinstance(one, (int, float)) for one in value):
+            return [*value[:_NUMBERS], f"… {len(value)} numbers"]
+        return [_folded(one) for one in value]
+    if isinstance(value, str) and len(value) > _LONG:
+        return f"{value[:80]}… {len(value)} characters"
+    return value
+
+
+def _indented(text: str, indent: str) -> Iterable[str]:
+    return (f"{indent}{one}".rstrip() for one in escape.text(text).split("\n"))
+
+
+def machine(number: int, interaction: Interaction) -> dict[str, Any]:
+    """The whole recording as one JSON value. Bytes are `text` where they are UTF-8, else `base64`."""
+    request, response = interaction.request, interaction.response
+    head = response.head
+    return {
+        "number": number,
+        "request": {
+            "method": request.method,
+            "uri": request.uri,
+            "headers": _pairs(request.headers),
+            "body": _octets(request.body),
+        },
+        "response": {
+            "status": head.status,
+            "reason": head.reason,
+            "headers": _pairs(head.headers),
+            "head_ms": response.head_ms,
+            "frames": [{"at_ms": frame.at_ms, **_octets(frame.data)} for frame in response.frames],
+            "end_ms": response.end_ms,
+            "end": str(response.end),
+        },
+    }
+
+
+def _pairs(headers: Headers) -> list[list[str]]:
+    return [[name, value] for name, value in headers]
+
+
+def _octets(data: bytes) -> dict[str, str]:
+    try:
+        return {"text": data.decode()}
+    except UnicodeDecodeError:
+        return {"base64": base64.b64encode(data).decode()}

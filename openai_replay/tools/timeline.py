@@ -1,0 +1,199 @@
+"""When the pieces of an answer came, drawn for a terminal: head, first token, gaps, bursts, sizes, and the end.
+
+All times are ms since the request had been read, as on the tape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate, pairwise
+from statistics import median
+from typing import NamedTuple
+
+from openai_replay.model import End, Frame, Response, header, media_type
+from openai_replay.openai_api.responses import messages
+from openai_replay.openai_api.stream_assembler import assembled
+from openai_replay.text import sse
+
+#: Frames no further apart than this came together: the other side had written them at once.
+_BURST_MS = 1
+#: Rows of frames; where there are more, neighbours share one.
+_ROWS = 40
+#: What is left and right of the axis in a row.
+_LEFT, _RIGHT = 24, 1
+
+
+class Style(NamedTuple):
+    """The characters of a drawing; `bars` from little to much."""
+
+    axis: str
+    tick: str
+    bars: str
+
+
+UNICODE = Style("─", "┬", "▁▂▃▄▅▆▇█")
+ASCII = Style("-", "+", ".:-=+*#@")
+
+
+def first_token_ms(response: Response) -> int | None:
+    """When the first event that says something was whole (TTFT); None where the answer is no stream, or says nothing.
+
+    Of a compressed stream, when its first bytes came.
+    """
+    if media_type(response.head.headers) != "text/event-stream" or not response.frames:
+        return None
+    if header(response.head.headers, "content-encoding").lower() not in ("", "identity"):
+        return response.frames[0].at_ms
+    body = response.body
+    for start, end in sse.spans(body):
+        if any(one.parts for one in messages(assembled(sse.events(body[start:end])))):
+            arrived = accumulate(len(frame.data) for frame in response.frames)
+            return next(frame.at_ms for frame, size in zip(response.frames, arrived, strict=True) if size >= end)
+    return None
+
+
+def lines(response: Response, width: int, style: Style) -> Iterator[str]:
+    """The timeline of `response`, a line at a time, in `width` columns (40 at least)."""
+    columns = max(width, 40) - _LEFT - _RIGHT
+    first = first_token_ms(response)
+    total = max([response.end_ms, response.head_ms, *(frame.at_ms for frame in response.frames)])
+    yield from _facts(response, first)
+    yield ""
+    yield from _axis(total, columns, style)
+    for what, at_ms in (("head", response.head_ms), ("TTFT", first)):
+        if at_ms is not None:
+            yield _row(what, at_ms, " " * _column(at_ms, total, columns) + what[0].upper())
+    most = max((len(frame.data) for frame in response.frames), default=1)
+    for group in _grouped(response.frames, total):
+        yield _frames_row(group, total, columns, most, style)
+    ending = _column(response.end_ms, total, columns)
+    yield _row("end", response.end_ms, " " * ending + _ENDS[response.end])
+
+
+_ENDS = {End.COMPLETE: "E", End.TRUNCATED: "X", End.RESET: "X"}
+_ENDED = {
+    End.COMPLETE: "complete",
+    End.TRUNCATED: "truncated: the connection was closed before the answer was whole",
+    End.RESET: "reset: the connection broke",
+}
+
+
+def _facts(response: Response, first: int | None) -> Iterator[str]:
+    """What there is to say in numbers."""
+    frames = response.frames
+    yield f"head    {response.head_ms} ms"
+    if first is not None:
+        yield f"TTFT    {first} ms"
+    sizes = [len(frame.data) for frame in frames]
+    if frames:
+        counted = f"{len(frames)} frame{'s' if len(frames) > 1 else ''}, {sum(sizes):,} bytes"
+        spread = f"; {min(sizes):,} to {max(sizes):,} each, median {median(sizes):,.0f}" if len(frames) > 1 else ""
+        yield f"frames  {counted}{spread}"
+    else:
+        yield "frames  none"
+    gaps = [(after.at_ms - before.at_ms, number) for number, (before, after) in enumerate(pairwise(frames), 2)]
+    if gaps:
+        longest, number = max(gaps, key=lambda gap: (gap[0], -gap[1]))
+        usual = median(gap for gap, _ in gaps)
+        yield f"gaps    median {usual:,.0f} ms, longest {longest:,} ms before frame {number}"
+        bursts = [count for _, count in bursts_of(frames)]
+        if bursts:
+            most = max(bursts)
+            yield f"bursts  {len(bursts)}, of up to {most} frames within {_BURST_MS} ms of each other"
+    after = response.end_ms - frames[-1].at_ms if frames else response.end_ms - response.head_ms
+    yield f"end     {response.end_ms} ms, {after} ms after the last byte: {_ENDED[response.end]}"
+
+
+def bursts_of(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+    """Where several frames came at once: when each such burst began, and how many frames it has."""
+    found: list[tuple[int, int]] = []
+    begun, count, last = 0, 0, -_BURST_MS - 1
+    for frame in frames:
+        if frame.at_ms - last <= _BURST_MS:
+            count += 1
+        else:
+            if count > 1:
+                found.append((begun, count))
+            begun, count = frame.at_ms, 1
+        last = frame.at_ms
+    return [*found, (begun, count)] if count > 1 else found
+
+
+class _Group(NamedTuple):
+    """Neighbouring frames that share a row; `number` of the first, from 1, and the `gap` before it."""
+
+    number: int
+    frames: list[Frame]
+    gap_ms: int
+
+
+def _grouped(frames: Sequence[Frame], total: int) -> Iterator[_Group]:
+    """A frame a row, or, where that would be too many, all that came in the same slice of the time."""
+    slice_ms = 0 if len(frames) <= _ROWS else max(total // _ROWS, 1)
+    group: list[Frame] = []
+    began = last = 0
+    for number, frame in enumerate(frames, 1):
+        if group and (not slice_ms or frame.at_ms // slice_ms != group[0].at_ms // slice_ms):
+            yield _Group(began, group, group[0].at_ms - last)
+            last, group = group[-1].at_ms, []
+        if not group:
+            began = number
+        group.append(frame)
+    if group:
+        yield _Group(began, group, group[0].at_ms - last if began > 1 else group[0].at_ms)
+
+
+def _frames_row(group: _Group, total: int, columns: int, most: int, style: Style) -> str:
+    cells = [" "] * columns
+    for frame in group.frames:
+        column = _column(frame.at_ms, total, columns)
+        bar = style.bars[min(len(frame.data) * len(style.bars) // (most + 1), len(style.bars) - 1)]
+        if style.bars.find(cells[column]) < style.bars.index(bar):
+            cells[column] = bar
+    last = group.number + len(group.frames) - 1
+    which = f"{group.number}" if len(group.frames) == 1 else f"{group.number}-{last}"
+    size = sum(len(frame.data) for frame in group.frames)
+    return f"{which:>9}{_short(group.gap_ms, '+'):>7}{_bytes(size):>7} {''.join(cells).rstrip()}"
+
+
+def _row(what: str, at_ms: int, cells: str) -> str:
+    return f"{what:>9}{f'{at_ms} ms':>14} {cells}"
+
+
+def _axis(total: int, columns: int, style: Style) -> Iterator[str]:
+    """Two lines: what the ticks say, and the ticks."""
+    labels, ticks = [" "] * columns, [style.axis] * columns
+    step = _step(total, columns)
+    free = 0
+    for at_ms in range(0, total + 1, step):
+        column = _column(at_ms, total, columns)
+        ticks[column] = style.tick
+        label = f"{at_ms} ms" if at_ms == 0 else f"{at_ms}"
+        start = min(column, columns - len(label))
+        if start >= free:
+            labels[start : start + len(label)] = label
+            free = start + len(label) + 1
+    yield f"{'frame':>9}{'gap':>7}{'bytes':>7} {''.join(labels).rstrip()}"
+    yield " " * _LEFT + "".join(ticks)
+
+
+def _step(total: int, columns: int) -> int:
+    """Ms from tick to tick: 1, 2 or 5 of a power of ten, so that there is room for the numbers."""
+    step = 1
+    while total // step > max(columns // 10, 1):
+        step = step * 5 // 2 if str(step)[0] == "2" else step * 2
+    return step
+
+
+def _column(at_ms: int, total: int, columns: int) -> int:
+    return min(at_ms * (columns - 1) // max(total, 1), columns - 1)
+
+
+def _short(value: int, sign: str = "") -> str:
+    if value >= 100_000_000:
+        return f"{sign}{value // 3_600_000}h"
+    return f"{sign}{value}" if value < 100_000 else f"{sign}{value // 1000}s"
+
+
+def _bytes(size: int) -> str:
+    return f"{size}" if size < 100_000 else f"{size // 1000}k"

@@ -1,0 +1,81 @@
+"""`-- COMMAND`: the kindest form, for any test runner. (With node's: tests/test_examples.py.)"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from signal import SIGHUP, SIGINT, SIGTERM, Signals
+
+import pytest
+
+from tests.support.proxy import cassette, command, item, run
+
+#: A test suite that asks once and is content whatever comes.
+CONTENT = """
+import os, urllib.error, urllib.request
+for text in {texts!r}:
+    request = urllib.request.Request(os.environ["OPENAI_BASE_URL"] + "/chat/completions", f'"{{text}}"'.encode(),
+                                     {{"Content-Type": "application/json"}})
+    try:
+        print(urllib.request.urlopen(request).read().decode())
+    except urllib.error.HTTPError as error:
+        print(error.code)
+raise SystemExit({code})
+"""
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return cassette(tmp_path / "tape.yaml", item("first"), item("second"))
+
+
+def suite(*texts: str, code: int = 0) -> list[str]:
+    return [sys.executable, "-c", CONTENT.format(texts=texts, code=code)]
+
+
+async def test_a_suite_that_played_everything(tape: Path) -> None:
+    done = await run("play", tape, "--strict", "--", *suite("hello", "hello"))
+    assert (done.code, done.stdout) == (0, "first\nsecond\n")
+
+
+async def test_a_suite_that_succeeded_in_spite_of_a_miss(tape: Path) -> None:
+    done = await run("play", tape, "--", *suite("hello", "goodbye"))
+    assert (done.code, done.stdout) == (1, "first\n424\n")
+    assert "MISS    POST /v1/chat/completions  424\n  No recording matches POST /v1/chat/completions in" in done.stderr
+    assert "body: recorded 'hello'  now 'goodbye'" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("openai-replay: 0 recorded, 1 played, 1 missed")
+
+
+@pytest.mark.parametrize("code", [1, 5, 77])
+async def test_the_suites_own_exit_code_goes_first(tape: Path, code: int) -> None:
+    assert (await run("play", tape, "--", *suite("goodbye", code=code))).code == code
+
+
+async def test_left_unplayed_under_strict(tape: Path) -> None:
+    done = await run("play", tape, "--strict", "--", *suite("hello"))
+    assert done.code == 1
+    assert f"1 not played:\n  #2 POST /v1/chat/completions  {tape}" in done.stderr
+
+
+TRAP = """
+import signal, sys, time, os
+def end(number, frame):
+    print("heard", signal.Signals(number).name, flush=True)
+    sys.exit(42)
+for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(one, end)
+print(os.environ["OPENAI_BASE_URL"], flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP], ids=lambda number: number.name)
+async def test_signals_reach_the_suite_and_it_says_how_it_ends(tape: Path, number: Signals) -> None:
+    async with command("play", tape, "--", sys.executable, "-c", TRAP) as process:
+        async with asyncio.timeout(20):
+            while not process.stdout:
+                await asyncio.sleep(0.01)
+        assert process.stdout == process.base_url + "\n"
+        assert await process.stop(number) == 42
+        assert process.stdout.endswith(f"heard {number.name}\n")

@@ -1,0 +1,186 @@
+"""`openai-replay explain`, and one text for a miss wherever it is read."""
+
+from __future__ import annotations
+
+import json
+import re
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import openai_replay
+from openai_replay.cli.root import main
+from openai_replay.pytest_plugin import options
+from tests.support.proxy import CHAT, cassette, command, invoke, item
+
+
+def asked(value: Any) -> str:
+    return item('{"id": "resp_1", "said": 0}').replace("'\"hello\"'", f"'{json.dumps(value)}'")
+
+
+def chat(text: str, **more: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], **more}
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    return cassette(tmp_path / "tape.yaml", asked(chat("Say hello")), asked(chat("Bye")), asked(chat("Say hello")))
+
+
+def request(folder: Path, value: Any) -> Path:
+    path = folder / "request.json"
+    path.write_text(json.dumps(value), "utf-8")
+    return path
+
+
+def test_a_request_that_matches(tape: Path, tmp_path: Path) -> None:
+    assert invoke("explain", tape, request(tmp_path, chat("Bye"))) == (0, "matches #2\n", "")
+    assert invoke("explain", tape, request(tmp_path, chat("Say hello"))) == (0, "matches #1, #3\n", "")
+    other = cassette(tmp_path / "other.yaml", asked(chat("More")))
+    assert invoke("explain", tape, other, request(tmp_path, chat("More"))) == (0, "matches #4\n", "")
+
+
+def test_a_request_that_does_not(tape: Path, tmp_path: Path) -> None:
+    assert invoke("explain", tape, request(tmp_path, chat("Say hi", n=1))) == (
+        1,
+        f"No recording matches POST /v1/chat/completions in {tape} (mode none).\n"
+        "Closest is #1; it differs at\n"
+        "  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
+        "  n: recorded absent  now 1  (a default that is said or left out)\n"
+        "Next is #2; it differs at messages[0].content, n\n"
+        f"Record it:  openai-replay record {tape} -- <your command>\n"
+        "Accept it:  --normalize defaults --ignore /messages/0/content\n",
+        "",
+    )
+
+
+def test_what_it_advises_helps(tape: Path, tmp_path: Path) -> None:
+    options = ["--normalize", "defaults", "--ignore", "/messages/0/content"]
+    assert invoke("explain", *options, tape, request(tmp_path, chat("Say hi", n=1))) == (0, "matches #1, #2, #3\n", "")
+
+
+def test_settings_files_count(tape: Path, tmp_path: Path) -> None:
+    (tmp_path / "openai-replay.toml").write_text('ignore = ["/user"]\n', "utf-8")
+    assert invoke("explain", tape, request(tmp_path, chat("Bye", user="a"))).stdout == "matches #2\n"
+
+
+def test_from_stdin_with_a_path_and_a_header(tape: Path) -> None:
+    def run(*options: str) -> tuple[int, str]:
+        ran = CliRunner().invoke(main, ["explain", *options, str(tape), "-"], input=json.dumps(chat("Bye")))
+        return ran.exit_code, ran.stdout
+
+    assert run("--path", CHAT) == (0, "matches #2\n")
+    code, out = run("--path", "/chat/completions")
+    assert code == 1
+    assert "\nIt has POST /v1/chat/completions: the path differs only by /v1. Is the base URL right?\n" in out
+    code, out = run("--match-header", "x-tenant", "--header", "x-tenant: a")
+    assert code == 1
+    assert "\n  headers: recorded ''  now 'x-tenant: a'\n" in out
+    assert "\nIt has no recording of that method and path, only" in run("--method", "PUT")[1]
+
+
+def test_secrets_are_not_shown(tape: Path, tmp_path: Path) -> None:
+    key = "sk-" + "aB3dE6gH" * 6
+    ran = invoke("explain", tape, request(tmp_path, chat(f"My key is {key}")))
+    assert ran.code == 1
+    assert key not in ran.stdout
+    assert "now 'My key is REDACTED'" in ran.stdout
+
+
+def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text('{"a": 1,\n "b"}', "utf-8")
+    ran = invoke("explain", tape, tmp_path / "bad.json")
+    assert ran.code == 2
+    assert f"error: {tmp_path / 'bad.json'}:2:5: not JSON: expecting ':' delimiter\n" in ran.stderr
+    assert invoke("explain", tape, tmp_path / "none.json").code == 2
+    assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "understanding-a-miss.md"
+EXAMPLES = re.findall(
+    r"```json\n(.*?)```\n\n```json\n(.*?)```\n\n```text\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorded, now, text = EXAMPLES[number]
+    monkeypatch.chdir(tmp_path)
+    path = "/v1/responses" if "input" in recorded else CHAT
+    whole = item("{}", path=path).replace("'\"hello\"'", f"'{json.dumps(json.loads(recorded))}'")
+    cassette(Path("tape.yaml"), whole)
+    Path("now.json").write_text(now, "utf-8")
+    assert invoke("explain", "tape.yaml", "now.json") == (1, text, "")
+    assert len(EXAMPLES) == 3
+
+
+def ask(tape: openai_replay.server.embedded.Tape, value: Any) -> int:
+    posted = urllib.request.Request(
+        f"{tape.base_url}/chat/completions", json.dumps(value).encode(), {"content-type": "application/json"}
+    )
+    try:
+        with urllib.request.urlopen(posted) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_where_nothing_accepts_it_the_same_question_may_be_played(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Bye"}]
+    tape = cassette(tmp_path / "tape.yaml", asked({"messages": turns}))
+    now = {"messages": [turns[0], {"role": "assistant", "content": "Hello"}, turns[1]]}
+    assert invoke("explain", tape, request(tmp_path, now)).stdout.endswith(
+        f"\nRecord it:  openai-replay record {tape} -- <your command>\nPlay #1 for it:  --fallback last-user-message\n"
+    )
+    with openai_replay.play(tape) as playing:
+        assert ask(playing, now) == 424
+        assert playing.misses[0].endswith('\nPlay #1 for it:  fallback="last-user-message"')
+    with openai_replay.play(tape, fallback="last-user-message") as playing:
+        assert ask(playing, now) == 200
+        assert ask(playing, now) == 424  # it has been played
+        assert "Play #1 for it" not in playing.misses[0]
+    other = {"messages": [*now["messages"], {"role": "user", "content": "More"}]}
+    assert "Play #1 for it" not in invoke("explain", tape, request(tmp_path, other)).stdout
+
+
+def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
+    tape = cassette(tmp_path / "tape.yaml", asked(chat("Today is 2026-11-20", user="a")))
+    now = chat("Today is 2026-11-21", user="b")
+    with openai_replay.play(tape) as playing:
+        assert ask(playing, now) == 424
+        assert playing.misses[0].endswith('\nAccept it:  normalize=["date"], ignore=["/user"]')
+    with openai_replay.play(tape, normalize=["date"], ignore=["/user"]) as playing:
+        assert ask(playing, now) == 200
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"normalize": ["uuid"], "ignore": ["/a"]}, '@pytest.mark.openai_replay(normalize=["uuid"], ignore=["/a"])'),
+        ({"match_on": "method,path,body"}, '@pytest.mark.openai_replay(match_on="method,path,body")'),
+        ({"fallback": "last-user-message"}, '@pytest.mark.openai_replay(fallback="last-user-message")'),
+    ],
+)
+def test_in_pytest_settings_are_a_marker(settings: dict[str, Any], text: str, request: pytest.FixtureRequest) -> None:
+    assert options.advice(request.node).accept(settings) == text
+    assert settings.keys() <= {*options.SETTINGS}
+
+
+async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:
+    value = {"model": "gpt-4o", "messages": [{"role": "tool", "tool_call_id": "call_9", "content": "Say hi\x1b[2J"}]}
+    async with command("play", tape.name, cwd=tmp_path) as process:
+        missed = await process.ask("POST", CHAT, value)
+        said = missed.json["error"]["message"]
+        journal = (await process.ask("GET", "/@/journal")).json
+        await process.says("\n  " + said.replace("\n", "\n  "))
+    offline = invoke("explain", tape, request(tmp_path, value))
+    assert said.splitlines()[-3:-1] == [
+        "messages[0].tool_call_id: call_9 was given by no recording on this tape",
+        "Record it:  openai-replay record tape.yaml -- <your command>",
+    ]
+    assert [one["error"] for one in journal["exchanges"]] == [said]
+    assert offline.stdout == said.replace("tape.yaml", str(tape)) + "\n"

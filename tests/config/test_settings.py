@@ -1,0 +1,343 @@
+"""Settings, wherever they come from: one meaning, one order, and errors with the name and the place."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+import openai_replay
+from openai_replay.config import files as settings
+from openai_replay.config import settings as building
+from openai_replay.config.file_schema import FileSettings
+from openai_replay.config.rules import Rules
+from openai_replay.errors import UsageError
+from openai_replay.model import Fallback, Mode, OnExhausted
+from tests.support.proxy import CHAT, KEY, ask, cassette, command, invoke, item
+from tests.support.upstream import running_upstream
+
+
+def test_rules_of_every_setting() -> None:
+    made = building.rules(
+        {
+            "mode": "once",
+            "pace": "2x",
+            "on_exhausted": "cycle",
+            "fallback": "sequence",
+            "retry_after": "1.5",
+            "headers": "all",
+            "drain_limit": "2m",
+            "match_on": ["path", "body"],
+            "match_headers": ["X-B", "x-a"],
+            "normalize": ["uuid,date"],
+            "ignore": ["/a/*"],
+            "redact_headers": ["X-Secret"],
+            "redact_patterns": ["customer-[0-9]+"],
+            "redact_pointers": ["/user"],
+        }
+    )
+    assert (made.mode, made.pace.speed, made.on_exhausted) == (Mode.ONCE, 2.0, OnExhausted.CYCLE)
+    assert (made.fallback, made.retry_after_s, made.all_headers) == (Fallback.SEQUENCE, 1.5, True)
+    assert made.drain_limit_s == 120
+    assert (made.matcher.on, made.matcher.headers, made.matcher.ignore) == (
+        ("path", "body"),
+        ("x-a", "x-b"),
+        (("a", "*"),),
+    )
+    assert [str(one) for one in made.matcher.normalize] == ["uuid", "date"]
+    assert "x-secret" in made.redactor.headers
+    assert [one.pattern for one in made.redactor.patterns] == ["customer-[0-9]+"]
+    assert ("user",) in made.redactor.pointers
+
+
+def test_what_is_not_said_stays_as_it_was() -> None:
+    base = building.rules({"ignore": ["/a"], "redact_headers": ["x-secret"], "retry_after": 0})
+    assert building.rules({}, base) == building.rules({"pace": None, "ignore": None}, base) == base
+    assert building.rules({"match_on": "body"}, base).matcher.ignore == (("a",),)
+    assert building.rules({"retry_after": None}, base).retry_after_s is None
+    assert building.rules({}) == Rules()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says", "hint"),
+    [
+        ("modes", "none", "MODES: there is no such setting", "Did you mean 'mode'?"),
+        ("quux", 1, "QUUX: there is no such setting", "There are mode,"),
+        ("mode", "rewind", "MODE: there is no 'rewind'", "There are none, once"),
+        ("pace", 2, "PACE: 2 is no text", "quotes"),
+        ("retry_after", True, "RETRY_AFTER: True is neither", "for example 0"),
+        ("retry_after", "1e9", "RETRY_AFTER: '1e9' is neither", "for example 0"),
+        ("drain_limit", "5", "DRAIN_LIMIT: '5' is not a duration", "200ms"),
+        ("headers", "some", "HEADERS: there is no 'some'", "default, all"),
+        ("fallback", "first", "FALLBACK: there is no 'first'", "none, last-user-message, sequence"),
+        ("match_on", "body,uri", "MATCH_ON: there is no 'uri' to match on", "method, path"),
+        ("match_on", 5, "MATCH_ON: 5 is no list of texts", '["/metadata"]'),
+        ("match_headers", ["a b"], "MATCH_HEADERS: 'a b' is not the name", "x-tenant"),
+        ("normalize", ["uid"], "NORMALIZE: there is no normaliser 'uid'", "uuid"),
+        ("normalize", ["a=(b+)+"], "NORMALIZE: '(b+)+' could take for ever", "possessive"),
+        ("ignore", "/a", "IGNORE: '/a' is no list of texts", "for example"),
+        ("ignore", [5], "IGNORE: 5 is no text", "quotes"),
+        ("ignore", ["/a~b"], "IGNORE: '/a~b' is not a JSON pointer: '~' at position 2", "~1"),
+        ("redact_patterns", ["a["], "REDACT_PATTERNS: 'a[' is not a regular expression: unterminated", "re syntax"),
+        ("redact_patterns", ["(a|a)*"], "REDACT_PATTERNS: '(a|a)*' could take for ever", "possessive"),
+        ("redact_pointers", ["a"], "REDACT_POINTERS: 'a' is not a JSON pointer", "/messages"),
+    ],
+)
+def test_what_is_wrong_is_named(name: str, value: Any, says: str, hint: str) -> None:
+    with pytest.raises(UsageError) as error:
+        building.rules({name: value}, label=str.upper)
+    assert error.value.message.startswith(says)
+    assert hint in error.value.hint
+
+
+# ------------------------------------------------------------------------------------------------ files
+
+
+def test_the_nearer_file_counts(tmp_path: Path) -> None:
+    tapes = tmp_path / "tapes" / "deep"
+    tapes.mkdir(parents=True)
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nignore = ["/a", "/b"]\nnormalize = ["uuid"]\n')
+    (tmp_path / "tapes" / "openai-replay.toml").write_text('ignore = ["/c"]\nmatch-on = ["body", "path"]\n')
+    found = settings.of(tapes / "new.yaml", tmp_path)
+    assert {name: (one.value, one.path.name) for name, one in found.items()} == {
+        "ignore": (["/c"], "openai-replay.toml"),
+        "match_on": (["body", "path"], "openai-replay.toml"),
+        "normalize": (["uuid"], "pyproject.toml"),
+    }
+    assert settings.of(tmp_path / "tapes", tmp_path) == found
+    (tapes / "openai-replay.toml").write_text("")
+    assert settings.of(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
+    assert settings.of(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
+
+
+def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
+    folder = tmp_path / "tmp" / "mine"
+    folder.mkdir(parents=True)
+    (tmp_path / "openai-replay.toml").write_text('upstream = "https://mine.example/v1"')
+    for name, text in (("openai-replay.toml", "upstream"), ("pyproject.toml", "[tool.openai-replay]\nupstream")):
+        (tmp_path / "tmp" / name).write_text(f'{text} = "https://other.example/v1"')
+    assert settings.of(folder, folder)["upstream"].value == "https://other.example/v1"
+    (tmp_path / "tmp").chmod(0o1777)
+    assert settings.of(folder, folder)["upstream"].value == "https://mine.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "says", "hint"),
+    [
+        ("openai-replay.toml", "ignores = []", "{}: ignores: there is no such setting", "Did you mean 'ignore'?"),
+        ("openai-replay.toml", "qq = 1", "{}: qq: there is no such setting", "match-on"),
+        ("openai-replay.toml", 'ignore = "/a"', "{}: ignore: Input should be a valid list", "--help"),
+        ("openai-replay.toml", 'ignore = ["a"]', "{}: ignore: 'a' is not a JSON pointer", "/messages"),
+        ("openai-replay.toml", 'match-header = ["a b"]', "{}: match-header: 'a b' is not the name", "x-tenant"),
+        ("openai-replay.toml", "port = 70000", "{}: port: Input should be less than or equal to 65535", "--help"),
+        ("openai-replay.toml", "a = [", "{}: cannot be read: ", ""),
+        ("openai-replay.toml", 'idle-limit = "5"', "{}: idle-limit: '5' is not a duration", "90d"),
+        ("openai-replay.toml", 'max-age = "old"', "{}: max-age: 'old' is not a duration", "90d"),
+        ("openai-replay.toml", 'max-body = "5q"', "{}: max-body: '5q' is not a size", "64k"),
+        ("openai-replay.toml", 'lint-allow = ["erorr"]', "{}: lint-allow: there is no rule 'erorr'", "error"),
+        (
+            "openai-replay.toml",
+            'require-key = "a-key"',
+            "{}: require-key: takes the name of an environment",
+            "key itself",
+        ),
+        (
+            "pyproject.toml",
+            "[tool]\nopenai-replay = 3",
+            "{}: [tool.openai-replay] is 3, and has to be a table",
+            "ignore",
+        ),
+        ("openai-replay.toml", "[tool.openai-replay]", "{}: tool: there is no such setting", "match-on"),
+        (
+            "pyproject.toml",
+            '[tool.openai-replay]\nfallback = "first"',
+            "{}: [tool.openai-replay] fallback: there is no 'first'",
+            "last-user-message",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, file: str, text: str, says: str, hint: str) -> None:
+    path = tmp_path / file
+    path.write_text(text)
+    with pytest.raises(UsageError) as error:
+        settings.of(tmp_path / "tape.yaml", tmp_path)
+    assert error.value.message.startswith(says.format(path))
+    assert hint in error.value.hint
+
+
+def test_a_project_of_another_shape_says_nothing(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("tool = 3")
+    assert settings.from_pyproject(tmp_path) == {}
+
+
+# ------------------------------------------------------------------------------------------------ the command line
+
+
+def config(*arguments: str | Path) -> dict[str, Any]:
+    done = invoke("config", *arguments, "--json")
+    assert done.code == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tapes").mkdir()
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\npace = "2x"\nmatch-on = ["body"]\nidle-limit="1m"')
+    (tmp_path / "tapes" / "openai-replay.toml").write_text('normalize = ["uuid"]\npace = "3x"\n')
+    monkeypatch.setenv("OPENAI_REPLAY_PACE", "4x")
+    monkeypatch.setenv("OPENAI_REPLAY_UPSTREAM", "https://me:secret@example.com/v1")
+    said = config("tapes/new.yaml", "--ignore", "/a", "--ignore", "/b")
+    assert said["ignore"] == {"value": ["/a", "/b"], "from": "--ignore"}
+    assert said["pace"] == {"value": "4x", "from": "OPENAI_REPLAY_PACE"}
+    assert said["normalize"] == {"value": ["uuid"], "from": str(tmp_path / "tapes" / "openai-replay.toml")}
+    assert said["match-on"] == {"value": "body", "from": str(tmp_path / "pyproject.toml")}
+    assert said["upstream"]["value"] == "https://REDACTED@example.com/v1"
+    assert said["on-exhausted"] == {"value": "repeat", "from": "default"}
+    monkeypatch.delenv("OPENAI_REPLAY_PACE")
+    assert config("tapes")["pace"]["value"] == "3x"
+    assert config()["pace"]["value"] == "2x"
+    table = invoke("config", "tapes")
+    assert "normalize " in table.stdout
+    assert '["uuid"]' in table.stdout
+    assert str(tmp_path / "pyproject.toml") in table.stdout
+    assert invoke("config", "--normalize", "uid").code == 2
+
+
+def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nlint-allow = ["error"]\nmax-age = "90d"\n')
+    said = config("--pace", "2x")
+    assert said["lint-allow"] == {"value": ["error"], "from": str(tmp_path / "pyproject.toml")}
+    assert said["max-age"]["value"] == "90d"
+    assert list(said) == list(config())
+    assert set(FileSettings.keys()) == said.keys()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "says"),
+    [
+        (["--ignore", "/a~"], {}, "error: --ignore: '/a~' is not a JSON pointer: '~' at position 2"),
+        (["--normalize", "x=["], {}, "error: --normalize: '[' is not a regular expression: unterminated"),
+        (["--redact-pattern", "(a+)+"], {}, "error: --redact-pattern: '(a+)+' could take for ever"),
+        (["--match-on", "uri"], {}, "error: --match-on: there is no 'uri' to match on"),
+        (["--match-header", "host"], {}, "error: --match-header: the header 'host' belongs"),
+        (["--drain-limit", "5"], {}, "error: --drain-limit: '5' is not a duration"),
+        (["--idle-limit", "5"], {}, "error: --idle-limit: '5' is not a duration"),
+        (["--max-recorded", "5q"], {}, "error: --max-recorded: '5q' is not a size"),
+        ([], {"OPENAI_REPLAY_IGNORE": "x"}, "error: OPENAI_REPLAY_IGNORE: 'x' is not a JSON pointer"),
+        ([], {"OPENAI_REPLAY_MAX_BODY": "5q"}, "error: OPENAI_REPLAY_MAX_BODY: '5q' is not a size"),
+    ],
+)
+def test_bad_options_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], environment: dict[str, str], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    done = invoke("record", tmp_path / "tape.yaml", *arguments)
+    assert done.code == 2
+    assert done.stderr.startswith(says)
+    assert not (tmp_path / "tape.yaml").exists()
+
+
+def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
+    done = invoke("record", "tape.yaml")
+    assert done.code == 2
+    assert f"'--mode': 'none' is not one of 'new_episodes', 'once', 'all', 'off'. It is from {tmp_path}" in done.stderr
+    monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
+    assert "It is from OPENAI_REPLAY_PORT." in invoke("play", "tape.yaml").stderr
+    assert "It is from" not in invoke("play", "tape.yaml", "--port", "y").stderr
+
+
+@pytest.mark.parametrize("option", ["--allow", "--rule", "--max-age"])
+def test_lint_names_its_options_too(folder: Path, option: str) -> None:
+    done = invoke("lint", folder, option, "quux")
+    assert done.code == 2
+    assert done.stderr.startswith(f"error: {option}: ")
+
+
+# ------------------------------------------------------------------------------------------------ where they hold
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Two cassettes for "ORD-1", one in a folder whose file says that it is any order."""
+    (tmp_path / "tapes" / "loose").mkdir(parents=True)
+    for name in ("strict", "loose/any"):
+        cassette(tmp_path / "tapes" / f"{name}.yaml", item("{}", asked="ORD-1"))
+    (tmp_path / "tapes" / "loose" / "openai-replay.toml").write_text("normalize = ['order=ORD-[0-9]+']\n")
+    return tmp_path / "tapes"
+
+
+async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Path) -> None:
+    async with command("play", folder) as process:
+        statuses = [
+            (await ask(process.origin, "POST", f"/@{name}{CHAT}", text)).status
+            for name, text in (("strict", "ORD-1"), ("strict", "ORD-2"), ("loose%2Fany", "ORD-2"))
+        ]
+        assert statuses == [200, 424, 200]
+
+        async def opened(**settings: Any) -> tuple[int, str]:
+            heard = await ask(process.origin, "POST", "/@/sessions", settings)
+            if heard.status != 200:
+                return heard.status, heard.json["error"]["message"]
+            return (await ask(process.origin, "POST", f"/@{heard.json['id']}{CHAT}", "ORD-3")).status, ""
+
+        assert await opened(cassette="loose/any") == (200, "")
+        assert await opened(cassette="loose/any", normalize=[]) == (424, "")
+        assert await opened(cassette="strict") == (424, "")
+        assert await opened(cassette="strict", match_on="method,path") == (200, "")
+        assert await opened(cassette="strict", match_on=["path"], match_headers=["x-none"]) == (200, "")
+        code, says = await opened(cassette="strict", normalize=["uid"])
+        assert code == 400
+        assert says.startswith("normalize: there is no normaliser 'uid'")
+    async with command("play", folder, "--normalize", "uuid") as process:  # a flag goes before every file
+        assert (await ask(process.origin, "POST", f"/@loose%2Fany{CHAT}", "ORD-2")).status == 424
+
+
+@pytest.mark.parametrize("command", ["redact", "import", "explain"])
+def test_other_commands_name_their_options_too(folder: Path, command: str) -> None:
+    more: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
+    done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+)+")
+    assert done.code == 2
+    assert "error: --redact-pattern: '(a+)+' could take for ever" in done.stderr
+
+
+async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
+    async def status(tape: openai_replay.Tape, text: str) -> int:
+        async with tape:
+            path = urlsplit(tape.base_url).path
+            return (await ask(tape.base_url, "POST", f"{path}/chat/completions", text)).status
+
+    assert await status(openai_replay.play(folder / "loose" / "any.yaml"), "ORD-2") == 200
+    assert await status(openai_replay.play(folder / "loose" / "any.yaml", normalize=["uuid"]), "ORD-2") == 424
+    assert await status(openai_replay.play(folder / "strict.yaml", match_on="method,path"), "ORD-2") == 200
+
+
+def test_a_header_that_is_matched_is_kept_even_if_it_is_noise(tmp_path: Path) -> None:
+    path = tmp_path / "tape.yaml"
+
+    def answered(tape: openai_replay.Tape, agent: str) -> int:
+        with tape:
+            request = urllib.request.Request(
+                f"{tape.base_url}/models", headers={"User-Agent": agent, "Authorization": f"Bearer {KEY}"}
+            )
+            try:
+                with urllib.request.urlopen(request) as answer:
+                    return int(answer.status)
+            except urllib.error.HTTPError as error:
+                return error.code
+
+    with running_upstream() as upstream:
+        assert answered(openai_replay.record(path, upstream.url, match_headers=["User-Agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "two") == 424
+    assert answered(openai_replay.play(path), "two") == 200

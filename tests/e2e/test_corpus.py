@@ -1,0 +1,480 @@
+"""Recordings of other projects: every file is imported, and every interaction is played with the bytes it has.
+
+What is expected is read from the files by a plain reading of each format, without our importers. The corpus is not part
+of this project: `OPENAI_REPLAY_CORPUS` says where it lies (`make corpus CORPUS=path`).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import json
+import os
+import random
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from functools import cache
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from vcr.persisters.filesystem import FilesystemPersister
+from vcr.serializers import yamlserializer
+
+from openai_replay.cassette import reader
+from openai_replay.model import Interaction, OnExhausted, header
+from openai_replay.playback.pace import ORIGINAL
+from openai_replay.tools import exporters, select, show, stats, timeline
+from openai_replay.tools.importers import Asked, run
+from tests.support.proxy import Connection, Ended, passed_on, playing, recording
+from tests.support.upstream import Chunk, End, Send, Sleep, Step, Upstream, head
+
+CORPUS = Path(os.environ.get("OPENAI_REPLAY_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
+if not CORPUS.is_dir():
+    pytest.skip(
+        f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to a folder with a folder a project", allow_module_level=True
+    )
+FOLDERS = sorted(one.name for one in CORPUS.iterdir() if one.is_dir())
+#: Projects whose vcrpy cassettes are played as they lie, and whose streams are recorded anew.
+VCRPY = [
+    "DataDog+dd-apm-test-agent",
+    "elastic+elastic-otel-python-instrumentations",
+    "braintrustdata+braintrust-sdk-python",
+    "Mirascope+mirascope",
+    "Arize-ai+openinference",
+]
+
+PLAYED = [one for one in VCRPY if one in FOLDERS]
+
+#: Of so many files one is imported and played; `make corpus` takes all.
+PART = int(os.environ.get("OPENAI_REPLAY_CORPUS_PART") or 10)
+#: Streams that are played as an upstream, recorded and played again.
+STREAMS = 300
+
+
+class Recorded(NamedTuple):
+    """An interaction as it stands in a file."""
+
+    method: str
+    target: str
+    asked: list[tuple[str, str]]  # the headers that tell what the request's body is
+    body: bytes
+    status: int
+    reason: str
+    headers: dict[str, list[str]]  # end-to-end ones, names in lower case
+    answer: bytes
+
+
+def files(folder: str) -> list[Path]:
+    """The vcrpy cassettes of a project; some have no extension."""
+    found = (one for one in (CORPUS / folder).rglob("*") if one.is_file() and one.suffix in (".yaml", ".yml", ""))
+    return sorted(one for one in found if b"\ninteractions:" in b"\n" + one.read_bytes())
+
+
+class _Loader(yaml.CSafeLoader):
+    """PyYAML's safe loader, and header names of multidict's string class, which aiohttp's recordings hold."""
+
+
+_Loader.add_multi_constructor(
+    "tag:yaml.org,2002:python/object/", lambda loader, _, node: str(loader.construct_sequence(node)[0])
+)
+
+
+_Loader.add_constructor("!binary", lambda _, node: base64.b64decode(node.value))
+
+
+@cache
+def interactions(path: Path) -> list[Recorded]:
+    """What stands in `path`, by a plain reading of it."""
+    document = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe one
+    return [recorded(**one) for one in document["interactions"]]
+
+
+def recorded(request: dict[str, Any], response: dict[str, Any], **_: Any) -> Recorded:
+    """The parts of an item, whichever version of vcrpy wrote it."""
+    parts = urlsplit(request["uri"])
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    kind = ("content-type", "content-encoding")
+    asked = [(name, value) for name, value in flat(request["headers"]) if name.lower() in kind]
+    status = response.get("status") or {"code": response["status_code"]}
+    answer = octets(response["body"]["string"] if "body" in response else response["content"])
+    headers = by_name(flat(response["headers"]))
+    encoding = headers.get("content-encoding", [""])[0]
+    if encoding == "gzip" and not answer.startswith(b"\x1f\x8b"):
+        del headers["content-encoding"]  # it was stored decoded, under the header it came with
+    elif encoding in ("br", "deflate", "zstd"):
+        del headers["content-encoding"]  # so were all of these
+        answer.decode()
+    return Recorded(
+        request["method"].upper(),
+        target,
+        asked,
+        octets(request["body"]),
+        status["code"],
+        status.get("message") or "",
+        headers,
+        answer,
+    )
+
+
+def flat(headers: dict[str, Any] | None) -> Iterator[tuple[str, str]]:
+    for name, values in (headers or {}).items():
+        for value in values if isinstance(values, list) else [values]:
+            yield name, value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def octets(value: Any) -> bytes:
+    if isinstance(value, dict):
+        value = value["string"]
+    if isinstance(value, BytesIO):
+        return value.getvalue()
+    return value.encode() if isinstance(value, str) else value or b""
+
+
+@pytest.mark.parametrize("folder", PLAYED)
+async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
+    count = 0
+    wrong: list[str] = []
+    tapes = files(folder)
+    for tape in tapes:
+        expected = interactions(tape)
+        count += len(expected)
+        async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
+            for number, one in enumerate(expected, 1):
+                played = await client.ask(one.method, one.target, one.body, one.asked)
+                same = {
+                    "status": (played.status, one.status),
+                    "reason": (played.reason, one.reason),
+                    "ended": (played.ended, Ended.COMPLETE),
+                    "body": (played.body, b"" if one.method == "HEAD" else one.answer),
+                    "headers": (by_name(played.headers), one.headers),
+                }
+                wrong += [
+                    f"{tape}, {number}: {what} {is_now!r}, recorded {was!r}"[:2000]
+                    for what, (is_now, was) in same.items()
+                    if is_now != was
+                ]
+            wrong += [f"{tape}: unplayed {one.number}" for one in player.engine.cassette.unplayed()]
+    capsys.readouterr()
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:10])
+    assert count
+    with capsys.disabled():
+        print(f" [{count} interactions in {len(tapes)} files]", end="")
+
+
+@pytest.mark.parametrize("folder", PLAYED)
+def test_every_interaction_can_be_looked_at(folder: str) -> None:
+    looked = 0
+    for path in files(folder):
+        found = select.read(path, lambda _: None)
+        for number, one in enumerate(found, 1):
+            shown = [*show.lines(one), *show.table([show.line(number, one)], 100)]
+            shown += timeline.lines(one.response, 80, timeline.ASCII)
+            # No control character but a tab, and nothing that cannot be written.
+            assert re.search("[\0-\x08\x0a-\x1f\x7f-\x9f]", "".join(shown)) is None
+            "".join(shown).encode()
+            json.dumps(show.machine(number, one))
+            looked += 1
+        counts = stats.counted(found, {})
+        assert stats.total(counts.values()).interactions == len(found)
+    assert looked
+
+
+def by_name(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """End-to-end headers, names in lower case, the values of each in order."""
+    values: dict[str, list[str]] = {}
+    for name, value in passed_on(headers):
+        values.setdefault(name.lower(), []).append(value)
+    return values
+
+
+def streams() -> list[bytes]:
+    """Event streams as real APIs sent them."""
+    found = [
+        one.answer
+        for folder in VCRPY
+        for path in files(folder)
+        for one in interactions(path)
+        if "event-stream" in one.headers.get("content-type", [""])[0] and not one.answer.startswith(b"\x1f\x8b")
+    ]
+    return [body for body in dict.fromkeys(found) if body]
+
+
+def events(body: bytes) -> list[bytes]:
+    """`body` cut behind every blank line."""
+    cuts = [0, *(match.end() for match in re.finditer(rb"\r?\n\r?\n", body)), len(body)]
+    return [body[start:end] for start, end in pairwise(cuts) if start < end]
+
+
+# ------------------------------------------------------------------------------------------ import
+
+#: What a raw answer of the corpus is an answer to: nobody kept it.
+GIVEN = Asked(b'{"model": "m"}', "POST", None)
+
+
+class Plain(NamedTuple):
+    """An interaction as its file has it: `body` of the request where the file has its bytes, `values` of JSON ones."""
+
+    method: str
+    url: str
+    status: int
+    answer: bytes | None  # None: kept as `value`
+    body: bytes | None = None
+    value: Any = None
+    encoding: str = ""
+
+
+def lower(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
+    return {str(name).lower(): str(value) for name, value in headers}
+
+
+def plainly(name: str, data: bytes) -> Iterator[Plain]:
+    """What is in a file of the format `name`, by a reading that knows only what the corpus has."""
+    if data.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(data)
+    if name == "httprr":
+        at = data.index(b"\n") + 1
+        while at < len(data):
+            sizes, start = data[at : data.index(b"\n", at)].split(), data.index(b"\n", at) + 1
+            middle, at = start + int(sizes[0]), start + int(sizes[0]) + int(sizes[1])
+            (asked, body), (said, answer) = (
+                re.split(rb"\r?\n\r?\n", text, maxsplit=1) for text in (data[start:middle], data[middle:at])
+            )
+            yield Plain(asked.split()[0].decode(), asked.split()[1].decode(), int(said.split()[1]), answer, body)
+        return
+    if name in ("vcrpy", "ruby-vcr", "go-vcr"):
+        document = yaml.load(data, _Loader)  # noqa: S506 - a safe one
+    else:
+        document = json.loads(data.decode("utf-8-sig"))
+    match name:
+        case "vcrpy":
+            items = document.get("interactions") or [
+                {"request": one, "response": two}
+                for one, two in zip(document["requests"], document["responses"], strict=True)
+            ]
+            for one in items:
+                asked, said = one["request"], one["response"]
+                status = said["status"]["code"] if "status" in said else said["status_code"]
+                answer = octets(said["body"]["string"] if "body" in said else said["content"])
+                encoding = lower((key, value) for key, value in flat(said["headers"])).get("content-encoding", "")
+                yield Plain(asked["method"], asked["uri"], status, answer, octets(asked["body"]), None, encoding)
+        case "ruby-vcr":
+            for one in document["http_interactions"]:
+                asked, said = one["request"], one["response"]
+                bodies = [
+                    base64.b64decode(part["base64_string"]) if "base64_string" in part else octets(part["string"])
+                    for part in (one.get("body", {"string": ""}) for one in (asked, said))
+                ]
+                yield Plain(asked["method"], asked["uri"], said["status"]["code"], bodies[1], bodies[0])
+        case "go-vcr":
+            for one in document["interactions"]:
+                asked, said = one["request"], one["response"]
+                yield Plain(asked["method"], asked["url"], said["code"], octets(said["body"]), octets(asked["body"]))
+        case "nock":
+            for one in document:
+                said, headers = one["response"], lower(one["rawHeaders"].items())
+                url = one["scope"].removesuffix(":443") + one["path"]
+                if isinstance(said, list) and "content-encoding" in headers:
+                    answer = binascii.unhexlify("".join(said))
+                    yield Plain(one["method"], url, one["status"], answer, None, None, headers["content-encoding"])
+                elif isinstance(said, str):
+                    yield Plain(one["method"], url, one["status"], said.encode())
+                else:
+                    yield Plain(one["method"], url, one["status"], None, None, said)
+        case "har":
+            for one in document["log"]["entries"]:
+                asked, said = one["request"], one["response"]
+                body = asked.get("postData", {}).get("text", "").encode()
+                yield Plain(
+                    asked["method"], asked["url"], said["status"], said["content"].get("text", "").encode(), body
+                )
+        case "azure":
+            for one in document["Entries"]:
+                said = one["ResponseBody"]
+                kind = lower(one["ResponseHeaders"].items()).get("content-type", "")
+                answer, value = None, None
+                if isinstance(said, list):
+                    answer = "".join(said).encode()
+                elif isinstance(said, str):
+                    answer = said.encode() if kind.startswith("text/") else base64.b64decode(said)
+                else:
+                    value = said
+                yield Plain(one["RequestMethod"], one["RequestUri"], one["StatusCode"], answer, None, value)
+        case "datadog":
+            asked, said = document["request"], document["response"]
+            bodies = [
+                base64.b64decode(text[7:]) if text.startswith("base64:") else text.encode()
+                for text in (asked["body"], said["body"])
+            ]
+            yield Plain(asked["method"], asked["url"], said["status"]["code"], bodies[1], bodies[0])
+
+
+_TELLS = r'"object": ?"(?:chat\.completion|response|text_completion|embedding)|"type": ?"response\.'
+
+
+def is_at_fault(path: Path, error: str) -> bool:
+    """Whether a file that was refused is no recording, is damaged, or does not say what it is an answer to."""
+    text = path.read_text("utf-8")
+    if path.name.startswith(("LICENSE", "README", "NOTICE")):
+        return "is of no known format" in error
+    if "give it with --url" in error:
+        return re.search(_TELLS, text) is None
+    if "is not JSON" in error:
+        for line in text.splitlines():
+            try:
+                json.loads(line)
+            except ValueError:
+                return True
+    return False
+
+
+def compacted(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def data_of(body: bytes) -> list[bytes]:
+    """The data of every event of a stream, read as simply as can be."""
+    lines = body.replace(b"\r\n", b"\n").split(b"\n")
+    return [line[5:].strip() for line in lines if line.startswith(b"data:")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+async def test_every_file_is_imported_and_plays(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts: Counter[str] = Counter()
+    wrong: list[str] = []
+    settings = run.Settings(asked=GIVEN)
+    for job in run.jobs([CORPUS / folder], tmp_path)[::PART]:
+        done = run.run(job, settings)
+        if done.error:
+            counts["refused"] += 1
+            if not is_at_fault(job.source, done.error):
+                wrong.append(f"{job.source}: refused: {done.error}")
+            continue
+        counts[done.name] += done.interactions
+        counts["streams"] += done.streams
+        wrong += [f"{job.source}: left out: {why}" for why in done.skipped]
+        wrong += [f"{job.source}: {what}" for what in await unlike(done.name, job.source.read_bytes(), job.target)]
+        wrong += [f"{job.source}: {what}" for what in unlike_in_vcrpy(job.target, tmp_path / "plain.yaml")]
+    capsys.readouterr()
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(one[:1000] for one in wrong[:10])
+    with capsys.disabled():
+        print(f" [{', '.join(f'{name} {count}' for name, count in counts.items())}]", end="")
+
+
+def on(tape: Path) -> list[Interaction]:
+    return reader.load(tape.read_text("utf-8"), tape).interactions
+
+
+async def unlike(name: str, source: bytes, tape: Path) -> list[str]:
+    """In what the answers that an imported cassette gives differ from what stands in its source."""
+    stored = on(tape)
+    if name == "raw":
+        if source.lstrip().startswith(b"{"):
+            lines = [source] if not stored[0].response.body.startswith((b"data:", b"event:")) else source.splitlines()
+            expected = [json.loads(line) for line in lines if line.strip()]
+            body = stored[0].response.body
+            found = [json.loads(one) for one in (data_of(body) or [body]) if one != b"[DONE]"]
+            return [] if found == expected else ["the events are not those of the file"]
+        return [] if stored[0].response.body == source else ["the stream is not that of the file"]
+    expected_ones = list(plainly(name, source))
+    if len(expected_ones) != len(stored):
+        return [f"{len(stored)} interactions of {len(expected_ones)}"]
+    wrong: list[str] = []
+    async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
+        for number, (one, kept) in enumerate(zip(expected_ones, stored, strict=True), 1):
+            if not kept.request.uri.startswith("http"):
+                continue  # taken out, and nothing tells it
+            parts = urlsplit(one.url if one.url.startswith("http") else kept.request.uri)
+            target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            kinds = [pair for pair in kept.request.headers if pair[0].lower() in ("content-type", "content-encoding")]
+            body = kept.request.body if one.body is None else one.body
+            played = await client.ask(one.method.upper(), target, body, kinds)
+            now = played.body
+            was = b"" if one.method.upper() == "HEAD" else one.answer
+            if was is None:  # kept as a value
+                was = b"" if one.value is None else now if json.loads(now) == one.value else compacted(one.value)
+            redacted = b"REDACTED*" in now and len(now) == len(was)
+            if played.status != one.status or played.ended is not Ended.COMPLETE or not (now == was or redacted):
+                wrong.append(f"{number}: {played.status} {now!r:.300} was {one.status} {was!r:.300}")
+            said = dict(passed_on(played.headers))
+            if "event-stream" in header(tuple(said.items()), "content-type") and not now.startswith(b"\x1f\x8b"):
+                if data_of(now) != data_of(was):
+                    wrong.append(f"{number}: other events")
+                if [frame.data for frame in kept.response.frames] != events(now):
+                    wrong.append(f"{number}: not cut at its events")
+            is_packed = now.startswith(b"\x1f\x8b") or (one.encoding == "br" and b"{" not in now)
+            if header(tuple(said.items()), "content-encoding") and not is_packed and now:
+                wrong.append(f"{number}: a content-encoding that is not true")
+    return wrong
+
+
+def unlike_in_vcrpy(tape: Path, plain: Path) -> list[str]:
+    """In what stock vcrpy sees other bodies in a cassette that was imported and exported to it."""
+    stored = on(tape)
+    plain.write_bytes(exporters.FORMATS["vcrpy"](stored).files[".yaml"])
+    requests, responses = FilesystemPersister.load_cassette(plain, yamlserializer)
+    pairs = zip(stored, requests, responses, strict=True)
+    return [
+        f"{number}: another body in vcrpy"
+        for number, (one, asked, said) in enumerate(pairs, 1)
+        if said["body"]["string"] != one.response.body or (asked.body or b"") != one.request.body
+    ]
+
+
+# ------------------------------------------------------------------------------------------ record again
+
+SSE = Send(head(200, "OK", [("content-type", "text/event-stream; charset=utf-8"), ("transfer-encoding", "chunked")]))
+
+
+async def test_real_streams_are_recorded_and_played_cut_for_cut(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tape = tmp_path / "tape.yaml"
+    bodies = streams()[:STREAMS]
+    assert len(bodies) > 50
+    live = []
+    async with Upstream() as up, recording(up.url, tape) as proxy, Connection(proxy.origin) as client:
+        for number, body in enumerate(bodies):
+            up.script("POST", f"/v1/{number}", [SSE, *map(Chunk, events(body)), End()])
+            live.append(await client.ask("POST", f"/v1/{number}", {"stream": True}))
+    async with playing(tape) as player, Connection(player.origin) as client:
+        for number, (one, body) in enumerate(zip(live, bodies, strict=True)):
+            played = await client.ask("POST", f"/v1/{number}", {"stream": True})
+            assert one.body == body
+            if len(body) < 32_000:  # a longer one may come in several reads, that cut events
+                assert one.cuts == events(body)
+            assert (played.cuts, played.ended) == (one.cuts, one.ended)
+    capsys.readouterr()
+    with capsys.disabled():
+        print(f" [{len(bodies)} streams, {sum(len(one.pieces) for one in live)} frames]", end="")
+
+
+async def test_a_real_stream_on_time(tmp_path: Path) -> None:
+    tape = tmp_path / "tape.yaml"
+    cuts = events(next(body for body in streams() if 20 <= len(events(body)) <= 60))
+    chance = random.Random(1)
+    steps: list[Step] = [Sleep(0.2), SSE]
+    for cut in cuts:
+        steps += [Sleep(chance.uniform(0.005, 0.05)), Chunk(cut)]
+    async with Upstream() as up, recording(up.url, tape) as proxy:
+        up.script("POST", "/v1/responses", [*steps, Sleep(0.1), End()])
+        live = await proxy.ask("POST", "/v1/responses", {})
+        (on_tape,) = up.answers
+    async with playing(tape, pace=ORIGINAL) as player:
+        played = await player.ask("POST", "/v1/responses", {})
+        (recording_,) = player.engine.cassette.recordings
+    assert played.cuts == live.cuts == cuts
+    response = recording_.interaction.response
+    assert len(on_tape) == len(cuts) + 2
+    assert response.head_ms >= 199
+    for piece, frame in zip(played.pieces, response.frames, strict=True):
+        assert frame.at_ms - 2 <= piece.at * 1000 <= frame.at_ms + 1000
+    assert played.end_at * 1000 >= response.end_ms - 2

@@ -1,0 +1,299 @@
+"""`openai-replay import`: files and folders become cassettes of ours, one for one, and nothing is lost on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from openai_replay.cassette import reader, writer
+from openai_replay.cli.convert import _FORMATS, _TARGETS
+from openai_replay.model import Interaction, Request
+from openai_replay.tools.importers import NAMES
+from openai_replay.tools.importers.run import Settings, jobs, run
+from tests.support.proxy import Connection, Finished, invoke, playing
+from tests.tools.test_importers import ASKED, EVENTS, GO, HAR, NOCK, RUBY, STREAM, TRACE, URL, VCRPY, answer
+
+FAKE_KEY = "sk-proj-" + "Fake0Key1" * 6
+
+
+def imported(folder: Path, *arguments: str | Path) -> Finished:
+    """`openai-replay import SOURCE -o OUT` and more, in `folder`."""
+    return invoke("import", folder / "in", "-o", folder / "out", *arguments)
+
+
+def sources(folder: Path, **files: str | bytes | Any) -> Path:
+    """`folder`/in with these files; `__` in a name is a slash, `_` a dot."""
+    for name, text in files.items():
+        path = folder / "in" / name.replace("__", "/").replace("_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not isinstance(text, (str, bytes)):
+            text = json.dumps(text)
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return folder / "in"
+
+
+def interactions(path: Path) -> list[Interaction]:
+    return reader.load(path.read_text("utf-8"), path).interactions
+
+
+def written(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file())
+
+
+async def test_a_folder_of_many_formats_is_laid_out_as_it_was_and_plays(tmp_path: Path) -> None:
+    sources(tmp_path, a_yml=RUBY, sub__b_har=HAR, sub__c_json=NOCK, sub__deep__d_yaml_gz=GO, e_httprr=TRACE)
+    done = imported(tmp_path)
+    assert done.code == 0, done.stderr
+    assert written(tmp_path) == ["a.yaml", "e.yaml", "sub/b.yaml", "sub/c.yaml", "sub/deep/d.yaml"]
+    assert done.stderr == ""
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["ruby-vcr", "1", "1", "1", "0", "0"] in lines
+    assert ["all", "5", "5", "5", "1", "0"] in lines
+    for path in (tmp_path / "out").rglob("*.yaml"):
+        async with playing(path) as player, Connection(player.origin) as client:
+            played = await client.ask("POST", "/v1/chat/completions", ASKED, [("content-type", "application/json")])
+            assert (played.body, played.cuts) == (STREAM, EVENTS)
+
+
+def test_one_file_to_one_file_and_to_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sources(tmp_path, chat_har=HAR, two_json=NOCK)
+    assert invoke("import", folder / "chat.har", "-o", tmp_path / "x" / "mine.yaml").code == 0
+    assert interactions(tmp_path / "x" / "mine.yaml")[0].response.body == STREAM
+    monkeypatch.chdir(tmp_path)
+    assert invoke("import", folder / "chat.har").code == 0
+    assert (tmp_path / "cassettes" / "chat.yaml").is_file()
+    done = invoke("import", folder, "-o", tmp_path / "both.yaml")
+    assert (done.code, "is one file, and SRC has 2" in done.stderr) == (2, True)
+    assert not (tmp_path / "both.yaml").exists()
+
+
+def test_check_writes_nothing_and_says_the_same(tmp_path: Path) -> None:
+    sources(tmp_path, a_yaml=VCRPY)
+    looked = imported(tmp_path, "--check")
+    assert not (tmp_path / "out").exists()
+    assert imported(tmp_path).stdout == looked.stdout
+
+
+def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
+    sources(tmp_path, a_yaml=VCRPY, b_yaml=RUBY)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a.yaml").write_text("mine")
+    done = imported(tmp_path)
+    assert done.code == 1
+    assert f"{tmp_path}/in/a.yaml: {tmp_path}/out/a.yaml is there already; --force replaces it" in done.stderr
+    assert (tmp_path / "out" / "a.yaml").read_text() == "mine"
+    assert written(tmp_path) == ["a.yaml", "b.yaml"]
+    assert imported(tmp_path, "--force").code == 0
+    assert interactions(tmp_path / "out" / "a.yaml")[0].response.body == STREAM
+
+
+def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
+    folder = sources(
+        tmp_path,
+        cut_har=json.dumps(HAR)[:300],
+        good_yaml=VCRPY,
+        note_md="hello",
+        empty_yaml="",
+        none_yaml="interactions: []",
+    )
+    with (folder / "huge.json").open("wb") as file:
+        file.truncate(10 * 10**9)
+    os.mkfifo(folder / "pipe.yaml")
+    done = imported(tmp_path)
+    assert done.code == 1
+    assert written(tmp_path) == ["good.yaml"]
+    lines = done.stderr.splitlines()
+    assert [line.partition(": ")[0].rpartition("/")[2] for line in lines] == [
+        "cut.har",
+        "empty.yaml",
+        "huge.json",
+        "none.yaml",
+        "note.md",
+        "pipe.yaml",
+    ]
+    assert "line 1: is not JSON" in lines[0]
+    assert lines[1].endswith("is empty")
+    assert lines[2].endswith("has 10000000000 bytes, and at most 256 MiB are read")
+    assert lines[3].endswith("holds no interaction")
+    assert lines[4].endswith("is of no known format: plain text")
+    assert lines[5].endswith("is no file")
+
+
+def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = sources(tmp_path, a_har=HAR, sub__b_har=HAR)
+    scandir = os.scandir
+
+    def refuse(path: Any) -> Any:  # root may read every folder
+        if str(path).endswith("sub"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    done = imported(tmp_path)
+    assert (done.code, done.stderr) == (1, f"{folder}/sub: is a folder that cannot be read\n")
+    assert written(tmp_path) == ["a.yaml"]
+
+
+def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(tmp_path: Path) -> None:
+    sources(tmp_path, a_har=HAR)
+    arguments: list[str | Path] = [
+        sys.executable,
+        "-m",
+        "openai_replay",
+        "import",
+        tmp_path / "in",
+        "-o",
+        tmp_path / "out",
+        "--check",
+    ]
+    main, terminal = pty.openpty()
+    try:
+        ran = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=terminal, timeout=60)
+        shown = os.read(main, 10_000)
+    finally:
+        os.close(terminal)
+        os.close(main)
+    assert ran.returncode == 0
+    assert b"import" in shown
+    assert b"100%" in shown
+    assert subprocess.run(arguments, capture_output=True, timeout=60).stderr == b""
+
+
+def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path: Path) -> None:
+    entries = HAR["log"]["entries"]
+    gone = {**entries[0], "response": {"status": 0}}
+    folder = sources(tmp_path, a_har={"log": {"entries": [gone, *entries]}}, b_har={"log": {"entries": [gone]}})
+    done = imported(tmp_path)
+    assert f"{folder}/a.har: left out: entry 1: it was not answered" in done.stderr
+    assert f"{folder}/b.har: holds no interaction; entry 1: it was not answered" in done.stderr
+    assert written(tmp_path) == ["a.yaml"]
+
+
+def test_names_that_meet_leave_or_are_links_are_refused(tmp_path: Path) -> None:
+    folder = sources(tmp_path, a_har=HAR, a_json=NOCK, sub__b_yaml=VCRPY)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret.yaml").write_text(VCRPY)
+    (folder / "link.yaml").symlink_to(outside / "secret.yaml")
+    (folder / "inner.yaml").symlink_to(folder / "sub" / "b.yaml")
+    (folder / "folder").symlink_to(outside)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "sub").symlink_to(outside)
+    (tmp_path / "out" / "inner.yaml").symlink_to(outside / "secret.yaml")
+    done = imported(tmp_path, "--force")
+    assert done.code == 1
+    said = {line.partition(": ")[0].rpartition("/")[2]: line.partition(": ")[2] for line in done.stderr.splitlines()}
+    assert set(said) == {"a.json", "b.yaml", "link.yaml", "inner.yaml", "folder"}
+    assert said["a.json"] == f"would be written to {tmp_path}/out/a.yaml, as {folder}/a.har is"
+    assert said["b.yaml"].startswith(f"would be written outside of {tmp_path}/out")
+    assert said["inner.yaml"].startswith(f"would be written outside of {tmp_path}/out")
+    assert said["link.yaml"] == "is a link that leads out of its folder"
+    assert said["folder"] == "is a link to a folder, and links are not followed"
+    assert os.listdir(outside) == ["secret.yaml"]
+    assert (outside / "secret.yaml").read_text() == VCRPY
+
+
+def test_cassettes_that_an_import_wrote_into_its_source_are_not_read_again(tmp_path: Path) -> None:
+    folder = sources(tmp_path, a_har=HAR)
+    for _ in range(2):
+        assert invoke("import", folder, "-o", folder / "cassettes", "--force").code == 0
+    assert [path.name for path in (folder / "cassettes").iterdir()] == ["a.yaml"]
+
+
+def test_no_secret_reaches_the_disk_or_the_terminal(tmp_path: Path) -> None:
+    text = VCRPY.replace("[application/json]", f"[application/json]\n      Authorization: [Bearer {FAKE_KEY}]")
+    sources(
+        tmp_path,
+        a_yaml=text.replace('{\\"n\\":1}', f'{{\\"key\\":\\"{FAKE_KEY}\\"}}'),
+        b_yaml=text.replace("POST", f"'x {FAKE_KEY}'"),
+        c_json={FAKE_KEY: 1},
+        d_yaml=VCRPY.replace("a=1", "house=blue"),
+    )
+    done = imported(tmp_path, "--redact-pattern", "blue")
+    assert done.code == 1
+    everything = done.stdout + done.stderr + "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert FAKE_KEY[:20] not in everything
+    assert "house=blue" not in everything
+    assert written(tmp_path) == ["a.yaml", "d.yaml"]
+
+
+def test_noise_is_left_out_unless_it_is_wanted(tmp_path: Path) -> None:
+    text = VCRPY.replace("[application/json]", "[application/json]\n      user-agent: [me]\n      host: [x]")
+    sources(tmp_path, a_yaml=text)
+    imported(tmp_path)
+    assert "user-agent" not in (tmp_path / "out" / "a.yaml").read_text()
+    imported(tmp_path, "--headers", "all", "--force")
+    said = (tmp_path / "out" / "a.yaml").read_text()
+    assert "user-agent: [me]" in said
+    assert "host:" not in said
+
+
+def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path) -> None:
+    folder = sources(tmp_path, a_yaml="hello")
+    (folder / "a.yaml").rename(folder / "a\x1b[31m\nb.yaml")
+    done = imported(tmp_path)
+    assert "a\\x1b[31m\\nb.yaml: is of no known format" in done.stderr
+
+
+def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
+    folder = sources(tmp_path, a_sse=STREAM)
+    (tmp_path / "request.json").write_bytes(ASKED)
+    given = ("--request", tmp_path / "request.json")
+    assert "give it with --request FILE" in imported(tmp_path).stderr
+    assert "give it with --url URL" in imported(tmp_path, *given).stderr
+    assert imported(tmp_path, *given, "--url", URL, "--method", "put").code == 0
+    (found,) = interactions(tmp_path / "out" / "a.yaml")
+    assert (found.request.method, found.request.uri, found.response.body) == ("PUT", URL, STREAM)
+    assert json.loads(found.request.body) == json.loads(ASKED)
+    assert invoke("import", folder, "--format", "nock", "--check").stderr.endswith("is not of the format nock\n")
+
+
+def test_the_names_of_the_command_are_those_of_the_formats() -> None:
+    assert ("auto", *NAMES) == _FORMATS
+
+
+def test_every_format_is_documented() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "importing.md").read_text("utf-8")
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *NAMES, "--to", *_TARGETS]
+
+
+def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
+    big = answer(f"'{'x' * 300_000}'")
+    folder = sources(tmp_path, **{f"f{number}_yaml": big for number in range(40)})
+    tracemalloc.start()
+    try:
+        outcomes = [run(job, Settings()) for job in jobs([folder], tmp_path / "out")]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [one.error for one in outcomes] == [""] * 40
+    assert peak < 20 * len(big)
+
+
+# ------------------------------------------------------------------------------------------ made-up schedules
+
+
+def test_an_assumed_schedule_is_marked_and_the_mark_lives_on(tmp_path: Path) -> None:
+    """Rule 12."""
+    sources(tmp_path, a_yaml=VCRPY)
+    assert imported(tmp_path, "--assume-pace", "ttft=300ms,50tps").code == 0
+    path = tmp_path / "out" / "a.yaml"
+    (found,) = interactions(path)
+    assert [frame.at_ms for frame in found.response.frames] == [300, 320]
+    assert found.response.assumed == "ttft=300ms,50tps"
+    again = writer.HEADER + "".join(writer.dump(found, 1))
+    assert again == path.read_text()
+    assert interactions(path) == reader.load(again, path).interactions
+    said = replace(found.response, assumed="")
+    assert "assumed" not in "".join(writer.dump(Interaction(Request("GET", URL), said), 1))
+    assert imported(tmp_path, "--assume-pace", "fast", "--force").code == 2

@@ -1,0 +1,141 @@
+"""What an answer says, in a line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_replay.model import Frame, Head, Response
+from openai_replay.openai_api import transcript
+
+SSE = "text/event-stream; charset=utf-8"
+
+
+def answer(body: bytes, media: str = "application/json") -> Response:
+    head = Head(200, "OK", (("Content-Type", media),) if media else ())
+    return Response(head, 0, (Frame(0, body),), 0)
+
+
+def stream(*events: Any) -> Response:
+    """Data of each event; with a name, where it is a pair."""
+    lines = [("", event) if not isinstance(event, tuple) else (f"event: {event[0]}\n", event[1]) for event in events]
+    return answer("".join(f"{name}data: {json.dumps(data)}\n\n" for name, data in lines).encode(), SSE)
+
+
+def chat(index: int = 0, **delta: Any) -> Any:
+    return {"choices": [{"index": index, "delta": delta}]}
+
+
+CALL = {"function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({"choices": [{"index": 0, "message": {"content": "Héllo\n 🌍!"}}]}, "Héllo 🌍!"),
+        ({"choices": [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]}, "a"),
+        ({"choices": [{"message": {"content": None, "refusal": "No."}}]}, "No."),
+        ({"choices": [{"message": {"content": None, "tool_calls": [CALL]}}]}, 'weather{"city":"Paris"}'),
+        ({"choices": [{"message": {"content": [{"type": "text", "text": "a"}, {"text": "b"}]}}]}, "ab"),
+        ({"choices": [{"index": 0, "text": "legacy"}]}, "legacy"),
+        ({"choices": []}, ""),
+        ({"object": "response", "output": [{"type": "message", "content": [{"text": "Hi"}]}]}, "Hi"),
+        ({"output": [{"type": "function_call", "name": "f", "arguments": "{}"}]}, "f{}"),
+        ({"output": [{"type": "reasoning", "summary": []}, {"content": [{"text": "after"}]}]}, "after"),
+        ({"error": {"message": "Rate limit reached", "code": "x"}}, "Rate limit reached"),
+        ({"error": "plain"}, "plain"),
+        ({"error": None, "output": [{"content": [{"text": "fine"}]}]}, "fine"),
+        ({"text": "a transcription"}, "a transcription"),
+        ({"data": [{"embedding": [1, 2]}]}, "1 embedding of 2 numbers"),
+        ([1], ""),
+    ],
+)
+def test_json(value: Any, said: str) -> None:
+    assert transcript.said(answer(json.dumps(value).encode())) == said
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [
+        pytest.param(stream(chat(content=""), chat(content="Hel"), chat(content="lo")), "Hello", id="chat"),
+        pytest.param(stream(chat(content="a"), chat(1, content="b"), chat(content="c")), "ac", id="first choice"),
+        pytest.param(
+            stream(chat(tool_calls=[CALL]), chat(tool_calls=[{"function": {"arguments": "!"}}])),
+            'weather{"city":"Paris"}!',
+            id="tool call",
+        ),
+        pytest.param(stream({"choices": [{"text": "a"}]}, {"choices": [{"text": "b"}]}), "ab", id="completions"),
+        pytest.param(
+            stream(
+                ("response.created", {"type": "response.created", "response": {"error": None, "output": []}}),
+                ("response.output_text.delta", {"type": "response.output_text.delta", "delta": "Hel"}),
+                ("response.output_text.delta", {"type": "response.output_text.delta", "delta": "lo"}),
+                ("response.output_text.done", {"type": "response.output_text.done", "text": "Hello"}),
+            ),
+            "Hello",
+            id="Responses",
+        ),
+        pytest.param(stream(("response.function_call_arguments.delta", {"delta": "{}"})), "{}", id="arguments"),
+        pytest.param(stream(("response.refusal.delta", {"delta": "No"})), "No", id="refusal"),
+        pytest.param(stream({"type": "transcript.text.delta", "delta": "word"}), "word", id="transcription"),
+        pytest.param(stream({"type": "speech.audio.delta", "audio": "AAAA"}), "3 bytes of sound", id="speech"),
+        pytest.param(stream({"type": "speech.audio.delta", "audio": "A" * 70_000}), "", id="speech, its start"),
+        pytest.param(
+            stream(("thread.message.delta", {"delta": {"content": [{"index": 0, "text": {"value": "Hi"}}]}})),
+            "Hi",
+            id="Assistants",
+        ),
+        pytest.param(stream(("thread.run.step.delta", {"delta": {"step_details": {}}})), "", id="Assistants, a step"),
+        pytest.param(stream(chat(content="Hi"), {"error": {"message": " broken"}}), "Hi broken", id="error inside"),
+        pytest.param(stream(("error", {"type": "error", "message": "too long"})), "too long", id="error event"),
+        pytest.param(
+            stream(("response.failed", {"type": "response.failed", "response": {"error": {"message": "no"}}})),
+            "no",
+            id="failed",
+        ),
+        pytest.param(answer(b"data: [DONE]\n\n", SSE), "", id="nothing but the end"),
+        pytest.param(stream(chat(content="\ud83d"), chat(content="\ude00")), "😀", id="halves in two deltas"),
+        pytest.param(stream(chat(content="a\ud83d")), "a�", id="half a character"),
+        pytest.param(stream(*[chat(content="12345 ")] * 100), ("12345 " * 34)[:200], id="only the start"),
+        pytest.param(answer(b"an  audio\ntext", "text/plain"), "an audio text", id="text"),
+        pytest.param(answer(b"\xff\xfb" * 9, "audio/mpeg"), "18 bytes of audio/mpeg", id="audio"),
+        pytest.param(answer(b"", "audio/mpeg"), "", id="empty"),
+        pytest.param(answer(b"??", ""), "", id="no type"),
+        pytest.param(answer(b'{"error":', "application/problem+json"), "", id="torn JSON"),
+    ],
+)
+def test_streams_and_others(response: Response, said: str) -> None:
+    assert transcript.said(response) == said
+
+
+NAMES = st.sampled_from(["choices", "delta", "message", "content", "tool_calls", "function", "text", "value", "error"])
+NAMES |= st.sampled_from(["output", "type", "index", "response", "name", "arguments", "refusal"])
+ODD = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3) | st.sampled_from(["error", "x.text.delta", "function_call"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+)
+
+
+@given(ODD)
+def test_no_answer_of_any_shape_raises(value: Any) -> None:
+    assert isinstance(transcript.said(answer(json.dumps(value).encode())), str)
+    assert isinstance(transcript.said(stream(value, ("x.text.delta", value))), str)
+    transcript.said(stream(value)).encode()  # nothing that cannot be written
+
+
+def test_a_whole_answer_is_read() -> None:
+    body = gzip.compress(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')
+    head = Head(200, "OK", (("content-type", "application/json"), ("content-encoding", "gzip")))
+    read = transcript.answer(Response(head, 0, (Frame(0, body[:9]), Frame(1, body[9:])), 1))
+    assert read.body.startswith(b"{")
+    assert (read.is_stream, read.ended, read.messages[0].finish) == (False, True, "stop")
+    cut = transcript.answer(stream(chat(content="Hi"), chat(content=" there")))
+    assert (cut.is_stream, cut.ended, cut.value["choices"][0]["message"]["content"]) == (True, False, "Hi there")
+    assert transcript.answer(stream()).value is None
+    plain = transcript.answer(answer(b"text", "text/plain"))
+    assert (plain.value, plain.messages[0].text) == (None, "text")

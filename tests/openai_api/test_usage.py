@@ -1,0 +1,150 @@
+"""What an answer says that it cost, and what is counted of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from openai_replay.errors import UsageError
+from openai_replay.model import End, Frame, Head, Interaction, Request, Response
+from openai_replay.openai_api.usage import Usage, usage
+from openai_replay.tools import stats
+from openai_replay.tools.stats import Count, Price
+from tests.openai_api.test_stream_assembler import PARTS, asked
+from tests.openai_api.test_transcript import SSE
+
+
+@pytest.mark.parametrize(
+    ("said", "used"),
+    [
+        ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}, Usage(5, 7)),
+        (
+            {
+                "prompt_tokens": 5,
+                "completion_tokens": 7,
+                "prompt_tokens_details": {"cached_tokens": 3},
+                "completion_tokens_details": {"reasoning_tokens": 2},
+            },
+            Usage(5, 7, 3, 2),
+        ),
+        ({"input_tokens": 5, "output_tokens": 7, "input_tokens_details": {"cached_tokens": 1}}, Usage(5, 7, 1)),
+        ({"prompt_tokens": 9, "total_tokens": 9}, Usage(9)),  # embeddings
+        ({"type": "duration", "seconds": 2.5}, Usage(sound_s=2.5)),
+        ({"prompt_tokens": "5", "completion_tokens": -1, "prompt_tokens_details": []}, Usage()),
+        ({"total_tokens": 9}, None),
+        ({"seconds": float("inf")}, None),
+        (None, None),
+        ([], None),
+    ],
+)
+def test_usage(said: Any, used: Usage | None) -> None:
+    assert usage({"usage": said}) == used
+    assert usage({"usage": None, "run": {"usage": said}}) == used
+
+
+@given(PARTS)
+def test_no_shape_raises(value: Any) -> None:
+    usage(value)
+    usage({"usage": value})
+
+
+def interaction(body: Any, model: str = "gpt-4o-mini", status: int = 200, end: End = End.COMPLETE) -> Interaction:
+    media = SSE if isinstance(body, bytes) else "application/json"
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = Request("POST", "https://api.openai.com/v1/x", (), json.dumps({"model": model} if model else {}).encode())
+    return Interaction(
+        request, Response(Head(status, "OK", (("content-type", media),)), 5, (Frame(9, data),), 1500, end)
+    )
+
+
+CHAT = {
+    "id": "chatcmpl-1",
+    "model": "gpt-4o-mini-2024-07-18",
+    "usage": {"prompt_tokens": 1000, "completion_tokens": 10},
+}
+
+
+def test_counts_by_model() -> None:
+    stream = asked(
+        "/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a b"}], stream=True,
+        stream_options={"include_usage": True},
+    )  # fmt: skip
+    counts = stats.counted(
+        [
+            interaction(CHAT),
+            interaction({"error": {"message": "no"}}, status=429),
+            interaction(stream, "streamed"),
+            interaction(b"data: {}\n\n", "streamed", end=End.RESET),
+            interaction({"model": "said"}, ""),
+            interaction([], ""),
+        ],
+        {},
+    )
+    assert list(counts) == ["gpt-4o-mini", "streamed", "said", "-"]
+    first = counts["gpt-4o-mini"]
+    assert (first.interactions, first.errors, first.streams, first.without_usage, first.ms) == (2, 1, 0, 1, 3000)
+    assert first.usage == Usage(1000, 10)
+    second = counts["streamed"]
+    assert (second.interactions, second.errors, second.streams, second.without_usage) == (2, 1, 2, 1)
+    assert (second.usage.tokens_in, second.usage.tokens_out > 5) == (2, True)
+    everything = stats.total(counts.values())
+    assert (everything.interactions, everything.ms, everything.cost) == (6, 9000, None)
+    assert everything.received == sum(one.received for one in counts.values()) > 0
+
+
+def test_an_answer_that_is_asked_for_again_counts_once() -> None:
+    counts = stats.counted([interaction(CHAT), interaction(CHAT), interaction(CHAT | {"id": "chatcmpl-2"})], {})
+    assert counts["gpt-4o-mini"].usage == Usage(2000, 20)
+    vectors = {"usage": {"prompt_tokens": 3}}  # these have no id
+    assert stats.counted([interaction(vectors), interaction(vectors)], {})["gpt-4o-mini"].usage == Usage(6)
+
+
+def test_a_run_has_its_own() -> None:
+    run = {"object": "thread.run", "id": "run_1", "model": "gpt-4o", "usage": {"prompt_tokens": 3}}
+    body = f"event: thread.run.completed\ndata: {json.dumps(run)}\n\n".encode()
+    assert stats.counted([interaction(body, "")], {})["gpt-4o"].usage == Usage(3)
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "price"),
+    [
+        ("gpt-4o-mini=0.15/0.60", "gpt-4o-mini", Price(0.15, 0.6, 0.15)),
+        ("a=b=1/2/0.5", "a=b", Price(1, 2, 0.5)),
+    ],
+)
+def test_prices(text: str, name: str, price: Price) -> None:
+    assert stats.price(text) == (name, price)
+
+
+@pytest.mark.parametrize("text", ["gpt-4o", "gpt-4o=1", "=1/2", "gpt-4o=a/b", "gpt-4o=1/2/3/4", "gpt-4o=-1/2"])
+def test_what_is_no_price(text: str) -> None:
+    with pytest.raises(UsageError, match="is no price"):
+        stats.price(text)
+
+
+def test_money_by_either_name() -> None:
+    for name in ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"):
+        counts = stats.counted([interaction(CHAT), interaction(CHAT, "other")], {name: Price(1, 2, 1)})
+        assert counts["gpt-4o-mini"].cost == pytest.approx(0.00102)
+    assert Price(2, 4, 1).of(Usage(1_000_000, 500_000, 400_000)) == pytest.approx(1.2 + 0.4 + 2)
+    assert stats.total([Count(cost=1.0), Count(), Count(cost=0.5)]).cost == 1.5
+    assert "cost" not in Count().as_json()
+    assert Count(cost=0.5).as_json()["cost"] == 0.5
+
+
+def test_the_table() -> None:
+    counts = stats.counted([interaction(CHAT), interaction({}, "other\x1b[2J")], {"gpt-4o-mini": Price(1, 2, 1)})
+    shown = list(stats.lines(counts, stats.total(counts.values())))
+    assert shown[0].split() == [
+        "model", "interactions", "streams", "errors", "in", "cached", "out", "reasoning", "seconds", "sent", "received"
+    ]  # fmt: skip
+    assert shown[1].split()[:9] == ["gpt-4o-mini", "1", "0", "0", "1,000", "0", "10", "0", "1.5"]
+    assert shown[2].split()[0] == "other\\x1b[2J"
+    assert shown[3].split()[0] == "total"
+    assert "without usage: 1 of 2" in shown
+    assert shown[-1] == "every replay saves: 3.0 s of waiting, 1,010 tokens, 0.001020 at the given prices"
+    sound = stats.counted([interaction({"usage": {"seconds": 2}})], {})
+    assert "sound billed by its length: 2 s" in list(stats.lines(sound, stats.total(sound.values())))

@@ -1,0 +1,53 @@
+"""A load of many streams at once, from a process of its own: `python -m tests.support.load ORIGIN COUNT SECONDS`.
+
+Each of COUNT clients asks for the stream of `tests.test_load` again and again for so many seconds, and compares what it
+gets byte for byte. One line of JSON on stdout says what they saw.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+
+from tests.support.proxy import CHAT, Connection, Ended, Over
+
+FRAMES = 40
+
+
+def events(asked: str) -> list[bytes]:
+    """What whoever asks this is streamed."""
+    return [
+        *(f"data: {asked} {number} {'x' * (number % 50)}\n\n".encode() for number in range(FRAMES)),
+        b"data: [DONE]\n\n",
+    ]
+
+
+async def main(origin: str, count: int, seconds: float, unlike: bool) -> None:
+    """Run the load. `unlike`: every request is another one, to be recorded; else all are the same."""
+    until = time.monotonic() + seconds
+    seen: Counter[str] = Counter()
+
+    async def one(name: int) -> None:
+        await asyncio.sleep(name / count * min(2.0, seconds / 4))  # they do not all begin at one instant
+        number = 0
+        while time.monotonic() < until:
+            number += 1
+            asked = f"{name}-{number}" if unlike else "same"
+            try:
+                async with Connection(origin) as client:
+                    heard = await client.ask("POST", CHAT, asked)
+            except (Over, OSError, TimeoutError) as error:
+                seen[f"{type(error).__name__}"] += 1
+                continue
+            whole = heard.cuts == events(asked) and heard.ended is Ended.COMPLETE
+            seen["whole" if whole else f"{heard.status} {heard.ended} {len(heard.cuts)} frames"] += 1
+
+    await asyncio.gather(*(one(name) for name in range(count)))
+    print(json.dumps(seen))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), sys.argv[4] == "unlike"))

@@ -1,0 +1,120 @@
+"""Values in messages: short, and nothing a terminal would obey."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_replay.text import display, escape, word_diff
+from tests.text.test_json_codec import VALUES
+
+FOX = "The quick brown fox jumps over the lazy dog. "
+WORDS = st.lists(st.sampled_from(["a", "bb", "c\n", " ", "\x1b[2J", "é", "\ud83d", "x" * 70, FOX])).map("".join)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"content": "Hi", "x": None, "role": "user"}, "{role: 'user', content: 'Hi', x: null}"),
+        ([1, 1.0, True, False, [], {}], "[1, 1.0, true, false, [], {}]"),
+        ({"a\nb": "\x1b"}, "{a\\nb: '\\x1b'}"),
+        ("x" * 100, "'" + "x" * 79 + "…"),
+        ({"k" * 100: 1}, "{" + "k" * 79 + "…"),
+        (b"\xff", "b'\\xff'"),
+    ],
+)
+def test_value(value: Any, text: str) -> None:
+    assert display.value(value) == text
+
+
+def test_of_what_is_deep_only_the_beginning_is_read() -> None:
+    value: Any = []
+    for _ in range(100_000):
+        value = [value]
+    assert display.value(value) == "[" * 80 + "…"
+
+
+def test_path() -> None:
+    assert display.path(["a", 0, "b\x1b", 1]) == "a[0].b\\x1b[1]"
+    assert display.path([0, "a"]) == "[0].a"
+    assert display.path(["k" * 100]) == "k" * 80 + "…"
+    assert display.path([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now", "text"),
+    [
+        ("short", "shirt", ""),
+        (FOX * 3, "else", ""),
+        (FOX * 3, FOX * 3 + "End.", "… fox jumps over the lazy dog. {+End.+}"),
+        (FOX * 3, "Now. " + FOX * 3, "{+Now. +}The quick brown fox jumps …"),
+        (
+            FOX * 3,
+            FOX + FOX.replace("quick", "slow") + FOX,
+            "… jumps over the lazy dog. The [-quick-]{+slow+} brown fox jumps over the …",
+        ),
+        (
+            "Day 1. " + FOX * 3 + "one",
+            "Day 2. " + FOX * 3 + "two",
+            "Day [-1-]{+2+}. The quick brown fox jumps … fox jumps over the lazy dog. [-one-]{+two+}",
+        ),
+        (
+            " ".join(f"{FOX}{n}" for n in range(7)),
+            " ".join(f"{FOX}{n + 1}0" for n in range(7)),
+            "… fox jumps over the lazy dog. [-0-]{+10+} The quick brown fox jumps over the lazy dog. [-1-]{+20+} "
+            "The quick brown fox jumps over the lazy dog. [-2-]{+30+} The quick brown fox jumps over the lazy dog. "
+            "[-3-]{+40+} The quick brown fox jumps … and 3 more changes",
+        ),
+        (FOX * 3 + "a" * 300, FOX * 3 + "b" * 300, ""),
+        (
+            FOX * 20 + "a" * 300,
+            FOX * 20 + "b" * 300,
+            f"… fox jumps over the lazy dog. [-{'a' * 30}…{'a' * 15}-]{{+{'b' * 30}…{'b' * 15}+}}",
+        ),
+        (FOX * 3 + "pineapple", FOX * 3 + "pine", "… fox jumps over the lazy dog. [-pineapple-]{+pine+}"),
+        ("unpine" + FOX * 3, "repine" + FOX * 3, "[-unpineThe-]{+repineThe+} quick brown fox jumps over …"),
+        ("A" * 200 + "B" + "C" * 200, "A" * 200 + "D" + "C" * 200, f"…{'A' * 30}[-B-]{{+D+}}{'C' * 30}…"),
+        (FOX * 3 + "\n\x1b", FOX * 3 + "\t", "… fox jumps over the lazy dog. [-\\n\\x1b-]{+\\t+}"),
+    ],
+)
+def test_changes(recorded: str, now: str, text: str) -> None:
+    assert display.changes(recorded, now) == text
+
+
+@given(WORDS, WORDS)
+def test_changes_are_short_and_plain(recorded: str, now: str) -> None:
+    text = display.changes(recorded, now)
+    assert len(text) < 1000
+    assert escape.line(text) == text
+    if text:
+        assert "[-" in text or "{+" in text
+
+
+@given(VALUES)
+def test_a_value_is_short_and_plain(value: Any) -> None:
+    text = display.value(value)
+    assert len(text) <= display.ROOM + 1
+    assert escape.line(text) == text
+
+
+def test_of_huge_strings_only_what_lies_between_the_first_and_the_last_change_is_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read = []
+    pieces = word_diff.pieces
+
+    def counted(old: str, new: str) -> list[word_diff.Piece]:
+        read.append(len(old))
+        return pieces(old, new)
+
+    monkeypatch.setattr(word_diff, "pieces", counted)
+    huge = "AbC+/" * 1_000_000
+    assert display.changes(huge + "x" + huge, huge + "y" + huge).count("[-") == 1
+    assert max(read) < 100
+    read.clear()
+    text = display.changes("begin " + huge + " end", "begins " + huge + " ends")
+    assert text == ""
+    assert read == []

@@ -1,0 +1,251 @@
+"""JSON as text: its strings, pretty-printing, exact values, pointers."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from openai_replay.errors import UsageError
+from openai_replay.text import json_codec
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
+SCALARS = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
+)
+VALUES: st.SearchStrategy[Any] = st.recursive(
+    SCALARS | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
+    max_leaves=20,
+)
+#: The same value in different clothes.
+DUMPS = st.sampled_from(
+    [
+        lambda value: json.dumps(value).encode(),
+        lambda value: json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode(),
+        lambda value: json.dumps(value, indent=3).replace("\n", "\r\n").encode(),
+        lambda value: b" \t" + json.dumps(value, indent="\t").encode() + b"\n",
+    ]
+)
+
+
+def leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        return [(path, value)]
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [leaf for name, inner in items for leaf in leaves(inner, (*path, name))]
+
+
+@given(VALUES, DUMPS)
+def test_strings_are_all_string_values_with_their_paths(value: Any, dumps: Any) -> None:
+    text = dumps(value)
+    found = [(path, json.loads(text[start - 1 : end + 1])) for path, start, end in json_codec.strings(text)]
+    assert found == leaves(value)
+
+
+@given(VALUES, DUMPS)
+def test_pretty_keeps_the_value_and_every_token_and_is_pretty_for_good(value: Any, dumps: Any) -> None:
+    text = dumps(value)
+    pretty = json_codec.pretty(text)
+    assert json.loads(pretty) == value
+    assert [match[0] for match in json_codec._TOKEN.finditer(pretty)] == [
+        m[0] for m in json_codec._TOKEN.finditer(text)
+    ]
+    assert json_codec.pretty(pretty) == pretty
+
+
+@pytest.mark.parametrize(
+    ("text", "pretty"),
+    [
+        (b'{"b":1.0,"a":[1e5,{}],"b":-0}', b'{\n  "b": 1.0,\n  "a": [\n    1e5,\n    {}\n  ],\n  "b": -0\n}'),
+        (b"[ [ ] , { } ]", b"[\n  [],\n  {}\n]"),
+        (b'["\\u00e9\\/", "a\\"b"]', b'[\n  "\\u00e9\\/",\n  "a\\"b"\n]'),
+        (b"123456789012345678901234567890", b"123456789012345678901234567890"),
+        (b' "x" ', b'"x"'),
+    ],
+)
+def test_pretty(text: bytes, pretty: bytes) -> None:
+    assert json_codec.pretty(text) == pretty
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        (b'{"a": [1, 2.5, null, true]}', {"a": [1, 2.5, None, True]}),
+        (b'"\\ud83d"', "\ud83d"),  # half a character, as models stream them
+        (b'{"\\udc00": 1}', {"\udc00": 1}),
+        (b"18446744073709551616", 18446744073709551616),
+        (b"1" * 400, int("1" * 400)),
+    ],
+)
+def test_exact(text: bytes, value: Any) -> None:
+    assert json_codec.exact(text) == value
+    assert type(json_codec.exact(text)) is type(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"{",
+        b"nul",
+        b"[NaN]",
+        b"[Infinity]",
+        b"1e999",
+        b"[1e999, 12345678901234567890]",
+        b"\xff",
+        b'"\n"',
+        b"[1,]",
+        b"1" * 5000,
+        b"[" * 100_000 + b"]" * 100_000,
+        "\ufeff1".encode(),
+        '"a"'.encode("utf-16"),
+    ],
+    ids=lambda text: repr(text[:20]),
+)
+@pytest.mark.parametrize("read", [json_codec.loads, json_codec.exact])
+def test_no_json(text: bytes, read: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        read(text)
+
+
+@given(VALUES, DUMPS, DUMPS)
+def test_canonical_is_the_same_for_the_same_value(value: Any, one: Any, other: Any) -> None:
+    assert json_codec.canonical(json_codec.exact(one(value))) == json_codec.canonical(json_codec.exact(other(value)))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b"1", b"1.0"),
+        (b"1", b"true"),
+        (b"0", b"-0.0"),
+        (b"0", b"false"),
+        (b"0", b"null"),
+        (b'""', b"null"),
+        (b"[]", b"{}"),
+        (b"[1,2]", b"[2,1]"),
+        (b'{"a":null}', b"{}"),
+        (b"18446744073709551616", b"18446744073709551617"),
+        (b"1" * 30, b"1" * 29 + b"2"),
+        (b'"\\ud800"', b'"\\ud801"'),
+        (b'"\\ud800"', b'"?"'),
+    ],
+)
+def test_canonical_differs_for_different_values(one: bytes, other: bytes) -> None:
+    assert json_codec.canonical(json_codec.exact(one)) != json_codec.canonical(json_codec.exact(other))
+
+
+@pytest.mark.parametrize(("depth", "deep"), [(200, False), (300, True), (900, True)])
+@pytest.mark.parametrize("leaf", [b"1", b"18446744073709551616"], ids=["64 bits", "more"])
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
+def test_canonical_has_a_depth(depth: int, deep: bool, leaf: bytes, opening: bytes, closing: bytes) -> None:
+    value = json_codec.exact(opening * depth + leaf + closing * depth)
+    if deep:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            json_codec.canonical(value)
+    else:
+        assert json_codec.canonical(value) == opening * depth + leaf + closing * depth
+
+
+@pytest.mark.parametrize(("depth", "deep"), [(200, False), (252, True), (900, True)])
+def test_shallow_has_a_depth(depth: int, deep: bool) -> None:
+    text = b'[{"a":' * (depth // 2) + b"1" + b"}]" * (depth // 2) if depth % 2 == 0 else b"[" * depth + b"]" * depth
+    if deep:
+        with pytest.raises(ValueError, match="nested too deeply"):
+            json_codec.shallow(text)
+    else:
+        assert json_codec.shallow(text) == json_codec.loads(text)
+
+
+def test_what_is_wide_is_not_deep() -> None:
+    assert len(json_codec.shallow(b"[" + b"[],{}," * 500 + b"1]")) == 1001
+
+
+@pytest.mark.parametrize(
+    ("text", "pointer"),
+    [
+        ("/messages/0/content", ("messages", "0", "content")),
+        ("/tools/*/id", ("tools", "*", "id")),
+        ("/a~1b/m~0n/~01", ("a/b", "m~n", "~1")),
+        ("/", ("",)),
+        ("/a//b", ("a", "", "b")),
+    ],
+)
+def test_parse_pointer(text: str, pointer: json_codec.Pointer) -> None:
+    assert json_codec.parse_pointer(text) == pointer
+    assert json_codec.pointer_text(pointer) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("messages", "'messages' is not a JSON pointer: it has to start with '/'", "Write for example"),
+        ("", "'' is not a JSON pointer: it has to start with '/'", "Write for example"),
+        ("/a~b", "'/a~b' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
+        ("/a~", "'/a~' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
+    ],
+)
+def test_what_is_no_pointer(text: str, message: str, hint: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        json_codec.parse_pointer(text)
+    assert caught.value.message == message
+    assert caught.value.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("pointer", "path", "does"),
+    [
+        ("/a/0", ("a", 0), True),
+        ("/a/*", ("a", 7), True),
+        ("/*/b", ("a", "b"), True),
+        ("/a", ("a", 0), False),
+        ("/a/0", ("a",), False),
+        ("/a/01", ("a", 1), False),
+    ],
+)
+def test_points_at(pointer: str, path: json_codec.Path, does: bool) -> None:
+    assert json_codec.points_at(json_codec.parse_pointer(pointer), path) is does
+
+
+VALUE = {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "b": {"c": 5, "0": 6}, "d/e~": 7}
+
+
+@pytest.mark.parametrize(
+    ("pointer", "left"),
+    [
+        ("/b", {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "d/e~": 7}),
+        ("/a/1", VALUE | {"a": [{"id": 1, "x": 2}, 4]}),
+        ("/a/*", VALUE | {"a": []}),
+        ("/a/*/id", VALUE | {"a": [{"x": 2}, {}, 4]}),
+        ("/b/*", VALUE | {"b": {}}),
+        ("/b/0", VALUE | {"b": {"c": 5}}),
+        ("/d~1e~0", {"a": VALUE["a"], "b": VALUE["b"]}),
+        ("/*", {}),
+        ("/a/9", VALUE),
+        ("/a/01", VALUE),
+        ("/a/-", VALUE),
+        ("/a/-1", VALUE),
+        ("/a/١", VALUE),
+        ("/a/" + "9" * 5000, VALUE),
+        ("/b/c/d", VALUE),
+        ("/nothing/here", VALUE),
+        ("/", VALUE),
+    ],
+)
+def test_drop(pointer: str, left: Any) -> None:
+    value = copy.deepcopy(VALUE)
+    json_codec.drop(value, json_codec.parse_pointer(pointer))
+    assert value == left
+
+
+@pytest.mark.parametrize("offset", range(13))
+def test_long_numbers_are_found_wherever_they_stand(offset: int) -> None:
+    number = 9_007_199_254_740_993_000_001
+    assert json_codec.exact(b" " * offset + b'{"a":%d}' % number) == {"a": number}
+    assert json_codec.exact(b" " * offset + b"%d" % (1 << 64)) == 1 << 64
+    assert json_codec.exact(b" " * offset + b'["%d", 1.5]' % number) == [str(number), 1.5]

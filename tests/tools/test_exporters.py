@@ -1,0 +1,224 @@
+"""Cassettes for other tools: what they load is what was recorded, and what they cannot say is told."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import shlex
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from vcr.persisters.filesystem import FilesystemPersister
+from vcr.serializers import yamlserializer
+
+from openai_replay.cassette import reader, writer
+from openai_replay.cli.convert import _TARGETS
+from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
+from openai_replay.tools import exporters, importers
+from tests.support.proxy import invoke
+from tests.support.upstream import plain, running_upstream
+
+URL = "https://api.openai.com/v1/chat/completions"
+JSON = (("content-type", "application/json"),)
+SSE = (("content-type", "text/event-stream"), ("set-cookie", "a=1"), ("set-cookie", "b=2"))
+STREAM = Interaction(
+    Request("POST", URL, (*JSON, ("authorization", "Bearer REDACTED")), b'{"model": "m\'s $HOME `id`"}'),
+    Response(
+        Head(200, "Fine", (*SSE, ("date", "Fri, 14 Mar 2025 15:11:39 GMT"))),
+        298,
+        (Frame(312, "data: Héllo\r\n".encode()), Frame(340, b"\r\ndata: [DONE]\r\n\r\n")),
+        380,
+    ),
+)
+
+
+def made(
+    body: bytes = b"{}", headers: Headers = JSON, asked: bytes = b"", end: End = End.COMPLETE, **request: Any
+) -> Interaction:
+    frames = (Frame(5, body),) if body else ()
+    return Interaction(
+        Request(**({"method": "GET", "uri": URL, "headers": JSON, "body": asked} | request)),
+        Response(Head(200, "OK", headers, len(body)), 5, frames, 7, end),
+    )
+
+
+BINARY = made(b"\x00\xff", (("content-type", "audio/mpeg"),))
+ZIPPED = made(gzip.compress(b'{"a":1}', mtime=0), (*JSON, ("content-encoding", "gzip")))
+BROTLI = made(b"\x0b\x02\x80\xff", (*JSON, ("content-encoding", "br")))
+CUT = made(b'{"a"', end=End.TRUNCATED)
+EVERY = [STREAM, BINARY, ZIPPED, BROTLI, CUT, made(b"", method="HEAD")]
+
+
+def exported(name: str, *interactions: Interaction) -> dict[str, bytes]:
+    return exporters.FORMATS[name](list(interactions)).files
+
+
+def test_the_names_of_the_command_are_those_of_the_formats() -> None:
+    assert tuple(exporters.FORMATS) == _TARGETS
+
+
+# ------------------------------------------------------------------------------------------ vcrpy
+
+
+def test_stock_vcrpy_loads_equal_bodies_and_no_wire(tmp_path: Path) -> None:
+    path = tmp_path / "plain.yaml"
+    path.write_bytes(exported("vcrpy", *EVERY)[".yaml"])
+    requests, responses = FilesystemPersister.load_cassette(path, yamlserializer)
+    assert [one["body"]["string"] for one in responses] == [one.response.body for one in EVERY]
+    assert [set(one) for one in responses] == [{"status", "headers", "body"}] * len(EVERY)
+    assert [(one.method, one.uri) for one in requests] == [(one.request.method, one.request.uri) for one in EVERY]
+    assert responses[0]["headers"]["set-cookie"] == ["a=1", "b=2"]
+    assert responses[0]["status"] == {"code": 200, "message": "Fine"}
+    assert [one.response.body for one in reader.load(path.read_text(), path).interactions] == [
+        one.response.body for one in EVERY
+    ]
+
+
+def test_what_vcrpy_cannot_say_is_told() -> None:
+    assert exporters.FORMATS["vcrpy"](EVERY).notes == ["5: was truncated, and is a whole answer there"]
+    assert reader.load(exported("vcrpy")[".yaml"].decode(), Path("x")).interactions == []
+
+
+# ------------------------------------------------------------------------------------------ HAR
+
+
+def test_an_archive_says_all_that_har_can_and_comes_back_whole() -> None:
+    text = exported("har", STREAM, BINARY, BROTLI, CUT, EVERY[-1])[".har"]
+    entries = json.loads(text)["log"]["entries"]
+    assert entries[0]["startedDateTime"] == "2025-03-14T15:11:39+00:00"
+    assert entries[1]["comment"] == "when it was asked was not recorded"
+    assert (entries[0]["timings"]["wait"], entries[0]["timings"]["receive"], entries[0]["time"]) == (298, 82, 380)
+    assert entries[0]["response"]["content"]["text"] == STREAM.response.body.decode()
+    assert entries[0]["request"]["postData"]["text"] == STREAM.request.body.decode()
+    name, found = importers.read(text)
+    assert (name, found.skipped) == ("har", [])
+    assert found.interactions == [STREAM, BINARY, BROTLI, CUT, EVERY[-1]]
+
+
+def test_a_gzip_body_is_decoded_in_an_archive_as_its_readers_expect() -> None:
+    (entry,) = json.loads(exported("har", ZIPPED)[".har"])["log"]["entries"]
+    assert entry["response"]["content"]["text"] == '{"a":1}'
+    (found,) = importers.read(exported("har", ZIPPED)[".har"])[1].interactions
+    assert found.response.body == b'{"a":1}'
+    assert found.response.head.headers == JSON
+
+
+def test_made_up_times_stay_marked_in_an_archive() -> None:
+    ours = writer.HEADER + "".join(writer.dump(STREAM, 1)).replace("head: 298\n", "head: 298\n      assumed: 50tps\n")
+    (interaction,) = reader.load(ours, Path("x")).interactions
+    assert interaction.response.assumed == "50tps"
+    assert importers.read(exported("har", interaction)[".har"])[1].interactions == [interaction]
+    no_zone = made(headers=(("date", "Fri, 14 Mar 2025 15:11:39 -0000"),), asked=b"\xff")
+    (entry,) = json.loads(exported("har", no_zone)[".har"])["log"]["entries"]
+    assert entry["startedDateTime"] == "2025-03-14T15:11:39+00:00"
+    assert entry["request"]["postData"]["encoding"] == "base64"
+
+
+# ------------------------------------------------------------------------------------------ curl
+
+ASKED = [
+    STREAM,
+    made(asked=b"@/etc/hostname", method="PUT", headers=()),
+    made(asked=b"a'b\n$(id)\\", method="POST"),
+    made(asked=bytes(range(256)) * 500, method="POST"),
+    made(asked=b"\xff\xfe", method="POST"),
+    made(uri="https://api.openai.com/v1/models?a[]=$HOME&b='c'", headers=()),
+    made(uri="https://api.openai.com//v1/../x", headers=()),
+    Interaction(
+        Request("DELETE", URL, (("x-empty", ""), ("x-quote", "\"$(id)'"), ("x-latin", "\xe9"), ("cookie", "REDACTED"))),
+        STREAM.response,
+    ),
+    Interaction(Request("GET", "https://api.openai.com", (("api-key", "REDACTED"),)), STREAM.response),
+]
+
+
+def test_the_script_asks_what_was_recorded_with_the_key_of_the_environment(tmp_path: Path) -> None:
+    script = exported("curl", *ASKED)[".sh"]
+    assert b"REDACTED" not in script
+    path = tmp_path / "ask.sh"
+    path.write_bytes(script)
+    with running_upstream(lambda _: plain(b"{}")) as upstream:
+        origin = upstream.url.removesuffix("/v1")
+        environment = {"PATH": os.environ["PATH"], "OPENAI_API_KEY": "sk-test", "OPENAI_BASE_ORIGIN": origin}
+        ran = subprocess.run(["sh", path], env=environment, capture_output=True, timeout=60)
+        assert ran.returncode == 0, ran.stderr
+        received = list(upstream.requests)
+    assert [one.method for one in received] == [one.request.method for one in ASKED]
+    assert [one.body for one in received] == [one.request.body for one in ASKED]
+    assert [one.target for one in received] == [one.request.uri.partition(".com")[2] or "/" for one in ASKED]
+    headers = [{name.lower(): value for name, value in one.headers} for one in received]
+    assert headers[0]["authorization"] == "Bearer sk-test"
+    assert headers[-1]["api-key"] == "sk-test"
+    assert "content-type" not in headers[-2]
+    assert "cookie" not in headers[-2]
+    assert (headers[-2]["x-empty"], headers[-2]["x-quote"]) == ("", "\"$(id)'")
+    assert headers[-2]["x-latin"].encode("latin-1", "surrogateescape") == b"\xe9"
+
+
+def test_strange_urls_cannot_leave_their_quotes() -> None:
+    for uri in ("https://x}$(id)/v1", "**REDACTED**", "https://u@host/", "https://h`id`/"):
+        script = exported("curl", made(uri=uri))[".sh"].decode()
+        assert f"--url {shlex.quote(uri)} " in script
+    written = exporters.FORMATS["curl"]([made(asked=b"REDACTED"), made(method="HEAD")])
+    assert written.notes == ["1: its secrets were redacted, and REDACTED is sent in their place"]
+    assert b"--head" in written.files[".sh"]
+
+
+# ------------------------------------------------------------------------------------------ sse, and the command
+
+
+def test_streams_alone() -> None:
+    packed = made(gzip.compress(b"data: x\n\n"), (("content-type", "text/event-stream"), ("content-encoding", "gzip")))
+    closed = made(b"\x0b\x02\x80\xff", (("content-type", "text/event-stream"), ("content-encoding", "br")))
+    written = exporters.FORMATS["sse"]([STREAM, packed, closed, BINARY])
+    assert written.files == {"-1.sse": STREAM.response.body, "-2.sse": b"data: x\n\n"}
+    assert written.notes == ["3: is compressed in a way that is not read", "4: is no stream"]
+
+
+def cassette(folder: Path, *interactions: Interaction) -> Path:
+    path = folder / "chat.yaml"
+    items = (piece for number, one in enumerate(interactions, 1) for piece in writer.dump(one, number))
+    path.write_text(writer.HEADER + "".join(items))
+    return path
+
+
+def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
+    path = cassette(tmp_path, STREAM, STREAM)
+    out = tmp_path / "out"
+    assert json.loads(invoke("export", path, "--to", "har").stdout)["log"]["version"] == "1.2"
+    assert invoke("export", path, "--to", "har", "-o", out / "x.har").code == 0
+    assert invoke("export", path, "--to", "curl", "-o", out).code == 0
+    assert invoke("export", path, "--to", "sse", "-o", out).code == 0
+    assert sorted(one.name for one in out.iterdir()) == ["chat-1.sse", "chat-2.sse", "chat.sh", "x.har"]
+    assert (out / "chat-1.sse").read_bytes() == STREAM.response.body
+    several = invoke("export", path, "--to", "sse")
+    assert (several.code, "makes 2 files" in several.stderr) == (2, True)
+    again = invoke("export", path, "--to", "har", "-o", out / "x.har")
+    assert (again.code, "is there already" in again.stderr) == (2, True)
+    assert invoke("export", path, "--to", "har", "-o", out / "x.har", "--force").code == 0
+    (tmp_path / "file").touch()
+    assert invoke("export", path, "--to", "har", "-o", tmp_path / "file" / "x").code == 3
+
+
+def test_what_cannot_be_said_is_told_and_nothing_to_export_is_exit_1(tmp_path: Path) -> None:
+    done = invoke("export", cassette(tmp_path, CUT), "--to", "vcrpy")
+    assert (done.code, "chat.yaml: 1: was truncated" in done.stderr) == (0, True)
+    done = invoke("export", tmp_path / "chat.yaml", "--to", "sse")
+    assert (done.code, "holds nothing to export" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("name", _TARGETS)
+def test_secrets_that_another_recorder_left_are_not_passed_on(tmp_path: Path, name: str) -> None:
+    key = "sk-proj-" + "Fake0Key1" * 6
+    leaky = Interaction(
+        Request("POST", f"{URL}?api-key={key}", (("authorization", f"Bearer {key}"),), f'{{"a": "{key}"}}'.encode()),
+        Response(Head(200, "OK", SSE), 0, (Frame(0, f'data: {{"a": "{key}"}}\n\n'.encode()),), 0),
+    )
+    done = invoke("export", cassette(tmp_path, leaky), "--to", name)
+    assert done.code == 0
+    assert key not in done.stdout + done.stderr
+    assert stat.S_ISREG((tmp_path / "chat.yaml").stat().st_mode)

@@ -1,0 +1,221 @@
+"""`redact` takes secrets out of cassettes that are there already, and touches nothing else."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from vcr.serializers import yamlserializer
+
+from openai_replay.cassette import reader
+from openai_replay.config.lint_rule import Rule
+from openai_replay.model import Headers, Interaction, Request
+from openai_replay.redaction.redactor import Redactor, redactor
+from openai_replay.tools import lint, redact
+from tests.cassette.test_editor import one_list, texts, without_numbers
+from tests.cassette.test_reader import CHAT, JSON, SSE, STREAMED, TAPE, interactions, item, plain, read, written
+from tests.redaction.test_secret_scanner import dice
+from tests.support.proxy import environment, invoke
+
+KEY = f"sk-proj-{dice(64)}"
+ASKED = Request("POST", CHAT, (("Authorization", f"Bearer {KEY}"), *JSON), json.dumps({"model": KEY}).encode())
+
+
+def redacted(text: str, rules: Redactor | None = None) -> redact.Redacted:
+    return redact.redacted(text, TAPE, rules or Redactor())
+
+
+def test_what_has_a_secret_changes_and_nothing_else() -> None:
+    secret = item(b'{"key": "%s"}' % KEY.encode(), 5, 20, request=ASKED)
+    text = (
+        written(item(b"one"), secret, item(b"three"))
+        .replace("# 2  ", "# why\n# 2  ")
+        .replace("    method", "    method", 1)
+    )
+    done = redacted(text)
+    assert KEY not in done.text
+    assert (done.changed, done.items) == (1, 3)
+    assert done.places == ["authorization", "request body", "answer body"]
+    assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
+    assert "# why\n# 2  " in done.text
+    before, after = read(text)[1].response, read(done.text)[1].response
+    assert [(one.at_ms, len(one.data)) for one in after.frames] == [(one.at_ms, len(one.data)) for one in before.frames]
+    assert (after.head_ms, after.end_ms, after.end, after.head) == (
+        before.head_ms,
+        before.end_ms,
+        before.end,
+        before.head,
+    )
+    assert redacted(done.text) == (done.text, 0, 3, [], [])
+    assert [one for one in lint.findings(done.text, TAPE) if one.rule is Rule.SECRET] == []
+
+
+def test_a_key_split_over_events_keeps_its_cuts() -> None:
+    events = [
+        b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % part
+        for part in (b"sk-proj-", KEY[8:].encode())
+    ]
+    text = written(item(b"".join(events), len(events[0]), headers=SSE))
+    done = redacted(text)
+    assert KEY[8:] not in done.text
+    [one] = read(done.text)
+    assert [len(frame.data) for frame in one.response.frames] == [len(event) for event in events]
+
+
+def test_ones_own_rules() -> None:
+    text = written(item(b'{"name": "Erika Muster", "id": "e-42"}', headers=(*JSON, ("x-team", "blue"))))
+    assert redacted(text).changed == 0
+    done = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
+    assert read(done.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
+    assert done.places == ["x-team", "answer body"]
+
+
+def vcrpys(headers: str = "{}", body: str = "{}") -> str:
+    return one_list(plain() + plain(headers=headers, body=body) + plain(body="{string: three}"))
+
+
+def test_a_cassette_of_vcrpys_stays_one() -> None:
+    text = vcrpys("{set-cookie: [session=1], content-length: ['9']}", f"{{string: 'key {KEY}'}}")
+    done = redacted(text)
+    assert (done.changed, done.places) == (1, ["set-cookie", "answer body"])
+    assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
+    old, new = read(text)[1], read(done.text)[1]
+    assert (new.request, new.response.head.status) == (old.request, old.response.head.status)
+    stock = yamlserializer.deserialize(done.text)["interactions"]
+    assert stock[1]["response"]["body"]["string"] == f"key REDACTED{'*' * (len(KEY) - 8)}"
+    assert stock[2]["response"]["body"]["string"] == "three"
+
+
+GZIP: Headers = (*JSON, ("content-encoding", "gzip"))
+
+
+def test_compressed_bodies() -> None:
+    harmless = item(gzip.compress(b"{}"), headers=GZIP, request=Request("POST", CHAT, GZIP, gzip.compress(b"{}")))
+    text = written(harmless, item(gzip.compress(b'{"a":"%s"}' % KEY.encode()), headers=GZIP))
+    done = redacted(text)
+    assert (done.changed, done.unread) == (1, [])
+    assert texts(done.text)[0] == texts(text)[0]
+    assert read(done.text)[1].response.body == b'{"a":"REDACTED%s"}' % (b"*" * (len(KEY) - 8))
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd"])
+def test_what_cannot_be_read_is_said(encoding: str) -> None:
+    body = b"\x28\xb5\x2f\xfd\xff\x00\x01" * 9
+    headers: Headers = (*JSON, ("content-encoding", encoding))
+    text = written(item(b"one"), item(body, headers=headers, request=Request("POST", CHAT, headers, body)))
+    line = text.count("\n", 0, text.rindex("- request:")) + 1
+    whats = [f"the {side}'s body of interaction 2 is compressed ({encoding})" for side in ("request", "answer")]
+    assert [(at, what.partition(" and ")[0]) for at, what in redacted(text).unread] == [(line, one) for one in whats]
+    assert redacted(text).text == text
+
+
+@given(st.lists(interactions(), max_size=3), st.integers(0, 3))
+def test_any_cassette_is_redacted_once(recorded: list[Interaction], at: int) -> None:
+    items = [*recorded[:at], item(b'{"a": "%s"}' % KEY.encode(), request=ASKED), *recorded[at:]]
+    text = written(*items)
+    done = redacted(text)
+    assert KEY not in done.text
+    again = redacted(done.text)
+    assert (again.changed, again.text) == (0, done.text)
+    assert len(yamlserializer.deserialize(done.text)["interactions"]) == len(items)
+    for old, new, was, now in zip(read(text), read(done.text), texts(text), texts(done.text), strict=True):
+        assert [len(one.data) for one in new.response.frames] == [len(one.data) for one in old.response.frames]
+        assert old != new or without_numbers(was) == without_numbers(now)
+
+
+def test_an_empty_file_has_nothing() -> None:
+    assert redacted("") == ("", 0, 0, [], [])
+
+
+# ------------------------------------------------------------------------------------------------ the command
+
+
+def tape(path: Path, *items: Interaction) -> Path:
+    path.write_text(written(*items), "utf-8")
+    return path
+
+
+def test_the_command(tmp_path: Path) -> None:
+    bad, good = (
+        tape(tmp_path / "bad.yaml", item(b"a"), item(b"b", request=ASKED)),
+        tape(tmp_path / "good.yaml", STREAMED),
+    )
+    before = bad.read_bytes(), good.stat().st_ino
+    would = invoke("redact", "--check", tmp_path)
+    assert (
+        would.stdout
+        == f"{bad}: 1 of 2 would be redacted (authorization, request body)\n{good}: 0 of 1 would be redacted\n"
+    )
+    assert (would.code, bad.read_bytes()) == (1, before[0])
+    done = invoke("redact", tmp_path)
+    assert done == (0, would.stdout.replace("would be redacted", "redacted"), "")
+    assert KEY.encode() not in bad.read_bytes()
+    assert good.stat().st_ino == before[1]  # not even written
+    assert invoke("redact", "--check", tmp_path).code == 0
+    assert invoke("redact", "--redact-pattern", "(", tmp_path).code == 2
+    missing = invoke("redact", tmp_path / "none.yaml")
+    assert missing.code == 3
+    assert "there is no such cassette" in missing.stderr
+
+
+def test_the_command_takes_the_projects_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tape(tmp_path / "a.yaml", item(b"Erika Muster"))
+    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nredact-pattern = ["Erika"]\n')
+    monkeypatch.chdir(tmp_path)
+    assert invoke("redact", path).stdout == f"{path}: 1 of 1 redacted (answer body)\n"
+    assert b"Erika" not in path.read_bytes()
+
+
+def test_what_cannot_be_read_is_exit_1(tmp_path: Path) -> None:
+    path = tape(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
+    done = invoke("redact", path)
+    assert done.code == 1
+    assert f"{path}:4: unreadable: the answer's body of interaction 1 is compressed (br)" in done.stdout
+
+
+def test_permissions_and_links_stay(tmp_path: Path) -> None:
+    path = tape(tmp_path / "a.yaml", item(b"b", request=ASKED))
+    path.chmod(0o640)
+    link = tmp_path / "link.yaml"
+    link.symlink_to("a.yaml")
+    assert invoke("redact", link).code == 0
+    assert link.is_symlink()
+    assert KEY.encode() not in path.read_bytes()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.yaml", "link.yaml"]
+
+
+def test_what_a_killed_recorder_left_is_dropped(tmp_path: Path) -> None:
+    path = tape(tmp_path / "a.yaml", item(b"b", request=ASKED))
+    path.write_bytes(path.read_bytes() + b"\0" * 8192 + b"rest of an item\n")
+    assert invoke("redact", path).code == 0
+    assert len(reader.load(path.read_text("utf-8"), path).interactions) == 1
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 0.3])
+def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path, after_s: float) -> None:
+    path = tape(tmp_path / "a.yaml", *[item(b"x" * 1000, request=ASKED)] * 200)
+    old = path.read_bytes()
+    new = redacted(old.decode()).text.encode()
+    running = subprocess.Popen(
+        [sys.executable, "-m", "openai_replay", "redact", str(path)], env=environment(), stdout=subprocess.DEVNULL
+    )
+    # It is killed at any moment, also while it writes: from when its temporary file is there.
+    until = time.monotonic() + 20
+    while running.poll() is None and time.monotonic() < until and not list(tmp_path.glob(".a.yaml.*")):
+        time.sleep(0.001)
+    time.sleep(after_s / 10)
+    if running.poll() is None:
+        os.kill(running.pid, signal.SIGKILL)
+    running.wait()
+    assert path.read_bytes() in (old, new)

@@ -1,0 +1,147 @@
+"""A request read from a text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from openai_replay.errors import UsageError
+from openai_replay.model import Request
+from openai_replay.tools import request_file
+from openai_replay.tools.request_file import Said
+
+CHAT = Request("POST", "https://api.openai.com/v1/chat/completions")
+
+
+def parsed(value: Any, said: Said = Said(), *recorded: Request) -> Request:  # noqa: B008 - it never changes
+    text = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return request_file.parse(text, "a.json", said, recorded)
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"messages": []}, "/v1/chat/completions"),
+        ({"messages": [], "method": "x"}, "/v1/chat/completions"),
+        ({"input": "x"}, "/v1/responses"),
+        ({"previous_response_id": "resp_1"}, "/v1/responses"),
+        ({"model": "text-embedding-3-small", "input": "x"}, "/v1/embeddings"),
+        ({"input": "x", "dimensions": 3}, "/v1/embeddings"),
+        ({"input": "x", "model": "omni-moderation-latest"}, "/v1/moderations"),
+        ({"input": "x", "voice": "alloy"}, "/v1/audio/speech"),
+        ({"prompt": "x"}, "/v1/completions"),
+        ({"prompt": "x", "model": "dall-e-3"}, "/v1/images/generations"),
+        ({"prompt": "x", "size": "1024x1024"}, "/v1/images/generations"),
+    ],
+)
+def test_the_path_of_a_body(body: Any, path: str) -> None:
+    request = parsed(body)
+    assert (request.method, request.path, request.headers) == ("POST", path, (("content-type", "application/json"),))
+    assert request.body == json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "uri", "target"),
+    [
+        (
+            {"messages": []},
+            "https://x/openai/deployments/a/chat/completions?api-version=1",
+            "completions?api-version=1",
+        ),
+        ({"messages": []}, "https://x/api/v1/chat/completions", "/api/v1/chat/completions"),
+        ({"input": "x"}, "https://x/v1/embeddings", "/v1/embeddings"),
+        ({"anything": 1}, "https://x/v1/vector_stores", "/v1/vector_stores"),
+        ([1], "https://x/v1/vector_stores", "/v1/vector_stores"),
+    ],
+)
+def test_paths_on_the_tape_are_guessed_first(body: Any, uri: str, target: str) -> None:
+    recorded = Request("GET", "https://x/v1/models"), Request("POST", uri)
+    assert parsed(body, Said(), *recorded).uri.endswith(target)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ({"path": "/v1/models"}, Request("GET", "http://tape/v1/models")),
+        (
+            {"method": "delete", "uri": "https://x/v1/files/file-1?a=1"},
+            Request("DELETE", "http://tape/v1/files/file-1?a=1"),
+        ),
+        (
+            {"method": "POST", "url": "v1/x", "headers": {"A": "b", "C": ["d", "e"]}, "body": {"a": 1}},
+            Request(
+                "POST",
+                "http://tape/v1/x",
+                (("A", "b"), ("C", "d"), ("C", "e"), ("content-type", "application/json")),
+                b'{"a": 1}',
+            ),
+        ),
+        (
+            {"method": "POST", "path": "/v1/x", "headers": [["content-type", "text/plain"]], "body": "é"},
+            Request("POST", "http://tape/v1/x", (("content-type", "text/plain"),), "é".encode()),
+        ),
+        (
+            {
+                "request": {"method": "POST", "uri": "https://x/y", "headers": [], "body": {"text": "{}"}},
+                "response": {},
+            },
+            Request("POST", "http://tape/y", (("content-type", "application/json"),), b"{}"),
+        ),
+        (
+            {"method": "POST", "path": "/y", "headers": [["content-type", "a/b"]], "body": {"base64": "/w=="}},
+            Request("POST", "http://tape/y", (("content-type", "a/b"),), b"\xff"),
+        ),
+        (
+            {"method": "POST", "path": "/y", "body": {"a": "b"}},
+            Request("POST", "http://tape/y", (("content-type", "application/json"),), b'{"a": "b"}'),
+        ),
+        (
+            {"method": "POST", "body": {"messages": []}},
+            Request(
+                "POST", "http://tape/v1/chat/completions", (("content-type", "application/json"),), b'{"messages": []}'
+            ),
+        ),
+    ],
+)
+def test_whole_requests(value: Any, expected: Request) -> None:
+    assert parsed(value) == expected
+
+
+def test_what_is_said_goes_first() -> None:
+    said = Said("put", "/v1/y?z=1", (("content-type", "a/b"),))
+    assert parsed({"a": 1}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b'{"a": 1}')
+    assert parsed({"path": "/x", "body": "c"}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b"c")
+
+
+def test_a_header() -> None:
+    assert request_file.parse_header("A: b: c ") == ("A", "b: c")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"", "a.json:1:1: there is nothing in it"),
+        (b'{"a":\n  1,}', "a.json:2:5: not JSON: "),
+        (b'{"a":\n "\xff"}', "a.json:2:3: not JSON: it is not UTF-8"),
+        (b"NaN", "a.json: not JSON: NaN and Infinity are no numbers of it"),
+        (b"[" * 100_000, "a.json: not JSON: nested too deeply, or a number too long"),
+        (b'{"a": 1}', "the body does not tell its path"),
+        (b'{"method": 1}', "a.json: method and path have to be texts"),
+        (b'{"path": "/x", "body": {"base64": "x"}}', "a.json: the body is no base64: "),
+        (b'{"path": "/x", "headers": 1}', "a.json: headers have to be an object of texts, or a list of pairs"),
+        (b'{"path": "/x", "headers": {"a": 1}}', "a.json: headers have to be an object of texts, or a list of pairs"),
+        (b'{"path": "/x", "headers": [["a", 1]]}', "a.json: headers have to be an object of texts, or a list of pairs"),
+    ],
+)
+def test_what_is_no_request(text: bytes, says: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed(text)
+    assert caught.value.message.startswith(says)
+    assert caught.value.exit_code == 2
+
+
+def test_what_is_no_header() -> None:
+    with pytest.raises(UsageError, match="'a' is not a header"):
+        request_file.parse_header("a")
