@@ -4,14 +4,14 @@ import OpenAI from "openai";
 import { reply } from "./assistant.mjs";
 import { open } from "./replay.mjs";
 
-let tape, client;
+let session, client;
 
 beforeEach(async () => {
-  tape = await open("assistant");
-  client = new OpenAI({ baseURL: tape.baseURL });
+  session = await open("assistant");
+  client = new OpenAI({ baseURL: session.baseURL });
 });
 
-afterEach(() => tape.end()); // throws the explanation of a miss, even if the app has swallowed it
+afterEach(() => session.end()); // throws the explanation of a miss, even if the app has swallowed it
 
 test("sells bells", async () => {
   assert.match(await reply("Do you sell bells?", client), /bells/);

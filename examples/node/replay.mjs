@@ -1,10 +1,10 @@
-// A tape for one test. `openai-replay play cassettes -- ...` (or `record`) has set OPENAI_BASE_URL.
+// A session for one test. `openai-replay play cassettes -- ...` (or `record`) has set OPENAI_BASE_URL.
 const server = new URL(process.env.OPENAI_BASE_URL).origin;
 
 async function control(method, path, body) {
-  const answer = await fetch(`${server}/@/sessions${path}`, { method, body: body && JSON.stringify(body) });
-  if (!answer.ok) throw new Error((await answer.json()).error.message);
-  return answer.json();
+  const response = await fetch(`${server}/@/sessions${path}`, { method, body: body && JSON.stringify(body) });
+  if (!response.ok) throw new Error((await response.json()).error.message);
+  return response.json();
 }
 
 export async function open(cassette, settings = {}) {

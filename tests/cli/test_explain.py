@@ -112,9 +112,9 @@ def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     path = "/v1/responses" if "input" in recorded else CHAT
     whole = item("{}", path=path).replace("'\"hello\"'", f"'{json.dumps(json.loads(recorded))}'")
-    cassette(Path("tape.yaml"), whole)
+    cassette(Path("cassette.yaml"), whole)
     Path("now.json").write_text(now, "utf-8")
-    assert invoke("explain", "tape.yaml", "now.json") == (1, text, "")
+    assert invoke("explain", "cassette.yaml", "now.json") == (1, text, "")
     assert len(EXAMPLES) == 3
 
 
