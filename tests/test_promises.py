@@ -40,7 +40,7 @@ def test_every_promise_names_its_test(page: Path) -> None:
     """A promise is a numbered paragraph, or a row of a table."""
     text = page.read_text("utf-8")
     promises = re.findall(r"(?ms)^\d+\. \*\*.*?(?=^\d+\. |\Z|\n\n)", text)
-    promises += re.findall(r"(?m)^\| (?!promise \||who \|).*$", text)
+    promises += re.findall(r"(?m)^\| (?!promise \||party \|).*$", text)
     assert len(promises) >= 8
     for promise in promises:
         assert named(promise), f"{page.name}: {promise[:80]}"
