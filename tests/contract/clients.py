@@ -78,16 +78,16 @@ CLIENTS = (
         PROGRAMS / "agents_client.py",
         ("openai-agents==0.24.0", "openai==3.54.0"),
         silent={"OPENAI_AGENTS_DISABLE_TRACING": "1"},
-        note="Traces go to api.openai.com whatever the base URL says. "
-        "Its WebSocket transport, which has to be asked for, is answered with `501`: only HTTP is recorded.",
+        note="It sends traces to api.openai.com, whatever the base URL is. "
+        "Its optional WebSocket transport gets a `501`, because only HTTP is recorded.",
     ),
     Client(
         "langchain-openai",
         Registry.PYPI,
         PROGRAMS / "langchain_client.py",
         ("langchain-openai==1.7.3", "openai==3.54.0"),
-        note="`OpenAIEmbeddings` counts tokens, for which tiktoken loads a file from the network: "
-        "`check_embedding_ctx_length=False` keeps it from that.",
+        note="`OpenAIEmbeddings` counts tokens, and tiktoken loads a file from the network for that. "
+        "`check_embedding_ctx_length=False` prevents it.",
     ),
     Client(
         "pydantic-ai",
@@ -101,14 +101,14 @@ CLIENTS = (
         PROGRAMS / "litellm_client.py",
         ("litellm==1.106.0", "openai==2.54.0", "mcp==2.3.0"),  # it imports mcp, without asking for it, to read tools
         silent={"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
-        note="Models are named `openai/...`. It loads a list of prices from GitHub when it is imported.",
+        note="Name your models `openai/...`. It loads a list of prices from GitHub when you import it.",
     ),
     Client(
         "llm",
         Registry.PYPI,
         PROGRAMS / "llm_client.py",
         ("llm==0.36", "openai==3.54.0"),
-        note="Library and command. Models of `extra-openai-models.yaml` need no `api_base`.",
+        note="Both library and command were tested. Models in `extra-openai-models.yaml` need no `api_base`.",
     ),
     Client("instructor", Registry.PYPI, PROGRAMS / "instructor_client.py", ("instructor==1.17.0", "openai==3.3.0")),
     Client("openai of Node.js", Registry.NPM, SIMPLE / "node" / "client.mjs", ("openai",)),
