@@ -28,6 +28,8 @@ CLI = ROOT / "docs" / "cli.md"
 NODE_MODULES = ROOT / "tests" / "clients" / "node" / "node_modules"
 #: The README's links begin with it; pyproject.toml names the same repository.
 REPOSITORY = "https://github.com/openai-replay/openai-replay/blob/main/"
+#: Names in docs/architecture.md that are not modules.
+LIBRARY_WORDS = {"answer", "lint"}
 FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -82,6 +84,20 @@ def test_every_page_is_in_the_index() -> None:
     index = ROOT / "docs" / "README.md"
     linked = set(re.findall(r"\]\((\w[\w-]*\.md)\)", index.read_text("utf-8")))
     assert linked == {page.name for page in index.parent.glob("*.md")} - {index.name}
+
+
+def test_the_architecture_names_modules_that_exist() -> None:
+    """A path stands for a module or package of ours or a test; a bare name belongs to the package of its paragraph."""
+    package = ROOT / "openai_replay"
+    for paragraph in (ROOT / "docs" / "architecture.md").read_text("utf-8").split("\n\n"):
+        head = re.match(r"\*\*`([\w/]+)`\*\*", paragraph)
+        folder = package / head[1] if head else package
+        for name in re.findall(r"`([a-z_]+(?:/[a-z_]+)*(?:\.py)?)`", paragraph):
+            if head and "/" not in name:
+                candidates = [folder / f"{name}.py", package / name, package / f"{name}.py"]
+            else:
+                candidates = [package / name, package / f"{name}.py", ROOT / name]
+            assert name in LIBRARY_WORDS or any(path.exists() for path in candidates), f"{name} in: {paragraph}"
 
 
 def test_readme_is_short() -> None:
