@@ -1,6 +1,6 @@
-"""The documentation is true: its commands run, its cassettes load, and docs/cli.md is what `--help` says.
+"""The documentation is true: its commands run, its cassettes load, and docs/cli.md shows the `--help` texts.
 
-`python -m tests.test_docs` writes docs/cli.md anew.
+`python -m tests.test_docs` writes docs/cli.md.
 """
 
 from __future__ import annotations
@@ -33,6 +33,30 @@ LIBRARY_WORDS = {"answer", "lint"}
 FENCE = re.compile(r"^```(\w+)(?: file=(\S+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+CLI_INTRODUCTION = """\
+# Command line
+
+This page shows the `--help` text of every command. You can also set the options of `record` and `play` without a flag.
+The first of these that has a setting wins:
+
+1. a flag, such as `--on-exhausted`
+2. an environment variable, such as `OPENAI_REPLAY_ON_EXHAUSTED`
+3. an `openai-replay.toml` beside the cassette, with keys such as `on-exhausted`
+4. `[tool.openai-replay]` in pyproject.toml, with the same keys
+5. the default
+
+Files cannot set `--ready-file`.
+
+| exit code | meaning |
+|---|---|
+| 0 | success |
+| 1 | misses, lost recordings, findings, or unplayed recordings under `--strict` |
+| 2 | a usage error |
+| 3 | the server could not start |
+| other | the exit code of COMMAND |
+"""
+
+
 def page_id(page: Path) -> str:
     """Return the path of a page in the repository: two pages are called README.md."""
     return str(page.relative_to(ROOT))
@@ -45,17 +69,7 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
 
 def cli_page() -> str:
     """docs/cli.md: the help of every command, as the terminal shows it at 110 columns."""
-    out = [
-        "# Command line",
-        "",
-        "What `--help` says. The options of record and play can also be environment variables (`--on-exhausted` is",
-        "`OPENAI_REPLAY_ON_EXHAUSTED`) and, but for `--ready-file`, keys of an openai-replay.toml beside the cassette,",
-        "or of `[tool.openai-replay]` in pyproject.toml (`on-exhausted`); flag > environment > openai-replay.toml >",
-        "pyproject.toml > default.",
-        "",
-        "Exit codes: 0 fine; 1 misses, lost recordings, findings, or unplayed under `--strict`; 2 usage; 3 could not",
-        "start; else that of COMMAND.",
-    ]
+    out = CLI_INTRODUCTION.splitlines()
     commands = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
     for name, command in {"": main, **commands}.items():
         assert command is not None
@@ -67,7 +81,7 @@ def cli_page() -> str:
     return "\n".join(out) + "\n"
 
 
-def test_cli_page_is_what_help_says() -> None:
+def test_cli_page_shows_the_help() -> None:
     assert CLI.read_text("utf-8") == cli_page(), "run: python -m tests.test_docs"
 
 
@@ -116,6 +130,16 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_every_row_of_a_table_has_the_same_cells(page: Path) -> None:
+    """A pipe inside a cell, or a cell over several lines, would break the table."""
+    text = re.sub(r"(?ms)^```.*?^```$", "", page.read_text("utf-8"))
+    for table in re.findall(r"(?m)(?:^\|.*\n)+", text):
+        rows = table.splitlines()
+        assert re.fullmatch(r"[|: -]+", rows[1]), f"no table begins with {rows[0]}"
+        assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, rows[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_anchor_is_a_heading(page: Path) -> None:
     for target, anchor in re.findall(r"\]\(([^)#]*)#([^)]+)\)", page.read_text("utf-8")):
         path = ROOT / target.removeprefix(REPOSITORY) if REPOSITORY in target else page.parent / target
@@ -126,7 +150,7 @@ def test_every_anchor_is_a_heading(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=page_id)
 def test_every_command_runs(page: Path, tmp_path: Path) -> None:
-    """In one folder and in order, the simulated API in the place of the live one."""
+    """Run them in one folder and in order, with the simulated API instead of the live one."""
     for language in ("python", "js", "sh"):
         for name, text in blocks(page, language):
             if name:

@@ -1,4 +1,4 @@
-"""An agent with a tool, and with all that is another one every day: a date in its prompt, ids, a folder to work in."""
+"""An agent whose requests differ on every run: the prompt has a date, IDs and a temporary folder."""
 
 import json
 import random
@@ -24,29 +24,29 @@ TOOLS = [
 
 
 def write_report(folder: str, topic: str) -> dict:
-    """The tool: what it gives back names a file, an order and the time."""
+    """Write the report and return its path, an order number and the time."""
     path = Path(folder) / "report.txt"
     path.write_text(f"All there is to know about {topic}.\n")
     return {"path": str(path), "order": f"ORD-{random.randrange(10**6)}", "at": time.time()}
 
 
 def work(question: str) -> str:
-    """Answer a question; the model may call the tool as often as it likes."""
+    """Answer a question. The model may call the tool any number of times."""
     with OpenAI() as client, tempfile.TemporaryDirectory() as folder:
         run = str(uuid.UUID(int=random.getrandbits(128), version=4))
         prompt = f"Today is {date.today():%B %d, %Y}. This is run {run}. Work in {folder}."
         messages = [{"role": "system", "content": prompt}, {"role": "user", "content": question}]
         while True:
-            answer = client.chat.completions.create(
+            response = client.chat.completions.create(
                 model="gpt-4o-mini", messages=messages, tools=TOOLS, metadata={"run": run}
             )
-            message = answer.choices[0].message
+            message = response.choices[0].message
             if not message.tool_calls:
                 return message.content or ""
             messages.append(message.model_dump(exclude_none=True))
             for call in message.tool_calls:
-                found = write_report(folder, **json.loads(call.function.arguments))
-                messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(found)})
+                report = write_report(folder, **json.loads(call.function.arguments))
+                messages.append({"role": "tool", "tool_call_id": call.id, "content": json.dumps(report)})
 
 
 if __name__ == "__main__":

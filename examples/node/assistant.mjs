@@ -1,4 +1,4 @@
-// An app on top of the API, and like many it swallows errors: its customers get an excuse.
+// An app on top of the API. Like many apps, it swallows errors: its customers get an excuse.
 import OpenAI from "openai";
 
 export const PROMPT = "You answer the customers of a bicycle shop in one sentence.";

@@ -1,4 +1,4 @@
-"""An app on top of the API, and like many it swallows errors: its customers get an excuse."""
+"""An app on top of the API. Like many apps, it swallows errors: its customers get an excuse."""
 
 import asyncio
 import sys
@@ -27,7 +27,7 @@ def reply(question: str) -> str:
 async def reply_to_all(questions: list[str]) -> list[str]:
     """Answer several customers at once."""
 
-    async def one(client: AsyncOpenAI, question: str) -> str:
+    async def ask(client: AsyncOpenAI, question: str) -> str:
         try:
             stream = await client.chat.completions.create(**_request(question))
             return "".join([chunk.choices[0].delta.content or "" async for chunk in stream])
@@ -35,7 +35,7 @@ async def reply_to_all(questions: list[str]) -> list[str]:
             return EXCUSE
 
     async with AsyncOpenAI() as client:
-        return await asyncio.gather(*(one(client, question) for question in questions))
+        return await asyncio.gather(*(ask(client, question) for question in questions))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""What holds for every test of the project; a marker may say otherwise."""
+"""Settings for every test of the project. A marker can override them."""
 
 import pytest
 
 
 @pytest.fixture(scope="session")
 def openai_replay_config() -> dict:
-    """Requests that differ here only are the same."""
+    """Return the settings: requests that differ only in these fields match."""
     return {"ignore": ["/metadata", "/user"]}
