@@ -114,6 +114,8 @@ def _compose(text: str, path: Path) -> Any:
         what = str(error).splitlines()[0]
         raise CassetteError(path, before.count(b"\n") + 1, f"is not YAML: {what}", hint) from None
     except yaml.MarkedYAMLError as error:
+        if yaml_limits.is_nesting_error(error):
+            raise RecursionError from None
         if (conflict := _CONFLICT.search(text)) is not None:
             at = text.count("\n", 0, conflict.start()) + 1
             raise CassetteError(path, at, "is not YAML: it has a merge conflict", "Resolve it.") from None

@@ -32,6 +32,15 @@ def is_too_deep(text: str) -> bool:
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
 
+def is_nesting_error(error: Exception) -> bool:
+    """Return True if PyYAML gave up on a text because it is nested too deeply.
+
+    libyaml since 0.2.6, which PyYAML ships since 6.0.4, refuses about 1,000 levels itself ("exceeded maximum nesting
+    depth"); with older ones only `is_too_deep` and Python's own limit of recursion do.
+    """
+    return "nesting depth" in str(getattr(error, "problem", None) or error)
+
+
 def may_hold_alias(text: str) -> bool:
     """Whether `text` may hold an alias: a name behind `*` that stands behind `&`, too.
 

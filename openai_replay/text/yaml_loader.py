@@ -53,6 +53,8 @@ def load(text: str) -> Any:
         yaml_limits.check(text, root, _NOWHERE)
         return _value(root)
     except yaml.MarkedYAMLError as error:
+        if yaml_limits.is_nesting_error(error):
+            raise NotYaml("nested too deeply") from None
         mark = error.problem_mark or error.context_mark
         raise NotYaml(str(error.problem or error.context), mark.line + 1 if mark else None) from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
