@@ -2,6 +2,8 @@
 
 with openai_replay.play("cassettes/chat.yaml") as tape:
     client = OpenAI(base_url=tape.base_url, api_key="none")
+
+Only the names of `__all__` are public.
 """
 
 from __future__ import annotations
@@ -9,9 +11,48 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from openai_replay.errors import (
+        BadRequestError,
+        CassetteError,
+        CassetteMissError,
+        CassetteWriteError,
+        ControlError,
+        FileChangedError,
+        ImportFormatError,
+        IncompleteJournalError,
+        LoopError,
+        MissReason,
+        ReplayError,
+        RequestRefusedError,
+        StartError,
+        StateError,
+        UpstreamError,
+        UsageError,
+    )
     from openai_replay.server.embedded import Tape, play, record
 
-__all__ = ["Tape", "__version__", "play", "record"]
+__all__ = [
+    "BadRequestError",
+    "CassetteError",
+    "CassetteMissError",
+    "CassetteWriteError",
+    "ControlError",
+    "FileChangedError",
+    "ImportFormatError",
+    "IncompleteJournalError",
+    "LoopError",
+    "MissReason",
+    "ReplayError",
+    "RequestRefusedError",
+    "StartError",
+    "StateError",
+    "Tape",
+    "UpstreamError",
+    "UsageError",
+    "__version__",
+    "play",
+    "record",
+]
 __version__ = "0.1.0"
 
 
@@ -21,4 +62,8 @@ def __getattr__(name: str) -> Any:
         from openai_replay.server import embedded
 
         return getattr(embedded, name)
+    if name in __all__:
+        from openai_replay import errors
+
+        return getattr(errors, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

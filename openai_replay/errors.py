@@ -1,41 +1,49 @@
-"""Every error a person can meet, as one tree.
+"""Every error that users and clients meet, as one tree.
 
-    ReplayError                  message, hint, status, exit_code
-    ├── UsageError               a flag or a setting that makes no sense                  exit 2
-    ├── StartError               could not start: port in use, unwritable folder          exit 3
-    │   └── CassetteError        the file: missing, torn, not a cassette  (FILE:LINE)     exit 3
-    │       └── NotWritten       a change that the disk did not take; the file is as before  exit 1
-    ├── SourceError              a file of another recorder that cannot be imported       exit 1
-    ├── BadRequest               the client sent what is no HTTP request                  400
-    ├── Refused                  the client may not ask, or not so much, or not so        403, 401, 408, 413, 431, 501
-    ├── Miss                     no recording matches                                     424
-    ├── UpstreamError            the upstream could not be reached, or spoke no HTTP      502
-    ├── StateError               positions that are kept elsewhere cannot be had          503
-    ├── LoopError                the upstream is this proxy itself                        508
-    └── ControlError             the control API was asked for what it does not have      404, 403, 405, 409
+                                                                                        HTTP status  exit code
+    ReplayError                      the base of all                                            500          1
+    ├── UsageError                   an option or a setting makes no sense                      400          2
+    ├── StartError                   the process could not start: port in use, no such folder   500          3
+    │   └── CassetteError            a cassette file is missing, torn or not a cassette         500          3
+    │       ├── CassetteWriteError   a cassette could not be changed; the file is as before     500          1
+    │       └── FileChangedError     a recording is no longer where the cassette had it         500          3
+    ├── ImportFormatError            a file of another recorder cannot be imported              500          1
+    ├── IncompleteJournalError       a journal does not prove that a recording is unused        500          1
+    ├── BadRequestError              the client sent something that is not an HTTP request      400          1
+    ├── RequestRefusedError          the client may not send this request                      403*          1
+    ├── CassetteMissError            no recording matches; has a `reason`                       424          1
+    ├── UpstreamError                the upstream is unreachable, or does not speak HTTP        502          1
+    ├── StateError                   the shared positions are unreachable, lost or full         503          1
+    ├── LoopError                    the upstream is this proxy itself                          508          1
+    └── ControlError                 the control API does not have what was requested          404*          1
 
-The same text reaches the terminal (`report.error`), the client (`refusals.error_reply`) and the journal.
+    * or as the instance says: a refused request is 403, 401, 408, 413, 431 or 501, a control request 404, 403, 405
+      or 409.
+
+The same text reaches the terminal (`journal.console`), the client (`server.http.errors`) and the journal.
 """
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 
-#: Names the code of an error that the proxy itself answers with: such an answer is nothing to record.
+#: A header with the code of an error that the proxy itself responds with. Such a response is never recorded.
 ERROR_HEADER = "x-openai-replay-error"
 
 
 class ReplayError(Exception):
-    """Base of all: a `message` (what and where) and a `hint` (what to do instead).
+    """The base of all errors: a `message` (what happened, and where) and a `hint` (what to do).
 
-    `status` is the HTTP status a client gets, `exit_code` the one of the process, `code` the one in OpenAI's error
+    `status` is the HTTP status that a client gets, `exit_code` that of the process, `code` the code in OpenAI's error
     shape.
     """
 
     status = 500
     exit_code = 1
     code = "internal_error"
-    #: Whether an SDK may try again. Both official SDKs obey `x-should-retry` (openai/_base_client.py, `_should_retry`).
+    #: Tells an SDK whether to try again. Both official SDKs obey `x-should-retry` (openai/_base_client.py,
+    #: `_should_retry`). None leaves it to them.
     retry: bool | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
@@ -45,12 +53,12 @@ class ReplayError(Exception):
 
     @property
     def text(self) -> str:
-        """Message and hint as one text of several lines."""
+        """Return message and hint as one text of several lines."""
         return f"{self.message}\n{self.hint}" if self.hint else self.message
 
 
 class UsageError(ReplayError):
-    """An option or setting that makes no sense; the message names it."""
+    """An option or setting that makes no sense. The message names it."""
 
     status = 400
     exit_code = 2
@@ -59,43 +67,52 @@ class UsageError(ReplayError):
 
 
 class StartError(ReplayError):
-    """The process could not start serving."""
+    """A process that could not start serving."""
 
     exit_code = 3
 
 
 class CassetteError(StartError):
-    """A cassette that cannot be read or written, with the file and, where known, the line (counted from 1)."""
+    """A cassette that cannot be read or written: its file and, where known, the line (counted from 1)."""
 
-    def __init__(self, path: Path, line: int | None, what: str, hint: str = "") -> None:
-        where = f"{path}:{line}" if line else f"{path}"
-        super().__init__(f"{where}: {what}", hint)
+    def __init__(self, path: Path, line: int | None, problem: str, hint: str = "") -> None:
+        position = f"{path}:{line}" if line else f"{path}"
+        super().__init__(f"{position}: {problem}", hint)
         self.path = path
         self.line = line
 
 
-class NotWritten(CassetteError):
-    """A cassette that could not be changed: the disk is full, or its place can no longer be written to. It is what it
-    was.
-    """
+class CassetteWriteError(CassetteError):
+    """A cassette that could not be changed: the disk is full, or its folder is read-only. The file is as before."""
 
     exit_code = 1
 
 
-class SourceError(ReplayError):
-    """What another recorder wrote and cannot be imported: where in the file, and why. The file's name stands before."""
+class FileChangedError(CassetteError):
+    """A recording that is no longer at the position in its file at which it was found: the file has changed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, None, "has changed since it was read", "Restore it, or start again.")
 
 
-class BadRequest(ReplayError):
-    """What the client sent cannot be read as one HTTP request."""
+class ImportFormatError(ReplayError):
+    """A file of another recorder that cannot be imported. The message says where in the file, and why."""
+
+
+class IncompleteJournalError(ReplayError):
+    """A journal that does not prove which recordings are unused."""
+
+
+class BadRequestError(ReplayError):
+    """A client that sent something that cannot be read as one HTTP request."""
 
     status = 400
     code = "bad_request"
     retry = False
 
 
-class Refused(ReplayError):
-    """A request of somebody who may not ask, that is larger or slower than the limits, or no plain HTTP."""
+class RequestRefusedError(ReplayError):
+    """A request that the client may not send, that is too large or too slow, or that is not plain HTTP."""
 
     status = 403
     code = "forbidden"
@@ -107,8 +124,23 @@ class Refused(ReplayError):
         self.code = code
 
 
-class Miss(ReplayError):
-    """No recording answers this request.
+class MissReason(StrEnum):
+    """The reason of a miss, for programs."""
+
+    #: Recordings of this method and path exist, but all of them differ.
+    NO_MATCH = "no_match"
+    #: The cassette has recordings of this request, and all of them have been played.
+    EXHAUSTED = "exhausted"
+    #: The cassette has recordings, but none of this method and path.
+    UNKNOWN_ENDPOINT = "unknown_endpoint"
+    #: The cassette has no recordings.
+    EMPTY = "empty"
+    #: The base URL leads to no session, or to a cassette that cannot be read.
+    NO_SESSION = "no_session"
+
+
+class CassetteMissError(ReplayError):
+    """A request that no recording answers, and the reason.
 
     424 maps to the SDKs' bare `APIStatusError`, which no `except NotFoundError` in an app swallows.
     """
@@ -117,11 +149,15 @@ class Miss(ReplayError):
     code = "cassette_miss"
     retry = False
 
+    def __init__(self, message: str, hint: str, reason: MissReason) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
 
 class UpstreamError(ReplayError):
-    """No answer came: the upstream could not be reached, or what it sent is not HTTP. Nothing is recorded.
+    """An upstream that could not be reached, or whose response is not HTTP. Nothing is recorded.
 
-    SDKs try a 502 again, as they would have tried the failed connection again without us.
+    SDKs retry a 502, as they would have retried the failed connection without a proxy.
     """
 
     status = 502
@@ -129,9 +165,9 @@ class UpstreamError(ReplayError):
 
 
 class StateError(ReplayError):
-    """Where positions are kept cannot be asked, or has lost them: nobody knows which recording is next.
+    """Shared positions that are unreachable or lost, so that the next recording is unknown.
 
-    Not to be tried again by an SDK: the position may have been taken, and the answer would be the next one's.
+    SDKs must not retry: the position may have been taken, and the retry would get the next recording.
     """
 
     status = 503
@@ -143,7 +179,7 @@ class StateError(ReplayError):
 
 
 class LoopError(ReplayError):
-    """A request that this proxy has forwarded already came back to it."""
+    """A request that this proxy forwarded, and that came back to it."""
 
     status = 508
     code = "request_loop"
@@ -151,7 +187,7 @@ class LoopError(ReplayError):
 
 
 class ControlError(ReplayError):
-    """A control request (`/@/...`) for something that is not there."""
+    """A control request (`/@/...`) for something that does not exist."""
 
     code = "not_found"
     retry = False

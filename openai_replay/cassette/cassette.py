@@ -12,8 +12,8 @@ from pathlib import Path
 from openai_replay.cassette import file_store, reader, writer
 from openai_replay.cassette.positions import InMemory, Positions
 from openai_replay.cassette.recordings import READING, Reading, Recording, Source, held, read_document, uncollected
-from openai_replay.cassette.scanner import Changed, Key
-from openai_replay.errors import CassetteError, NotWritten
+from openai_replay.cassette.scanner import Key
+from openai_replay.errors import CassetteError, CassetteWriteError, FileChangedError
 from openai_replay.matching import matcher
 from openai_replay.model import Interaction, OnExhausted
 
@@ -143,7 +143,7 @@ class Cassette:
         alike = [one for one in self.recordings if (one.method, one.target) == (method, target)] or self.recordings
         found = []
         for one in alike[:_COMPARED]:
-            with suppress(Changed):
+            with suppress(FileChangedError):
                 found.append((one, one.interaction))
         return found
 
@@ -227,7 +227,7 @@ class Cassette:
                     raise
                 self._size = os.fstat(fd).st_size
         except OSError as error:
-            raise NotWritten(
+            raise CassetteWriteError(
                 self.path, None, f"a recording could not be added: {error.strerror}", "The file is as it was before."
             ) from error
         self._items += 1

@@ -23,7 +23,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from openai_replay.errors import CassetteError, NotWritten, StartError, UsageError
+from openai_replay.errors import CassetteError, CassetteWriteError, StartError, UsageError
 
 #: The smallest page of the systems we run on: a write inside one is there whole or not at all.
 _PAGE = 4096
@@ -76,7 +76,9 @@ def rewrite(path: Path, change: Callable[[str], str]) -> None:
             _checked_size(fd)
             _replace(path, change(path.read_bytes().decode("utf-8-sig")))  # line ends as they are
     except OSError as error:
-        raise NotWritten(path, None, f"cannot be written: {error.strerror}", "It is as it was before.") from error
+        raise CassetteWriteError(
+            path, None, f"cannot be written: {error.strerror}", "It is as it was before."
+        ) from error
 
 
 def _replace(path: Path, text: str) -> None:

@@ -55,13 +55,13 @@ class Recording:
 
     @property
     def interaction(self) -> Interaction:
-        """What was recorded. Raises scanning.Changed when something else stands in the file now."""
+        """What was recorded. Raises FileChangedError when something else stands in the file now."""
         self.hold()
         assert self.held is not None
         return self.held
 
     def hold(self) -> None:
-        """Read it, if it is not in memory. Raises scanning.Changed."""
+        """Read it, if it is not in memory. Raises FileChangedError."""
         if self.held is None:
             assert self.shelf is not None, "what is not held is on a shelf"
             self.shelf.fetch(self)
@@ -75,7 +75,7 @@ class Shelf:
         self._size = 0
 
     def fetch(self, recording: Recording) -> None:
-        """Read `recording`, and put others away where there is no room. Raises scanning.Changed."""
+        """Read `recording`, and put others away where there is no room. Raises FileChangedError."""
         item = recording.item
         assert item is not None, "what is on a shelf has a place"
         recording.held = scanner.read(recording.path, item)

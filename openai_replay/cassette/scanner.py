@@ -19,7 +19,7 @@ from typing import BinaryIO, NamedTuple
 
 from openai_replay.cassette import file_store, reader, writer
 from openai_replay.cassette.schema import Edited
-from openai_replay.errors import CassetteError
+from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.model import Interaction, Request
 from openai_replay.text import yaml_limits
 
@@ -91,10 +91,6 @@ class Scanned(NamedTuple):
     edited: list[Edited]
 
 
-class Changed(Exception):
-    """What stands at a place is not what stood there."""
-
-
 def scan(
     paths: Sequence[Path], key: Key, processes: int = 1, progress: Callable[[int], object] = lambda size: None
 ) -> Iterator[tuple[Path, Scanned | None]]:
@@ -157,15 +153,15 @@ def _for_another() -> None:
 
 
 def read(path: Path, item: Item) -> Interaction:
-    """What `item` of `path` says. Raises Changed when something else stands there."""
+    """What `item` of `path` says. Raises FileChangedError when something else stands there."""
     try:
         with file_store.opened(path) as file:
             file.seek(item.start)
             text = file.read(item.end - item.start)
     except OSError as error:
-        raise Changed from error
+        raise FileChangedError(path) from error
     if _digest(text) != item.digest:
-        raise Changed
+        raise FileChangedError(path)
     return _load(text, path).interactions[0]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_replay.cli.options import Configured, label, redacting_options, redactor
-from openai_replay.errors import CassetteError, StartError
+from openai_replay.errors import CassetteError, IncompleteJournalError, StartError
 
 if TYPE_CHECKING:
     from openai_replay.redaction.redactor import Redactor
@@ -214,14 +214,17 @@ def prune(
             continue
         try:
             clean = _prune(file, usage, check) and clean
-        except pruning.Unsure as error:
+        except IncompleteJournalError as error:
             click.echo(f"{file}: {error.message}")
             clean = False
     ctx.exit(0 if clean else 1)
 
 
 def _prune(path: Path, usage: Usage, check: bool) -> bool:
-    """Drop what `usage` did not play, and say what; False where it would be and is not. Raises Unsure."""
+    """Drop what `usage` did not play, and say what; False where it would be and is not.
+
+    Raises IncompleteJournalError.
+    """
     from openai_replay.cassette import editor, file_store, reader
     from openai_replay.tools import prune as pruning
 
@@ -231,7 +234,9 @@ def _prune(path: Path, usage: Usage, check: bool) -> bool:
 
     text, torn_at = file_store.read_text(path)
     if torn_at is not None:
-        raise pruning.Unsure("a recorder was killed while it added to it: left alone; the next `record` mends it")
+        raise IncompleteJournalError(
+            "a recorder was killed while it added to it: left alone; the next `record` mends it"
+        )
     dropped = pruning.unplayed(path.read_bytes(), usage)
     interactions = reader.load(text, path).interactions
     for number in dropped:

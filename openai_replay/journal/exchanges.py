@@ -7,6 +7,7 @@ from collections.abc import Callable
 from enum import StrEnum, auto
 from typing import NamedTuple
 
+from openai_replay.errors import MissReason
 from openai_replay.model import End
 
 
@@ -37,6 +38,7 @@ class Exchange(NamedTuple):
     said: str = ""
     recording: int | None = None
     error: str = ""
+    reason: MissReason | None = None  # of a miss
     note: str = ""  # what is odd about it, though nothing went wrong: another recording was played than its own
 
     @property

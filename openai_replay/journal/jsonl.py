@@ -73,6 +73,7 @@ class JournalFile:
             frames=exchange.frames,
             end=exchange.end,
             **where,
+            **({"reason": exchange.reason} if exchange.reason else {}),
             error=self._text(exchange.error),
         )
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, MutableMapping, Sequence
 from typing import Any, NamedTuple
 
+from openai_replay.errors import MissReason
 from openai_replay.matching import suggestions
 from openai_replay.matching.diff import Apart, How, Near, Recorded, called, nearest
 from openai_replay.matching.matcher import Matcher
@@ -50,10 +51,18 @@ class Tape(NamedTuple):
     fallback: Callable[[Near], str] = lambda near: ""
 
 
+class Explanation(NamedTuple):
+    """A miss in words, and its reason for programs."""
+
+    message: str
+    hint: str
+    reason: MissReason
+
+
 def explain(
     request: Request, tape: Tape, advice: Advice, matcher: Matcher, clean: Callable[[Request], Request]
-) -> tuple[str, str]:
-    """Message and hint for `request`, which holds no secret and which no recording on `tape` matches.
+) -> Explanation:
+    """Return message, hint and reason for `request`, which holds no secret and which no recording on `tape` matches.
 
     `advice` says how one helps oneself there, `matcher` decides what is compared, `clean` takes the secrets out of a
     recording of other hands.
@@ -62,9 +71,12 @@ def explain(
     message = [f"No recording matches {request.method} {target} in {tape.name} (mode {tape.mode})."]
     hint = [f"Record it:  {advice.record}"]
     near = nearest(request, tape.recorded, matcher, clean, tape.seen)
+    reason = MissReason.NO_MATCH
     if not near:
+        reason = MissReason.UNKNOWN_ENDPOINT if tape.recorded else MissReason.EMPTY
         message.append(_what_there_is(request, tape.recorded))
     elif not near[0].apart:
+        reason = MissReason.EXHAUSTED
         number = near[0].recorded.number
         message.append(f"#{number} is the same request, but every recording of it has been played already.")
         hint.append(f"Play it again:  {advice.again}")
@@ -79,7 +91,7 @@ def explain(
             hint.append(f"Play #{near[0].recorded.number} for it:  {advice.accept({'fallback': rule})}")
     if not near or near[0].apart:
         message += _unknown_ids(request, tape)
-    return "\n".join(map(escape.line, message)), "\n".join(map(escape.line, hint))
+    return Explanation("\n".join(map(escape.line, message)), "\n".join(map(escape.line, hint)), reason)
 
 
 def differences(near: Near, request: Request) -> list[str]:

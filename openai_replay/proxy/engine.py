@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.recordings import Recording
-from openai_replay.cassette.scanner import Changed
 from openai_replay.config.rules import DECISIONS, Do, Rules
-from openai_replay.errors import CassetteError, Miss, ReplayError
+from openai_replay.errors import CassetteError, CassetteMissError, FileChangedError, ReplayError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playback.scheduler import Clock, Stopwatch
@@ -55,7 +54,8 @@ class Engine:
     async def answer(self, request: Request, client: Client, start: float | None = None) -> None:
         """Answer `request`, which was there at `start`, in seconds of `time.monotonic()`; None: just now.
 
-        Raises Miss, UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
+        Raises CassetteMissError, UpstreamError or LoopError before anything was sent, ConnectionError when the client
+        has left.
         """
         if start is None:
             start = time.monotonic()
@@ -84,10 +84,13 @@ class Engine:
                 work = self._recorder.record if do is Do.RECORD else self._recorder.forward
                 await work(request, client, Stopwatch(start))
         except ReplayError as error:
-            outcome = Outcome.MISSED if isinstance(error, Miss) else Outcome.FAILED
+            outcome = Outcome.MISSED if isinstance(error, CassetteMissError) else Outcome.FAILED
             redactor, ms = self.rules.redactor, int(Stopwatch(start)())
             named, said = redactor.named(request), redactor.text(error.text)
-            self.journal.add(Exchange(outcome, named.method, named.path, error.status, ms=ms, error=said))
+            reason = error.reason if isinstance(error, CassetteMissError) else None
+            self.journal.add(
+                Exchange(outcome, named.method, named.path, error.status, ms=ms, error=said, reason=reason)
+            )
             raise
 
     async def _read_again(self, key: bytes, turn: int | None) -> tuple[int | None, Recording | None]:
@@ -101,13 +104,13 @@ class Engine:
         """`found`, or what is in its place now, in memory. Raises CassetteError where there is no cassette any more."""
         try:
             found.hold()
-        except Changed:  # and from the outside nobody could tell
+        except FileChangedError:  # and from the outside nobody could tell
             self.cassette.distrust(found)
             now = (await self._read_again(key, turn))[1]
             if now is not None:
                 try:
                     now.hold()
-                except Changed:
+                except FileChangedError:
                     raise CassetteError(now.path, None, "has changed, and cannot be read", "Restore it.") from None
             return now
         return found
@@ -133,7 +136,7 @@ class Engine:
                 raise miss.miss(self.rules, self.cassette, clean, self._seen)
             try:
                 chosen, note = instead(clean, self.cassette, self.rules)
-            except Changed:
+            except FileChangedError:
                 await self._reload()
                 chosen, note = instead(clean, self.cassette, self.rules)
             if chosen is None:

@@ -30,7 +30,7 @@ def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
     """What the rule finds for `request`, which holds no secret; among recordings of its method and path.
 
     `last-user-message`: the nearest whose last user message is the same, unplayed ones first; played ones only where an
-    exhausted recording may be played again. `sequence`: the first that is unplayed. Raises scanning.Changed.
+    exhausted recording may be played again. `sequence`: the first that is unplayed. Raises FileChangedError.
     """
     matcher, clean = rules.matcher, rules.redactor.request
     target = matcher.target(request)

@@ -6,9 +6,8 @@ from collections.abc import Collection, MutableMapping
 from contextlib import suppress
 
 from openai_replay.cassette.cassette import Cassette
-from openai_replay.cassette.scanner import Changed
 from openai_replay.config.rules import Rules
-from openai_replay.errors import Miss
+from openai_replay.errors import CassetteMissError, FileChangedError
 from openai_replay.matching import explain
 from openai_replay.matching.diff import Near, Recorded
 from openai_replay.matching.suggestions import at_the_command_line
@@ -19,7 +18,7 @@ from openai_replay.proxy.fallback import last_message
 
 def miss(
     rules: Rules, cassette: Cassette, clean: Request, seen: MutableMapping[bytes, frozenset[int]], note: str = ""
-) -> Miss:
+) -> CassetteMissError:
     """Why `clean`, a request without its secrets, matches nothing on `cassette`.
 
     What of the tape is read to find out is kept in `seen` for the next miss. `note` is to be said as well.
@@ -28,7 +27,7 @@ def miss(
     near = cassette.candidates(clean.method, clean.path)
     key = rules.matcher.key(clean)
     if not any(one.key == key for one, _ in near):  # of a big tape that is one among many
-        with suppress(Changed):
+        with suppress(FileChangedError):
             near += [(one, one.interaction) for one in [one for one in cassette.recordings if one.key == key][:1]]
     recorded = [
         Recorded(one.number, interaction.request, one.key, cassette.is_played(one)) for one, interaction in near
@@ -47,6 +46,6 @@ def miss(
 
     tape = explain.Tape(name, rules.mode, recorded, not_given, seen, fallback)
     advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
-    message, hint = explain.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
+    message, hint, reason = explain.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
     notes = [*([note] if note else []), *cassette.mismatches[:3]]
-    return Miss(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]))
+    return CassetteMissError(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]), reason)

@@ -15,7 +15,7 @@ import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from openai_replay.errors import ControlError, Refused
+from openai_replay.errors import ControlError, RequestRefusedError
 from openai_replay.model import Headers, header
 from openai_replay.server.http import cors, hosts
 
@@ -46,16 +46,16 @@ class Access:
         """Raise Refused for a request that a page smuggles in, by its origin or by a name that leads here."""
         name = hosts.named(header(headers, "host", "localhost"))  # HTTP/1.0 knows none, and browsers always send one
         if not (hosts.is_loopback(name) or hosts.is_address(name) or self._is_ours(name)):
-            raise Refused(
+            raise RequestRefusedError(
                 f"Host {header(headers, 'host')!r} is not a name of this server: a page could have sent this.",
                 f"Start with --allow-host {name or 'NAME'} if that is what clients call it.",
                 HTTPStatus.FORBIDDEN,
             )
         origin = header(headers, "origin")
         if origin and not cors.allows(origin, self.origins or ()):
-            raise Refused(f"Pages of {origin!r} may not ask.", _CORS_HINT, HTTPStatus.FORBIDDEN)
+            raise RequestRefusedError(f"Pages of {origin!r} may not ask.", _CORS_HINT, HTTPStatus.FORBIDDEN)
         if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._sites:
-            raise Refused(
+            raise RequestRefusedError(
                 "A page of another origin had the browser load this without asking.",
                 f"A page may fetch it in mode cors. {_CORS_HINT}",
                 HTTPStatus.FORBIDDEN,
@@ -67,7 +67,7 @@ class Access:
             return
         if not any(self._is_key(name, value) for name, value in headers):
             sent = any(name.lower() in _KEY_HEADERS for name, _ in headers)
-            raise Refused(
+            raise RequestRefusedError(
                 "This server wants a key (--require-key), and " + ("another one was sent." if sent else "none was."),
                 "Give it to the client as its API key (OPENAI_API_KEY).",
                 HTTPStatus.UNAUTHORIZED,

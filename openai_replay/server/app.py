@@ -8,7 +8,7 @@ import logging
 from http import HTTPStatus
 from typing import NamedTuple
 
-from openai_replay.errors import BadRequest, Refused, ReplayError
+from openai_replay.errors import BadRequestError, ReplayError, RequestRefusedError
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
 from openai_replay.model import End, Head, Headers, Request
@@ -87,8 +87,8 @@ class App:
         if response.started:
             raise error
         # Whoever is told before all of the body has come may keep the rest: what follows would be taken for it.
-        response.last = response.last or isinstance(error, Refused) or not incoming.content.is_eof()
-        if isinstance(error, Refused):
+        response.last = response.last or isinstance(error, RequestRefusedError) or not incoming.content.is_eof()
+        if isinstance(error, RequestRefusedError):
             path = incoming.message.path.partition("?")[0]
             said = self._sessions.rules.redactor.text(f"{incoming.message.method} {path}: {error.message}")
             log.warning("refused with %d: %s", error.status, said)
@@ -129,9 +129,9 @@ class App:
         return known
 
 
-def _no_websocket() -> Refused:
+def _no_websocket() -> RequestRefusedError:
     """Forwarded as the GET that would be left of it, it would put an error on the tape that the API never meant."""
-    return Refused(
+    return RequestRefusedError(
         "A WebSocket was asked for: only HTTP is recorded and played.",
         "Have the client use HTTP: Realtime has no other way, Responses has.",
         HTTPStatus.NOT_IMPLEMENTED,
@@ -139,8 +139,8 @@ def _no_websocket() -> Refused:
     )
 
 
-def _not_a_path(path: str) -> BadRequest:
-    return BadRequest(
+def _not_a_path(path: str) -> BadRequestError:
+    return BadRequestError(
         f"{path!r} is not a path: this is a reverse proxy, not one for HTTP_PROXY.",
         "Set the client's base URL (OPENAI_BASE_URL) instead.",
     )

@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from openai_replay.config import settings
-from openai_replay.errors import BadRequest, ControlError
+from openai_replay.errors import BadRequestError, ControlError, MissReason
 from openai_replay.journal.exchanges import Outcome
 from openai_replay.model import End, Fallback, Mode, OnExhausted
 from openai_replay.server.sessions import Session, Sessions
@@ -59,6 +59,7 @@ class ExchangeOut(BaseModel):
     end: End
     recording: int | None
     error: str
+    reason: MissReason | None
     note: str
 
 
@@ -129,7 +130,7 @@ def _open(sessions: Sessions, body: bytes) -> Session:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise BadRequest(
+        raise BadRequestError(
             f"This is no session: {place + ': ' if place else ''}{first['msg']}",
             'Send for example {"cassette": "chat", "pace": "original"}.',
         ) from None

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.recordings import READING, Reading
 from openai_replay.config.rules import Rules
-from openai_replay.errors import NotWritten, StartError, StateError, UsageError
+from openai_replay.errors import CassetteWriteError, StartError, StateError, UsageError
 from openai_replay.journal import console, log
 from openai_replay.journal.exchanges import Exchange, Outcome
 from openai_replay.journal.jsonl import JournalFile
@@ -219,7 +219,7 @@ async def _run(what: Serving, command: Sequence[str]) -> int:
             code = await _until_stopped(what, command, base_url, stop)
             if code and sessions.journal_file is not None:
                 sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")
-    except (NotWritten, StateError) as error:
+    except (CassetteWriteError, StateError) as error:
         if sessions is None:
             raise
         console.error(error)  # at the end: all that was recorded is in the file, if not in its place

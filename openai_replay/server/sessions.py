@@ -23,7 +23,7 @@ from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.positions import Positions
 from openai_replay.cassette.recordings import READING, SUFFIXES
 from openai_replay.config.rules import Rules
-from openai_replay.errors import ControlError, Miss, ReplayError, UsageError
+from openai_replay.errors import CassetteMissError, ControlError, MissReason, ReplayError, UsageError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.journal.jsonl import JournalFile
 from openai_replay.model import Mode
@@ -199,7 +199,7 @@ class Sessions:
     def route(self, method: str, target: str) -> tuple[Engine, str]:
         """Whose request this is, and its target without the session's name.
 
-        Raises Miss where there is no such session, or its cassette cannot be read: as loud as any other.
+        Raises CassetteMissError where there is no such session, or its cassette cannot be read: as loud as any other.
         """
         try:
             if target.startswith("/@"):
@@ -208,8 +208,9 @@ class Sessions:
             if self.own is None:
                 raise ControlError("This server has sessions only.", "Set the base URL to http://HOST:PORT/@NAME/v1")
         except ReplayError as error:
-            miss = Miss(error.message, error.hint)
-            self._astray.add(Exchange(Outcome.MISSED, method, target.partition("?")[0], miss.status, error=miss.text))
+            miss = CassetteMissError(error.message, error.hint, MissReason.NO_SESSION)
+            path = target.partition("?")[0]
+            self._astray.add(Exchange(Outcome.MISSED, method, path, miss.status, error=miss.text, reason=miss.reason))
             raise miss from None
         return self.own.engine, target
 

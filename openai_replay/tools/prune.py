@@ -9,13 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from openai_replay.errors import ReplayError, UsageError
+from openai_replay.errors import IncompleteJournalError, UsageError
 
 _BAD = {"missed": "a request that no recording matched", "failed": "a request that failed", "lost": "a lost recording"}
-
-
-class Unsure(ReplayError):
-    """The journal does not say for sure what is needed."""
 
 
 @dataclass(slots=True)
@@ -75,11 +71,11 @@ def _exchange(said: dict[str, Any], cassettes: dict[str, Usage], flaws: dict[str
 
 
 def check(found: Runs) -> None:
-    """Raises Unsure where the runs went wrong, and so may not have asked for everything that is needed."""
+    """Raise IncompleteJournalError if a run failed, because it may not have sent all of its requests."""
     if found.flaws:
         shown = "\n".join(f"  {flaw}" for flaw in found.flaws[:10])
         more = f"\n  and {len(found.flaws) - 10} more" if len(found.flaws) > 10 else ""
-        raise Unsure(
+        raise IncompleteJournalError(
             f"nothing is pruned: the journal tells of\n{shown}{more}",
             "Run everything with a new journal until it passes. --force prunes all the same.",
         )
@@ -88,10 +84,12 @@ def check(found: Runs) -> None:
 def unplayed(data: bytes, usage: Usage) -> list[int]:
     """The items, counted from 1, of the cassette `data` that nobody played; what was recorded since is no such item.
 
-    Raises Unsure where it is not what the runs opened.
+    Raises IncompleteJournalError where it is not what the runs opened.
     """
     for size, sha256, _ in usage.opened:
         if len(data) < size or hashlib.sha256(data[:size]).hexdigest() != sha256:
-            raise Unsure("it has changed since the run, left alone", "Run everything again with a new journal.")
+            raise IncompleteJournalError(
+                "it has changed since the run, left alone", "Run everything again with a new journal."
+            )
     known = min((items for _, _, items in usage.opened), default=0)
     return [number for number in range(1, known + 1) if number not in usage.played]

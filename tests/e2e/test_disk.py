@@ -16,7 +16,7 @@ import pytest
 
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.rules import Rules
-from openai_replay.errors import NotWritten
+from openai_replay.errors import CassetteWriteError
 from openai_replay.model import Frame, Head, Interaction, Request, Response
 from tests.support.proxy import CHAT, Ended, Process, cassette, command, interactions, item, run
 from tests.support.upstream import Upstream, plain
@@ -116,7 +116,7 @@ def test_wherever_the_disk_gets_full_the_file_is_as_before(disk: Path) -> None:
         writer = Cassette.for_record(tape, Rules().key)
         try:
             writer.append(large)
-        except NotWritten:
+        except CassetteWriteError:
             outcomes.append("as before")
             assert tape.read_bytes() == before
         else:

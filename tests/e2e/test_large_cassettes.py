@@ -24,9 +24,9 @@ from openai_replay.cassette import reader as format
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.index import Index
 from openai_replay.cassette.recordings import Reading
-from openai_replay.cassette.scanner import Changed, Item, Stamp, scan
+from openai_replay.cassette.scanner import Item, Stamp, scan
 from openai_replay.config.rules import Rules
-from openai_replay.errors import CassetteError
+from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.journal.exchanges import Journal, Outcome
 from openai_replay.model import End, Frame, Head, Headers, Interaction, OnExhausted, Request, Response
 from openai_replay.playback.pace import parse_pace
@@ -250,11 +250,11 @@ def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
     found = scanned(path)
     assert found is not None
     path.write_text(path.read_text("utf-8").replace("one", "eno"), "utf-8")
-    with pytest.raises(Changed):
+    with pytest.raises(FileChangedError):
         scanner.read(path, found.items[0])
     assert scanner.read(path, found.items[1]).response.body == b"two"
     path.unlink()
-    with pytest.raises(Changed):
+    with pytest.raises(FileChangedError):
         scanner.read(path, found.items[1])
 
 

@@ -272,6 +272,7 @@ async def test_the_shape_of_a_miss(tmp_path: Path) -> None:
                 "type": "openai_replay",
                 "code": "cassette_miss",
                 "param": None,
+                "reason": "no_match",
                 "message": (
                     "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
                     "Closest is #2; it differs at\n"

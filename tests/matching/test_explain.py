@@ -47,7 +47,7 @@ def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = (
 
 def told(now: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> str:
     shelf = tape(*recorded, matcher=matcher, gave=gave)
-    return "\n".join(explain(now, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().request))
+    return "\n".join(explain(now, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().request)[:2])
 
 
 NO = "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
@@ -360,10 +360,25 @@ def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
 def test_where_no_setting_accepts_it_a_fallback_may() -> None:
     shelf = tape(ask({"messages": TURNS[:1]}))._replace(fallback=lambda near: "sequence")
     now = ask({"messages": TURNS})
-    _, hint = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    _, hint, _ = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
     assert hint == RECORD[1:] + "\nPlay #1 for it:  --fallback sequence"
-    _, hint = explain(ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    _, hint, _ = explain(ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
     assert "--fallback" in hint
+
+
+@pytest.mark.parametrize(
+    ("recorded", "reason"),
+    [
+        ([], "empty"),
+        ([Recorded(1, ask({"a": 1}, CHAT + "/other"), b"1", False)], "unknown_endpoint"),
+        ([Recorded(1, ask({"a": 2}), b"1", False)], "no_match"),
+        ([Recorded(1, ask({"a": 1}), PLAIN.key(ask({"a": 1})), True)], "exhausted"),
+    ],
+)
+def test_each_miss_has_a_reason_for_programs(recorded: list[Recorded], reason: str) -> None:
+    context = tape()._replace(recorded=recorded)
+    explanation = explain(ask({"a": 1}), context, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    assert explanation.reason == reason
 
 
 def test_differences_for_those_who_play_it_all_the_same() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from openai_replay.config.rules import Rules
-from openai_replay.errors import Refused
+from openai_replay.errors import RequestRefusedError
 from openai_replay.journal import log
 from openai_replay.proxy import engine as engines
 from openai_replay.server.access import Access
@@ -334,7 +334,7 @@ def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
         return False
 
     monkeypatch.setattr("hmac.compare_digest", differs)
-    with pytest.raises(Refused):
+    with pytest.raises(RequestRefusedError):
         Access(key=REQUIRED).check_key((("Authorization", f"Bearer {REQUIRED}"),))
     assert compared == [(REQUIRED.encode(), REQUIRED.encode())]
 

@@ -213,6 +213,7 @@ async def test_names_that_leave_the_folder_are_refused(with_links: Path, name: s
         if name:  # /@/v1 is the control API's
             astray = await one.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
             assert astray.status == 424, "as loud as any miss"
+            assert astray.json["error"]["reason"] == "no_session"
             answers.append(astray)
         for heard in answers:
             assert heard.json["error"]["type"] == "openai_replay"

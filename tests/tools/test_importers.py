@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from openai_replay.cassette import reader, writer
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import End, Frame, Interaction, header
 from openai_replay.text import yaml_loader
 from openai_replay.tools import importers
@@ -46,7 +46,7 @@ def one(data: str | bytes | Any, name: str) -> Interaction:
 
 
 def refused(data: str | bytes | Any, asked: Asked | None = None) -> str:
-    with pytest.raises(SourceError) as error:
+    with pytest.raises(ImportFormatError) as error:
         read(data, asked=asked)
     return error.value.message
 
@@ -310,9 +310,9 @@ def test_the_status_text_is_kept() -> None:
 
 def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
     assert read(VCRPY, "vcrpy")[0] == "vcrpy"
-    with pytest.raises(SourceError, match="is not of the format go-vcr"):
+    with pytest.raises(ImportFormatError, match="is not of the format go-vcr"):
         read(VCRPY, "go-vcr")
-    with pytest.raises(SourceError, match="is not of the format raw"):
+    with pytest.raises(ImportFormatError, match="is not of the format raw"):
         read(VCRPY, "raw")
     assert len(importers.NAMES) == len(set(importers.NAMES))
 
@@ -1009,7 +1009,7 @@ def test_whatever_stands_in_a_file_it_is_refused_or_becomes_a_cassette_that_load
         )
         try:
             _, found = importers.read(data)
-        except SourceError:
+        except ImportFormatError:
             continue
         text = writer.HEADER + "".join(piece for one in found.interactions for piece in writer.dump(one, 1))
         if found.interactions:

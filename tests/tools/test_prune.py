@@ -11,7 +11,7 @@ import pytest
 
 from openai_replay.cassette import reader
 from openai_replay.config.rules import Rules
-from openai_replay.errors import UsageError
+from openai_replay.errors import IncompleteJournalError, UsageError
 from openai_replay.model import Mode
 from openai_replay.server.serve import Serving, serving
 from openai_replay.tools import prune
@@ -69,6 +69,7 @@ async def test_a_line_an_exchange(tmp_path: Path) -> None:
         "error": "",
     }.items() <= two.items()
     assert "No recording matches" in missed["error"]
+    assert (missed["reason"], "reason" in two) == ("no_match", False)
     assert two["key"] != one["key"]
     assert len({line["run"] for line in lines(journal)}) == 1
 
@@ -240,7 +241,7 @@ def test_a_line_of_something_else(line: str) -> None:
 
 def test_many_flaws_are_counted() -> None:
     said = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
-    with pytest.raises(prune.Unsure, match=r"(?s)test 9\n  and 5 more"):
+    with pytest.raises(IncompleteJournalError, match=r"(?s)test 9\n  and 5 more"):
         prune.check(prune.runs([*said, '{"event": "other", "run": "1"}']))
 
 

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp.http import HttpProcessingError
 from aiohttp.http_exceptions import LineTooLong
 
-from openai_replay.errors import ERROR_HEADER, BadRequest, Refused, ReplayError
+from openai_replay.errors import ERROR_HEADER, BadRequestError, CassetteMissError, ReplayError, RequestRefusedError
 from openai_replay.model import Head, Headers
 from openai_replay.text.units import Limits, shown
 
@@ -19,7 +19,7 @@ def not_a_request(error: HttpProcessingError, limits: Limits) -> ReplayError:
     """What a client is told whose request could not be read."""
     if isinstance(error, LineTooLong) or "Too many headers" in error.message:
         return head_too_large(limits)
-    return BadRequest(
+    return BadRequestError(
         f"This is not a request that can be read: {told(error)}",
         "A second User-Agent, Host, Content-Type or Content-Length header is refused, too: send each once.",
     )
@@ -30,9 +30,9 @@ def told(error: HttpProcessingError) -> str:
     return " ".join(error.message.split())
 
 
-def head_too_large(limits: Limits) -> Refused:
+def head_too_large(limits: Limits) -> RequestRefusedError:
     """The request line and the headers, or one of them, are more than the limit (RFC 6585 5)."""
-    return Refused(
+    return RequestRefusedError(
         f"The head of this request is larger than {shown(limits.head)}, or has more than 128 headers.",
         "Start with a larger --max-head.",
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -40,9 +40,9 @@ def head_too_large(limits: Limits) -> Refused:
     )
 
 
-def body_too_large(limits: Limits) -> Refused:
+def body_too_large(limits: Limits) -> RequestRefusedError:
     """The body is more than the limit (RFC 9110 15.5.14)."""
-    return Refused(
+    return RequestRefusedError(
         f"The body of this request is larger than {shown(limits.body)}.",
         "Start with a larger --max-body.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
@@ -52,8 +52,10 @@ def body_too_large(limits: Limits) -> Refused:
 
 def error_reply(error: ReplayError) -> tuple[Head, bytes]:
     """Head and body of `error` in OpenAI's shape."""
-    kind = {"type": "openai_replay", "code": error.code, "param": None, "message": error.text}
-    body = json.dumps({"error": kind}, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    fields = {"type": "openai_replay", "code": error.code, "param": None, "message": error.text}
+    if isinstance(error, CassetteMissError):
+        fields["reason"] = error.reason
+    body = json.dumps({"error": fields}, ensure_ascii=False).encode("utf-8", "backslashreplace")
     more: Headers = () if error.retry is None else (("x-should-retry", str(error.retry).lower()),)
     if error.status == HTTPStatus.UNAUTHORIZED:
         more += (("WWW-Authenticate", "Bearer"),)

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from aiohttp import StreamReader
 from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
 
-from openai_replay.errors import BadRequest, Refused
+from openai_replay.errors import BadRequestError, RequestRefusedError
 from openai_replay.proxy.aio import in_task
 from openai_replay.server.http.errors import body_too_large, told
 from openai_replay.server.http.response import Wire
@@ -81,7 +81,7 @@ class Incoming:
                     raise body_too_large(limits)
                 pieces.append(piece)
         except TimeoutError:
-            raise Refused(
+            raise RequestRefusedError(
                 f"Nothing more of the request's body came for {PATIENCE_S:g} s.",
                 status=HTTPStatus.REQUEST_TIMEOUT,
                 code="request_timeout",
@@ -90,7 +90,7 @@ class Incoming:
             why = (
                 told(error) if isinstance(error, HttpProcessingError) else error
             )  # as aiohttp's parser in Python has it
-            raise BadRequest(f"The request's body cannot be read: {why}") from None
+            raise BadRequestError(f"The request's body cannot be read: {why}") from None
         # A body is held twice only while its pieces are joined, which nothing else can come between.
         return b"".join(pieces)
 

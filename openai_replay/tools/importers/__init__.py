@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.tools.importers import (
     aimock,
     azure,
@@ -63,11 +63,11 @@ def read(data: bytes, asked: Asked | None = None, name: str = "auto") -> tuple[s
     if name == "auto":
         found = next((one for one in FORMATS if one.recognises(value)), None)
         if found is None and not raw.recognises(value, asked):
-            raise SourceError(raw.unknown(value))
+            raise ImportFormatError(raw.unknown(value))
     else:
         found = next((one for one in FORMATS if one.name == name), None)
         if not (found.recognises(value) if found else raw.recognises(value, asked)):
-            raise SourceError(f"is not of the format {name}")
+            raise ImportFormatError(f"is not of the format {name}")
     if found is None:
         return "raw", raw.read(value, asked)
     return found.name, found.read(value)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import json_codec, sse
 from openai_replay.text.http_headers import true_encoding
@@ -52,11 +52,11 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
         except Skip as why:
             found.skipped.append(f"entry {number}: {why}")
             continue
-        except SourceError as error:
-            raise SourceError(f"entry {number}: {error.message}") from None
+        except ImportFormatError as error:
+            raise ImportFormatError(f"entry {number}: {error.message}") from None
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             # A part that is missing, or of another type than the format says.
-            raise SourceError(f"entry {number}: {_blame(error)}") from None
+            raise ImportFormatError(f"entry {number}: {_blame(error)}") from None
         asked = one.request
         typed = asked._replace(headers=_typed(asked.headers, asked.body, repair))
         found.interactions.append(Interaction(typed, one.response))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any, NamedTuple
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Headers, Interaction, header
 from openai_replay.tools.importers.builder import Found, Repair, gather, headers, request, response
 from openai_replay.tools.importers.source import Text
@@ -31,11 +31,13 @@ def read(value: Text) -> Found:
         sizes = _SIZES.match(data, at)
         line = data.count(b"\n", 0, at) + 1
         if sizes is None:
-            raise SourceError(f"line {line}: here the lengths of the next request and response should stand")
+            raise ImportFormatError(f"line {line}: here the lengths of the next request and response should stand")
         start, middle = sizes.end(), sizes.end() + int(sizes[1])
         at = middle + int(sizes[2])
         if at > len(data):
-            raise SourceError(f"line {line}: is cut off: {at - start} bytes should follow, {len(data) - start} do")
+            raise ImportFormatError(
+                f"line {line}: is cut off: {at - start} bytes should follow, {len(data) - start} do"
+            )
         pairs.append((data[start:middle], data[middle:at]))
     return gather(pairs, _interaction)
 

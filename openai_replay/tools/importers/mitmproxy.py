@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction, header
 from openai_replay.tools.importers.builder import Found, Repair, Skip, gather, headers, octets, request, response
 
@@ -38,11 +38,11 @@ def tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, in
     digits = data[at:colon] if colon > at else b""
     end = colon + 1 + int(digits) if digits.isdigit() else -1
     if end < 0:
-        raise SourceError(f"byte {at}: here a length should stand")
+        raise ImportFormatError(f"byte {at}: here a length should stand")
     if end >= stop:
-        raise SourceError(f"byte {at}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
+        raise ImportFormatError(f"byte {at}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
     if depth > _DEEPEST:
-        raise SourceError(f"byte {at}: is nested too deeply")
+        raise ImportFormatError(f"byte {at}: is nested too deeply")
     kind, start = data[end : end + 1], colon + 1
     if kind in (b"]", b"}"):
         values: list[Any] = []
@@ -52,14 +52,14 @@ def tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, in
         if kind == b"]":
             return values, end + 1
         if len(values) % 2 or any(isinstance(key, (list, dict)) for key in values[::2]):
-            raise SourceError(f"byte {at}: a mapping has a key without a value")
+            raise ImportFormatError(f"byte {at}: a mapping has a key without a value")
         keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in values[::2]]
         return dict(zip(keys, values[1::2], strict=True)), end + 1
     text = data[start:end]
     try:
         return _SCALARS[kind](text), end + 1
     except (KeyError, ValueError):
-        raise SourceError(f"byte {at}: is no value of a flow file") from None
+        raise ImportFormatError(f"byte {at}: is no value of a flow file") from None
 
 
 _SCALARS: dict[bytes, Any] = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction
 from openai_replay.text import json_codec
 from openai_replay.tools.importers.builder import Found, Repair, compact, endpoint, gather, request, response
@@ -43,7 +43,7 @@ _WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the othe
 def read(value: Any, asked: Asked | None) -> Found:
     """The one interaction, with the request that was given."""
     if asked is None or asked.body is None:
-        raise SourceError("is an answer without its request: give it with --request FILE")
+        raise ImportFormatError("is an answer without its request: give it with --request FILE")
     return gather([value], lambda one, repair: _interaction(one, asked, repair))
 
 
@@ -51,7 +51,7 @@ def _interaction(value: Any, asked: Asked, repair: Repair) -> Interaction:
     pairs, body = (_STREAM, _stream(value, repair)) if isinstance(value, Text) else (_JSON, compact(value))
     url = asked.url or endpoint(body)
     if url is None:
-        raise SourceError("does not say what it is an answer to: give it with --url URL")
+        raise ImportFormatError("does not say what it is an answer to: give it with --url URL")
     status = 400 if isinstance(value, dict) and value.get("error") and "object" not in value else 200
     return Interaction(
         request(asked.method, url, _JSON if asked.body else (), asked.body or b""),
@@ -71,9 +71,9 @@ def _stream(text: Text, repair: Repair) -> bytes:
         try:
             event = json_codec.loads(line.encode())
         except ValueError:
-            raise SourceError(f"line {number}: is not JSON; is it cut off?") from None
+            raise ImportFormatError(f"line {number}: is not JSON; is it cut off?") from None
         if not isinstance(event, dict):
-            raise SourceError(f"line {number}: is no event")
+            raise ImportFormatError(f"line {number}: is no event")
         chunks = chunks or str(event.get("object")) in ("chat.completion.chunk", "text_completion")
         kind = event.get("type")
         out.append((f"event: {kind}\n" if isinstance(kind, str) else "").encode() + b"data: " + line.strip().encode())

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 
 from openai_replay.cassette import file_store, writer
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction, media_type
 from openai_replay.playback.synthetic import Assumed, paced
 from openai_replay.redaction.redactor import Redactor
@@ -127,16 +127,16 @@ def run(job: Job, settings: Settings) -> Outcome:
     """Import one file. Whatever is wrong with it is in the outcome."""
     try:
         if job.refused:
-            raise SourceError(job.refused)
+            raise ImportFormatError(job.refused)
         if settings.write and not settings.overwrite and job.target.exists():
-            raise SourceError(f"{job.target} is there already; --force replaces it")
+            raise ImportFormatError(f"{job.target} is there already; --force replaces it")
         name, found = importers.read(_read(job.source), settings.asked, settings.name)
         if not found.interactions:
-            raise SourceError(f"holds no interaction{''.join(f'; {why}' for why in found.skipped[:3])}")
+            raise ImportFormatError(f"holds no interaction{''.join(f'; {why}' for why in found.skipped[:3])}")
         interactions = [_clean(one, settings) for one in found.interactions]
         if settings.write:
             _write(job.target, interactions, settings.overwrite)
-    except SourceError as error:
+    except ImportFormatError as error:
         return Outcome(job, error=settings.redactor.text(error.message))
     except OSError as error:
         return Outcome(job, error=f"{error.filename2 or error.filename or job.source}: {error.strerror}")
@@ -148,11 +148,11 @@ def run(job: Job, settings: Settings) -> Outcome:
 
 def _read(path: Path) -> bytes:
     if not stat.S_ISREG(mode := path.stat().st_mode):
-        raise SourceError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
+        raise ImportFormatError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MOST:
-            raise SourceError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
+            raise ImportFormatError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
         return file.read(size)  # no more: for what is asked for, memory is taken at once
 
 

@@ -7,7 +7,7 @@ import re
 import zlib
 from typing import Any, NamedTuple
 
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.text import json_codec, yaml_loader
 
 #: Bytes that a file, a compressed file, or a compressed body may have: what is larger was not recorded by a test.
@@ -40,7 +40,7 @@ def opened(data: bytes) -> Any:
     if data.startswith(GZIP):
         data = unfolded(data, "the file")
     if not data.strip():
-        raise SourceError("is empty")
+        raise ImportFormatError("is empty")
     if data.startswith((b"httprr trace", b"HTTP/")):
         return Text(data.decode("latin-1"))
     if re.match(rb"[1-9]\d{0,11}:", data):  # a length, as a tnetstring starts
@@ -49,7 +49,7 @@ def opened(data: bytes) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise SourceError(f"line {line}: is not text, and no format that has bytes in it is known") from None
+        raise ImportFormatError(f"line {line}: is not text, and no format that has bytes in it is known") from None
     start = text.lstrip()
     if start[0] in "{[":
         return _json(text)
@@ -61,7 +61,7 @@ def opened(data: bytes) -> Any:
         return yaml_loader.load(text)
     except yaml_loader.NotYaml as error:
         where = f"line {error.line}: " if error.line else ""
-        raise SourceError(f"{where}is not YAML: {error}; is it cut off?") from None
+        raise ImportFormatError(f"{where}is not YAML: {error}; is it cut off?") from None
 
 
 # A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
@@ -81,12 +81,12 @@ def _json(text: str) -> Any:
             return Text(text)  # JSON lines
         json.loads(text)
     except json.JSONDecodeError as error:
-        raise SourceError(f"line {error.lineno}: is not JSON: {error.msg}; is it cut off?") from None
+        raise ImportFormatError(f"line {error.lineno}: is not JSON: {error.msg}; is it cut off?") from None
     except RecursionError:
-        raise SourceError("is not JSON: nested too deeply") from None
+        raise ImportFormatError("is not JSON: nested too deeply") from None
     except ValueError as error:
-        raise SourceError(f"is not JSON: {error}") from None
-    raise SourceError("is not JSON: it holds what JSON cannot say (NaN, or an endless number)")
+        raise ImportFormatError(f"is not JSON: {error}") from None
+    raise ImportFormatError("is not JSON: it holds what JSON cannot say (NaN, or an endless number)")
 
 
 def unfolded(data: bytes, what: str) -> bytes:
@@ -99,10 +99,10 @@ def unfolded(data: bytes, what: str) -> bytes:
             out.append(decoder.decompress(data, MOST + 1 - size))
             size += len(out[-1])
             if size > MOST:
-                raise SourceError(f"{what} unfolds to more than {MOST >> 20} MiB")
+                raise ImportFormatError(f"{what} unfolds to more than {MOST >> 20} MiB")
             if not decoder.eof:
-                raise SourceError(f"{what} is cut off: its gzip has no end")
+                raise ImportFormatError(f"{what} is cut off: its gzip has no end")
             data = decoder.unused_data
     except zlib.error as error:
-        raise SourceError(f"{what} is damaged: {error}") from None
+        raise ImportFormatError(f"{what} is damaged: {error}") from None
     return b"".join(out)

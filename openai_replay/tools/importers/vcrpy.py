@@ -14,7 +14,7 @@ import re
 from typing import Any
 
 from openai_replay.cassette import schema
-from openai_replay.errors import SourceError
+from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction
 from openai_replay.text import yaml_loader
 from openai_replay.tools.importers.builder import (
@@ -60,12 +60,12 @@ def read(value: Any) -> Found:
     if isinstance(value, dict) and _beside(value):
         asked, answered = value["requests"], value["responses"]
         if len(asked) != len(answered):
-            raise SourceError(f"has {len(asked)} requests and {len(answered)} responses; is it cut off?")
+            raise ImportFormatError(f"has {len(asked)} requests and {len(answered)} responses; is it cut off?")
         items: Any = [{"request": one, "response": two} for one, two in zip(asked, answered, strict=True)]
     else:
         items = value if isinstance(value, list) else value["interactions"] or []
     if any("wire" in one.get("response", {}) for one in items) and "wire" not in items[-1]["response"]:
-        raise SourceError(f"entry {len(items)}: is torn: it has no `end`, the last line of an item")
+        raise ImportFormatError(f"entry {len(items)}: is torn: it has no `end`, the last line of an item")
     return gather(items, _interaction)
 
 
