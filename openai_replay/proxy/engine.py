@@ -15,10 +15,10 @@ from openai_replay.errors import CassetteError, CassetteMissError, FileChangedEr
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playback.scheduler import Clock, Stopwatch
+from openai_replay.proxy.aio import aside
 from openai_replay.proxy.client import Client
 from openai_replay.proxy.player import Player
 from openai_replay.proxy.request_cache import Asking
-from openai_replay.text.cooperate import aside
 
 if TYPE_CHECKING:
     from openai_replay.proxy.recorder import Recorder

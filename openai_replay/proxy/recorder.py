@@ -15,12 +15,11 @@ from openai_replay.journal.log import bare, log
 from openai_replay.model import End, Head, Interaction, Mode, Request, Response, header
 from openai_replay.openai_api import transcript
 from openai_replay.playback.scheduler import Stopwatch
-from openai_replay.proxy.aio import within
+from openai_replay.proxy.aio import LARGE, aside, within
 from openai_replay.proxy.client import Client, answered
 from openai_replay.proxy.live_response import Arriving
 from openai_replay.proxy.upstream import VIA, Upstream
 from openai_replay.text import sse
-from openai_replay.text.cooperate import LARGE, aside, pause
 from openai_replay.text.http_headers import kept
 
 #: SDKs stop reading at `[DONE]` and the like. The tape has it first (law 4) if the end follows within this many
@@ -243,9 +242,7 @@ class Recorder:
     def _append(self, request: Request, response: Response, clean: Interaction | None) -> tuple[Interaction, str, int]:
         """Put both on the tape, `clean` if that has been done: what is there, what the answer says, and its number."""
         clean = clean or self._cleaned(request, response)
-        pause()
         said = transcript.said(clean.response)
-        pause()
         return clean, said, self._cassette.append(clean, said)
 
     async def _sync(self, request: Request) -> None:

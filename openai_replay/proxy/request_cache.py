@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from openai_replay.config.rules import Rules
 from openai_replay.model import Headers, Request
-from openai_replay.text.cooperate import LARGE
+from openai_replay.proxy.aio import LARGE
 
 #: Bytes that what is remembered may take in all, and what each takes beside its texts and its body.
 _REMEMBERED = 1 << 25

@@ -13,7 +13,6 @@ from typing import Any
 
 from openai_replay.redaction import key_patterns
 from openai_replay.text import json_codec
-from openai_replay.text.cooperate import pause
 from openai_replay.text.json_codec import Path
 
 #: Start and end of a piece, in bytes.
@@ -25,8 +24,6 @@ _DATA = re.compile(rb"data: ?([^\r\n]+)")
 _WHOLE = frozenset({"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"})
 #: Bytes of a stream whose texts may be held once more to look for keys in them.
 _HELD_TWICE = 1 << 22
-#: Lines of a stream that are looked at without a pause: a fifth of a millisecond.
-_LINES_AT_ONCE = 64
 #: Deltas of one text carry the same of these; those of another item or part differ in one.
 _LANE = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
 
@@ -52,9 +49,7 @@ def may_hold(body: bytes) -> bool:
     said: set[str] = set()
     raw: set[bytes] = set()
     quotes = strings = 0
-    for number, line in enumerate(body.splitlines()):
-        if not number % _LINES_AT_ONCE:
-            pause()  # a recorder does this while other streams go on
+    for line in body.splitlines():
         if not line.startswith(_FIELD):
             raw.add(line)
             continue

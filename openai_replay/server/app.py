@@ -12,11 +12,9 @@ from openai_replay.errors import BadRequestError, ReplayError, RequestRefusedErr
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
 from openai_replay.model import End, Head, Headers, Request
-from openai_replay.proxy.aio import in_task
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.access import Access
 from openai_replay.server.http import cors
-from openai_replay.server.http.batching import Turns
 from openai_replay.server.http.errors import JSON, error_reply, head_too_large
 from openai_replay.server.http.kernel_timestamps import Noted, arrivals
 from openai_replay.server.http.protocol import Connection, Connections
@@ -47,7 +45,7 @@ class App:
         self._access = access or Access()
         self._limits = limits or Limits()
         self._arrivals = arrivals()
-        self.connections = Connections(self.answer, self._limits, Turns(sessions.clock.look))
+        self.connections = Connections(self.answer, self._limits)
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 
@@ -59,6 +57,7 @@ class App:
 
     async def answer(self, incoming: Incoming, response: Verbatim) -> None:
         """Answer a request, whatever it is. Raises ConnectionError when the client has left."""
+        self._sessions.clock.look()  # a thousand requests that come at once take a tenth of a second
         access, message = self._access, incoming.message
         method, path = message.method, message.path
         try:
@@ -102,7 +101,6 @@ class App:
             await response.send(head=cors.preflight(headers), end=End.COMPLETE)
             return
         self._access.check_control(incoming.peer, headers)
-        await in_task()
         from openai_replay.server import control_api  # with pydantic models that most runs do not need
 
         value = await control_api.answer(self._sessions, method, path, await incoming.body(self._limits))

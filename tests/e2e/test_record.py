@@ -26,10 +26,10 @@ from openai_replay.model import Mode, Request
 from openai_replay.playback.pace import INSTANT, ORIGINAL
 from openai_replay.playback.scheduler import Stopwatch
 from openai_replay.proxy import upstream, upstream_body
+from openai_replay.proxy.aio import LARGE as LARGE_BODY
 from openai_replay.proxy.live_response import Arriving
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.serve import Serving, serving
-from openai_replay.text.cooperate import LARGE as LARGE_BODY
 from tests.support.proxy import (
     CHAT,
     KEY,

@@ -10,9 +10,9 @@ from openai_replay.config.rules import Rules
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import Headers, Request, header
 from openai_replay.proxy import request_cache
+from openai_replay.proxy.aio import LARGE
 from openai_replay.proxy.request_cache import Asking
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.cooperate import LARGE
 from tests.support.proxy import CHAT, interactions, recording
 from tests.support.upstream import Upstream, plain
 

@@ -24,7 +24,6 @@ from weakref import WeakKeyDictionary
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.positions import Positions
 from openai_replay.errors import StartError, StateError, UsageError
-from openai_replay.proxy.aio import in_task
 
 #: Seconds after the last request until the store forgets a tape: a week.
 _KEPT_S = 7 * 24 * 3600
@@ -156,7 +155,6 @@ class Store:
         from redis.exceptions import ConnectionError as Unreachable
         from redis.exceptions import TimeoutError as RedisTimeout
 
-        await in_task()
         try:
             return await ask()
         except (AuthenticationError, AuthorizationError):

@@ -23,8 +23,6 @@ from aiohttp.http_exceptions import BadHttpMessage
 from openai_replay.errors import ReplayError
 from openai_replay.journal.log import bare, log
 from openai_replay.model import End
-from openai_replay.proxy.aio import begun
-from openai_replay.server.http.batching import Turns
 from openai_replay.server.http.errors import error_reply, not_a_request, told
 from openai_replay.server.http.request import PATIENCE_S, BrokenBody, Incoming
 from openai_replay.server.http.response import Verbatim
@@ -42,10 +40,9 @@ class Connections:
     process may have open: the other half is for what they ask for.
     """
 
-    def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits, turns: Turns) -> None:
+    def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits) -> None:
         self.answer = answer
         self.limits = limits
-        self.turns = turns
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         self.most = sys.maxsize if files == resource.RLIM_INFINITY else max(16, files // 2)
         self.closing = False  # whether the server stops: one that was accepted at the last moment is not served
@@ -128,7 +125,7 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_answered", "_asked", "_busy", "_connections", "_deaf", "_last", "_parser", "came", "task")
+    __slots__ = ("_answered", "_asked", "_connections", "_deaf", "_last", "_parser", "came", "task")
 
     def __init__(self, connections: Connections) -> None:
         super().__init__(asyncio.get_running_loop())
@@ -147,9 +144,8 @@ class Connection(BaseProtocol):
         self._last: StreamReader | None = None  # of the request that came last
         self._deaf = False  # whether what comes now is not read any more
         self._answered: Incoming | None = None  # the request that is being answered
-        self._busy = False  # whether a request is being answered
         self.came: float | None = None  # when what is read did, where that is known, in seconds of `time.monotonic()`
-        self.task: asyncio.Task[None] | None = None  # that answers, where it has to wait for something
+        self.task: asyncio.Task[None] | None = None  # that answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See `asyncio.Protocol`."""
@@ -187,9 +183,11 @@ class Connection(BaseProtocol):
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))
             self._deaf = upgraded  # nothing that we speak
-        if not self._busy:
-            self._busy = True
-            self._connections.turns.answer(self._begin)
+        if self.task is None:
+            self._connections.works(self)
+            # The task starts after all that can be read has been: to read and answer each by itself takes half as
+            # much time again, because the processor remembers what it has just done.
+            self.task = self._loop.create_task(self._serve())
         elif len(self._asked) > _AHEAD:
             self._pause_transport(True)
 
@@ -213,7 +211,7 @@ class Connection(BaseProtocol):
     def close(self) -> None:
         """Take no more requests. What is under way goes on, but for a request that is not whole."""
         self._deaf = True
-        if not self._busy or (self._answered is not None and not self._answered.content.is_eof()):
+        if self.task is None or (self._answered is not None and not self._answered.content.is_eof()):
             self.hang_up()
 
     def hang_up(self) -> None:
@@ -229,13 +227,9 @@ class Connection(BaseProtocol):
         if self.transport is not None:
             self.transport.abort()
 
-    def _begin(self) -> None:
-        self.task = begun(self._serve(), self._loop)
-
     async def _serve(self) -> None:
         """Answer what has been asked, one after the other."""
         connections, asked = self._connections, self._asked
-        connections.works(self)
         goes_on = False
         try:
             while asked:
@@ -245,7 +239,7 @@ class Connection(BaseProtocol):
                     self._pause_transport(False)
             goes_on = not self._deaf
         finally:
-            self._busy, self.task, self._answered = False, None, None
+            self.task = self._answered = None
             connections.waits(self)
             if not goes_on:
                 self.hang_up()

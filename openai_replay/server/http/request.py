@@ -12,7 +12,6 @@ from aiohttp import StreamReader
 from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
 
 from openai_replay.errors import BadRequestError, RequestRefusedError
-from openai_replay.proxy.aio import in_task
 from openai_replay.server.http.errors import body_too_large, told
 from openai_replay.server.http.response import Wire
 from openai_replay.text.units import Limits
@@ -42,7 +41,7 @@ class Incoming:
         self.content = content
         self.arrived = now
         if not content.is_eof():
-            content.on_eof(self._came)  # which may be long before anybody reads it: answers have their turns
+            content.on_eof(self._came)  # which may be long before anybody reads it
 
     @property
     def peer(self) -> str:
@@ -71,7 +70,6 @@ class Incoming:
             raise body_too_large(limits)
         if headers.get("Expect", "").lower() == "100-continue" and self.message.version >= HttpVersion11:
             self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        await in_task()
         size = 0
         pieces: list[bytes] = []
         try:
@@ -99,7 +97,6 @@ class Incoming:
 
     async def lingers(self) -> None:
         """Read what is left of a request that has been answered, as far as it comes."""
-        await in_task()
         with suppress(TimeoutError, BrokenBody, HttpProcessingError, ConnectionError, ValueError):
             async with asyncio.timeout(_LINGERING_S):
                 while not self.content.at_eof():

@@ -19,7 +19,6 @@ from openai_replay.config.rules import Rules
 from openai_replay.errors import UsageError
 from openai_replay.model import Mode
 from openai_replay.playback.pace import parse_pace
-from openai_replay.server.http.batching import Turns
 from openai_replay.server.http.protocol import Connections
 from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import Verbatim
@@ -674,4 +673,4 @@ async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatc
 
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.server.http.protocol.resource.getrlimit", lambda what: no_limit)
-    assert Connections(nobody_asks, Limits(), Turns(lambda: None)).most > 1 << 30
+    assert Connections(nobody_asks, Limits()).most > 1 << 30
