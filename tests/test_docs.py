@@ -21,7 +21,7 @@ from tests.support.upstream import running_upstream
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "cassettes/README.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "cassettes/README.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
 CLI = ROOT / "docs" / "cli.md"
@@ -148,7 +148,11 @@ def test_every_anchor_is_a_heading(page: Path) -> None:
         assert anchor in anchors, f"{page.name} links to {target}#{anchor}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=page_id)
+#: `make test` runs the commands of the README; `make test-all` runs those of the other pages.
+BY_COST = [pytest.param(page, marks=() if page == PAGES[0] else pytest.mark.slow, id=page_id(page)) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", BY_COST)
 def test_every_command_runs(page: Path, tmp_path: Path) -> None:
     """Run them in one folder and in order, with the simulated API instead of the live one."""
     for language in ("python", "js", "sh"):

@@ -72,6 +72,7 @@ def test_its_cassettes_are_played_by_two_workers(tmp_path: Path) -> None:
     assert "openai-replay: 7 played, 0 recorded, 0 missed, 0 unplayed\n" in said
 
 
+@pytest.mark.slow
 def test_record_them_anew(tmp_path: Path, upstream: Upstream) -> None:
     shell = Shell(PYTEST, tmp_path)
     shipped = shell.cassettes()

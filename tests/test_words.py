@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 #: docs/cli.md is made from `--help`.
 PAGES = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "SECURITY.md", "cassettes/README.md")),
+    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "cassettes/README.md")),
     *(page for page in sorted((ROOT / "docs").glob("*.md")) if page.name != "cli.md"),
 ]
 GLOSSARY = ROOT / "docs" / "glossary.md"

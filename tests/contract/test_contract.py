@@ -57,13 +57,15 @@ ALL = {
     "openai of node": Client(Program(("node", NODE / "client.mjs")), no_node),
     "curl": Client(Program((CLIENTS / "curl_client.sh",)), no_curl),
 }
+#: The client that `make test` runs; `make test-all` runs the others.
+QUICK = "openai 3 async"
 
 
 @pytest.mark.parametrize(
     ("name", "proxy"),
     [
-        *((name, OPENAI_REPLAY) for name in ALL),
-        ("curl", WITHOUT_UVLOOP),
+        *(pytest.param(name, OPENAI_REPLAY, marks=() if name == QUICK else pytest.mark.slow) for name in ALL),
+        pytest.param("curl", WITHOUT_UVLOOP, marks=pytest.mark.slow),
     ],
     ids=[*ALL, "curl, asyncio's own loop"],
 )

@@ -40,6 +40,7 @@ if not CORPUS.is_dir():
     pytest.skip(
         f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to a folder with a folder a project", allow_module_level=True
     )
+pytestmark = pytest.mark.slow  # a minute or two, even for a part
 FOLDERS = sorted(one.name for one in CORPUS.iterdir() if one.is_dir())
 #: Projects whose vcrpy cassettes are played as they lie, and whose streams are recorded anew.
 VCRPY = [

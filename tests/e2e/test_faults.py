@@ -367,6 +367,7 @@ async def test_very_many_tiny_frames(tmp_path: Path) -> None:
         assert (len(heard.pieces), set(heard.cuts), heard.ended) == (count, {b"."}, Ended.COMPLETE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stream", "plain"])
 async def test_an_answer_larger_than_max_recorded(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]

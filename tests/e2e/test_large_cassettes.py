@@ -630,6 +630,7 @@ def test_who_reads_for_a_process_that_is_killed_ends_with_it() -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 async def test_several_processes_read_for_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As users start it: a tape past the sizes of a big one, twice; the second time it is remembered."""
     text = "x" * 100_000

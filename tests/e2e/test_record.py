@@ -975,6 +975,7 @@ def blob(size: int) -> bytes:
     return b"".join(number.to_bytes(4) + EVERY_BYTE[:252] for number in range(size >> 8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("direction", ["upload", "download"])
 async def test_a_large_body(tmp_path: Path, direction: str, capsys: pytest.CaptureFixture[str]) -> None:
     body = blob(LARGE)

@@ -846,6 +846,7 @@ def test_with_pytest_recording_and_a_blocked_network(project: Project, monkeypat
     assert played.summary == "openai-replay: 5 played, 0 recorded, 0 missed, 0 unplayed"
 
 
+@pytest.mark.slow
 def test_random_order_and_last_failed(project: Project) -> None:
     project.write(
         "conftest.py",

@@ -382,6 +382,7 @@ def test_our_own_cassettes_are_in_order() -> None:
     assert invoke("lint", *cassettes) == (0, "", "")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to its folder")
 def test_nothing_in_other_projects_cassettes_is_taken_for_a_secret() -> None:
     """They were published on purpose, and looked through: there is no secret in the ones vcrpy wrote."""
