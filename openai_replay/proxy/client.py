@@ -1,4 +1,6 @@
-"""What the two halves of an engine share: whoever asked, and what is noted of an exchange."""
+"""The response sink, through which a response reaches the client, and the journal entry of an exchange: shared by the
+player and the recorder.
+"""
 
 from __future__ import annotations
 
@@ -9,63 +11,64 @@ from openai_replay.journal.exchanges import Exchange, Outcome
 from openai_replay.model import End, Head, Request, Response
 from openai_replay.proxy.request_cache import Asked
 
-#: Bytes after which a write is not put off for more: what a slow client has not read yet is not held twice.
-_WRITTEN_AT_ONCE = 1 << 18
+#: Bytes after which a batch is written: data that a slow client has not read yet is not held twice.
+_BATCH_BYTES = 1 << 18
 
 
-class Client(Protocol):
-    """Whoever asked. Everything that writes raises ConnectionError once the client has left."""
+class ResponseSink(Protocol):
+    """The receiver of one response. All writing methods raise ConnectionError once the client has left."""
 
-    def begin(self, head: Head) -> Hashable:
-        """Decide how the answer goes out that starts with `head`, before any of it is encoded.
+    def start(self, head: Head) -> Hashable:
+        """Choose the framing of the response that begins with `head`, before any of it is encoded.
 
-        What is returned is all that its bytes depend on, beside what is sent.
+        Return the framing. The encoded bytes depend on it and on the arguments of `encode` alone, so they may be cached
+        by it.
         """
 
     def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
-        """Head, frames and end as they are written: each frame a chunk of its own."""
+        """Return head, frames and end as bytes on the wire. Each frame is a chunk of its own."""
 
     def write(self, data: bytes) -> bool:
-        """Write what was encoded. Whether the client keeps up; if not, wait until it has `drained`."""
+        """Write encoded bytes. Return False if the client does not keep up: then `drain` before the next write."""
 
-    async def drained(self) -> None:
-        """Wait until the client has taken most of what was written."""
+    async def drain(self) -> None:
+        """Wait until the client has read most of the output."""
 
-    async def end(self, end: End) -> None:
-        """All is written: end as it was recorded."""
+    async def close(self, end: End) -> None:
+        """Finish the response, after its last write, in the way that was recorded."""
 
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
-        """All of this in one, as the client keeps up."""
+        """Start, encode, write, drain and close, as far as there is a head, frames and an end."""
 
 
-class Portion(NamedTuple):
-    """What is written at once of an answer."""
+class WriteBatch(NamedTuple):
+    """The parts of a response that go out in one write."""
 
     head: Head | None
     frames: Sequence[bytes]
     end: End | None
 
 
-def portions(head: Head | None, frames: Sequence[bytes], end: End | None) -> Iterator[Portion]:
-    """What is due at one instant: one portion, or several where it is very much."""
+def write_batches(head: Head | None, frames: Sequence[bytes], end: End | None) -> Iterator[WriteBatch]:
+    """Yield parts of a response that are due at the same instant: in one batch, or in several if they are large."""
     size = first = 0
     for number, frame in enumerate(frames, 1):
         size += len(frame)
-        if size >= _WRITTEN_AT_ONCE and number < len(frames):
-            yield Portion(head, frames[first:number], None)
+        if size >= _BATCH_BYTES and number < len(frames):
+            yield WriteBatch(head, frames[first:number], None)
             head, first, size = None, number, 0
-    yield Portion(head, frames[first:] if first else frames, end)
+    yield WriteBatch(head, frames[first:] if first else frames, end)
 
 
-def answered(
+def journal_entry(
     outcome: Outcome,
-    asked: Asked | Request,
+    request: Asked | Request,
     response: Response,
     ms: int,
-    said: str,
+    preview: str,
     recording: int | None = None,
     note: str = "",
 ) -> Exchange:
-    """What is noted of a request that got `response`, over after `ms`."""
+    """Return the journal entry of a `request` that got `response` and was over after `ms` milliseconds."""
     head, frames, end = response.head, len(response.frames), response.end
-    return Exchange(outcome, asked.method, asked.path, head.status, frames, ms, end, said, recording, note=note)
+    return Exchange(outcome, request.method, request.path, head.status, frames, ms, end, preview, recording, note=note)

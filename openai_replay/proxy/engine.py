@@ -16,7 +16,7 @@ from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
 from openai_replay.playback.scheduler import Clock, Stopwatch
 from openai_replay.proxy.aio import aside
-from openai_replay.proxy.client import Client
+from openai_replay.proxy.client import ResponseSink
 from openai_replay.proxy.player import Player
 from openai_replay.proxy.request_cache import Asking
 
@@ -51,7 +51,7 @@ class Engine:
         self._plays = Do.PLAY in self._decisions
         self._used_up = rules.when_used_up(cassette.was_on_disk)
 
-    async def answer(self, request: Request, client: Client, start: float | None = None) -> None:
+    async def answer(self, request: Request, client: ResponseSink, start: float | None = None) -> None:
         """Answer `request`, which was there at `start`, in seconds of `time.monotonic()`; None: just now.
 
         Raises CassetteMissError, UpstreamError or LoopError before anything was sent, ConnectionError when the client
@@ -123,7 +123,7 @@ class Engine:
             except CassetteError as error:
                 self.cassette.warn(f"{error.message}; what was there before is played on")
 
-    async def _play_instead(self, request: Request, client: Client, start: float) -> None:
+    async def _play_instead(self, request: Request, client: ResponseSink, start: float) -> None:
         # What explains a miss takes a tenth of the time to start, and most runs have none.
         from openai_replay.proxy import miss
         from openai_replay.proxy.fallback import instead

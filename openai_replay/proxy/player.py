@@ -13,7 +13,7 @@ from openai_replay.model import End, Head, Request
 from openai_replay.openai_api import transcript
 from openai_replay.playback import pace
 from openai_replay.playback.scheduler import Clock
-from openai_replay.proxy.client import Client, Portion, answered, portions
+from openai_replay.proxy.client import ResponseSink, WriteBatch, journal_entry, write_batches
 from openai_replay.proxy.request_cache import Asked
 
 #: Bytes of an answer up to which it is kept as it was encoded: it is held twice then.
@@ -28,7 +28,7 @@ class _Due(NamedTuple):
     """A portion, when it is due in seconds, and whether no frame follows it."""
 
     at_s: float
-    portion: Portion
+    portion: WriteBatch
     last: bool
 
 
@@ -52,9 +52,9 @@ class _Ready(NamedTuple):
     is_small: bool
     encoded: dict[Hashable, list[_Encoded]]
 
-    def written_to(self, client: Client) -> Iterable[_Encoded]:
+    def written_to(self, client: ResponseSink) -> Iterable[_Encoded]:
         """What `client` gets."""
-        how = client.begin(self.head)
+        how = client.start(self.head)
         known = self.encoded.get(how)
         if known is not None:
             return known
@@ -74,7 +74,7 @@ class Player:
         self._clock = clock
 
     async def play(
-        self, asked: Asked | Request, found: Recording, client: Client, start: float, note: str = ""
+        self, asked: Asked | Request, found: Recording, client: ResponseSink, start: float, note: str = ""
     ) -> None:
         """Answer with `found`; its times count from `start`, in seconds of `time.monotonic()`. `note` is what is odd
         about that.
@@ -87,15 +87,15 @@ class Player:
 
         def tell() -> None:
             ms = int((monotonic() - start) * 1000)
-            self._journal.add(answered(Outcome.PLAYED, asked, response, ms, ready.said, number, note))
+            self._journal.add(journal_entry(Outcome.PLAYED, asked, response, ms, ready.said, number, note))
 
         steps = _written(ready, client, start, tell)
         try:
             for due in steps:
                 if due is None or await self._clock.follow(due, steps):
-                    await client.drained()
+                    await client.drain()
             if response.end is not End.COMPLETE:
-                await client.end(response.end)
+                await client.close(response.end)
         finally:
             steps.close()
 
@@ -105,7 +105,7 @@ class Player:
         schedule: list[_Due] = []
         left = len(response.frames)
         for beat in pace.schedule(response, self._rules.pace):
-            for one in portions(head if beat.head else None, beat.frames, response.end if beat.end else None):
+            for one in write_batches(head if beat.head else None, beat.frames, response.end if beat.end else None):
                 left -= len(one.frames)
                 schedule.append(_Due(beat.at_ms / 1000, one, not left))
         is_small = sum(len(frame.data) for frame in response.frames) <= _KEPT
@@ -114,7 +114,7 @@ class Player:
 
 
 def _written(
-    ready: _Ready, client: Client, start: float, tell: Callable[[], None]
+    ready: _Ready, client: ResponseSink, start: float, tell: Callable[[], None]
 ) -> Generator[float | None, None, None]:
     """Write to `client` what is due, counted from the instant `start`. Yields the instant before which the next step is
     not to be taken; None where the client has to take some first. Raises ConnectionError when it has left.

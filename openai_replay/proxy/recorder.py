@@ -16,7 +16,7 @@ from openai_replay.model import End, Head, Interaction, Mode, Request, Response,
 from openai_replay.openai_api import transcript
 from openai_replay.playback.scheduler import Stopwatch
 from openai_replay.proxy.aio import LARGE, aside, within
-from openai_replay.proxy.client import Client, answered
+from openai_replay.proxy.client import ResponseSink, journal_entry
 from openai_replay.proxy.live_response import Arriving
 from openai_replay.proxy.upstream import VIA, Upstream
 from openai_replay.text import sse
@@ -40,7 +40,7 @@ class _Passing:
     it came in: to wake a task for it takes as long as to write it.
     """
 
-    def __init__(self, arriving: Arriving, client: Client) -> None:
+    def __init__(self, arriving: Arriving, client: ResponseSink) -> None:
         self._arriving = arriving
         self._client = client
         self._behind = False  # whether the client does not keep up
@@ -58,7 +58,7 @@ class _Passing:
         try:
             head = self.head()
             if head is not None:
-                self._client.begin(head)
+                self._client.start(head)
             self._behind = not self._client.write(self._client.encode(head, (data,), None))
         except ConnectionError:  # who sends what waits finds that out, too
             return False
@@ -74,7 +74,7 @@ class _Passing:
     async def caught_up(self) -> None:
         """Wait until the client keeps up. Raises ConnectionError when it has left."""
         if self._behind:
-            await self._client.drained()
+            await self._client.drain()
             self._behind = False
 
     def read(self, data: bytes) -> tuple[bool, bytes]:
@@ -101,7 +101,7 @@ class Recorder:
         self._tasks: set[asyncio.Task[None]] = set()
         self._arriving: WeakSet[Arriving] = WeakSet()
 
-    async def record(self, request: Request, client: Client, now_ms: Stopwatch) -> None:
+    async def record(self, request: Request, client: ResponseSink, now_ms: Stopwatch) -> None:
         """Forward `request`, pass its answer on, and keep both, without secrets.
 
         Raises UpstreamError or LoopError before anything was sent, ConnectionError when the client has left.
@@ -116,7 +116,7 @@ class Recorder:
             arriving.leave()
             raise
 
-    async def forward(self, request: Request, client: Client, now_ms: Stopwatch) -> None:
+    async def forward(self, request: Request, client: ResponseSink, now_ms: Stopwatch) -> None:
         """As `record`, and nothing is kept."""
         arriving, noted = self._send(request, now_ms, self._note)
         try:
@@ -152,13 +152,13 @@ class Recorder:
         if response is not None:
             shown = await aside(len(response.body), self._rules.redactor.response, response)
             said = transcript.said(shown)
-            self._journal.add(answered(Outcome.FORWARDED, named, shown, response.end_ms, said))
+            self._journal.add(journal_entry(Outcome.FORWARDED, named, shown, response.end_ms, said))
         elif arriving.head is not None:  # the client left, or it is very large
             end, status = arriving.end or End.TRUNCATED, arriving.head.status
             part = Exchange(Outcome.FORWARDED, named.method, named.path, status, arriving.count, arriving.end_ms, end)
             self._journal.add(part)
 
-    async def _pass_on(self, arriving: Arriving, client: Client, kept: asyncio.Task[None]) -> None:
+    async def _pass_on(self, arriving: Arriving, client: ResponseSink, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the end waits until the answer is `kept` (law 4), and with it
         what shows the client that it is the end.
         """
@@ -226,7 +226,7 @@ class Recorder:
             log.error("openai-replay failed to keep an answer\n%s", bare(error))
             self._lost(request, status, f"openai-replay failed: {type(error).__name__}")
             return
-        self._journal.add(answered(Outcome.RECORDED, clean.request, clean.response, response.end_ms, said, number))
+        self._journal.add(journal_entry(Outcome.RECORDED, clean.request, clean.response, response.end_ms, said, number))
         self._unsynced = True
         if self._syncing is None or self._syncing.done():
             self._syncing = self._spawn(self._sync(request))

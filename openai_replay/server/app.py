@@ -19,7 +19,7 @@ from openai_replay.server.http.errors import JSON, error_reply, head_too_large
 from openai_replay.server.http.kernel_timestamps import Noted, arrivals
 from openai_replay.server.http.protocol import Connection, Connections
 from openai_replay.server.http.request import Incoming
-from openai_replay.server.http.response import Verbatim
+from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.sessions import Sessions
 from openai_replay.text.units import Limits
 
@@ -55,7 +55,7 @@ class App:
         # To ask when a request came takes a fifth of what an answer takes: only where one is played by the clock.
         return Noted(connection, self._arrivals) if self._arrivals and self._sessions.paced else connection
 
-    async def answer(self, incoming: Incoming, response: Verbatim) -> None:
+    async def answer(self, incoming: Incoming, response: ResponseWriter) -> None:
         """Answer a request, whatever it is. Raises ConnectionError when the client has left."""
         self._sessions.clock.look()  # a thousand requests that come at once take a tenth of a second
         access, message = self._access, incoming.message
@@ -82,7 +82,7 @@ class App:
         except ReplayError as error:
             await self._refuse(incoming, response, error)
 
-    async def _refuse(self, incoming: Incoming, response: Verbatim, error: ReplayError) -> None:
+    async def _refuse(self, incoming: Incoming, response: ResponseWriter, error: ReplayError) -> None:
         if response.started:
             raise error
         # Whoever is told before all of the body has come may keep the rest: what follows would be taken for it.
@@ -94,7 +94,7 @@ class App:
         head, body = error_reply(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)
 
-    async def _control(self, incoming: Incoming, response: Verbatim, headers: Headers) -> None:
+    async def _control(self, incoming: Incoming, response: ResponseWriter, headers: Headers) -> None:
         """Answer what is not for a tape: a question of the browser's own, or a request to the control API."""
         method, path = incoming.message.method, incoming.message.path
         if response.origin and cors.is_preflight(method, headers):
@@ -107,7 +107,7 @@ class App:
         body = json.dumps(value, ensure_ascii=False).encode()
         await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)
 
-    def _let_in(self, incoming: Incoming, response: Verbatim) -> _Known:
+    def _let_in(self, incoming: Incoming, response: ResponseWriter) -> _Known:
         """The headers of a request. Raises Refused where it is not let in."""
         message = incoming.message
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.raw_headers)

@@ -564,7 +564,7 @@ async def test_a_cassette_that_changes_while_it_is_played(
 class Nobody:
     """A client that takes everything."""
 
-    def begin(self, head: Head) -> Hashable:
+    def start(self, head: Head) -> Hashable:
         return head
 
     def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
@@ -573,9 +573,9 @@ class Nobody:
     def write(self, data: bytes) -> bool:
         return True
 
-    async def drained(self) -> None: ...
+    async def drain(self) -> None: ...
 
-    async def end(self, end: End) -> None: ...
+    async def close(self, end: End) -> None: ...
 
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None: ...
 

@@ -25,7 +25,7 @@ from openai_replay.journal.log import bare, log
 from openai_replay.model import End
 from openai_replay.server.http.errors import error_reply, not_a_request, told
 from openai_replay.server.http.request import PATIENCE_S, BrokenBody, Incoming
-from openai_replay.server.http.response import Verbatim
+from openai_replay.server.http.response import ResponseWriter
 from openai_replay.text.units import Limits
 
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
@@ -40,7 +40,7 @@ class Connections:
     process may have open: the other half is for what they ask for.
     """
 
-    def __init__(self, answer: Callable[[Incoming, Verbatim], Awaitable[None]], limits: Limits) -> None:
+    def __init__(self, answer: Callable[[Incoming, ResponseWriter], Awaitable[None]], limits: Limits) -> None:
         self.answer = answer
         self.limits = limits
         files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -247,11 +247,11 @@ class Connection(BaseProtocol):
     async def _answer(self, incoming: Incoming | HttpProcessingError) -> bool:
         """Answer one request. Whether another may follow."""
         if isinstance(incoming, HttpProcessingError):
-            response = Verbatim(self)
+            response = ResponseWriter(self)
             await self._fail(response, not_a_request(incoming, self._connections.limits))
             return False
         self._answered = incoming
-        response = Verbatim(self, incoming.message)
+        response = ResponseWriter(self, incoming.message)
         response.last = self._deaf and not self._asked
         try:
             if self._paused:  # the answer before this one did not wait for its last bytes to be taken
@@ -266,7 +266,7 @@ class Connection(BaseProtocol):
             await incoming.lingers()
         return response.alive and incoming.content.is_eof()
 
-    async def _fail(self, response: Verbatim, error: ReplayError) -> None:
+    async def _fail(self, response: ResponseWriter, error: ReplayError) -> None:
         """Say `error`, where no answer has been begun: one that has can only break off."""
         if not response.started:
             response.last = True

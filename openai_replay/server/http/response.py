@@ -17,7 +17,7 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
 from openai_replay.model import End, Head, Response
-from openai_replay.proxy.client import portions
+from openai_replay.proxy.client import write_batches
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.http import cors, tcp
 from openai_replay.text.http_headers import head_bytes
@@ -42,7 +42,7 @@ class Wire(Protocol):
         """Wait until the client has taken most of what was written. Raises ConnectionError once it has left."""
 
 
-class Verbatim:
+class ResponseWriter:
     """The answer to one request, of which `message` is the head; None where it could not be read."""
 
     __slots__ = (
@@ -63,17 +63,17 @@ class Verbatim:
         self._empty = False
 
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
-        """See `exchanges.Client`."""
+        """See `ResponseSink`."""
         if head is not None:
-            self.begin(head)
-        for one in portions(head, frames, end):
+            self.start(head)
+        for one in write_batches(head, frames, end):
             if not self.write(self.encode(*one)):
-                await self.drained()
+                await self.drain()
         if end is not None:
-            await self.end(end)
+            await self.close(end)
 
-    def begin(self, head: Head) -> Hashable:
-        """See `exchanges.Client`."""
+    def start(self, head: Head) -> Hashable:
+        """See `ResponseSink`."""
         self.started = True
         if self.redactor is not None:
             clean = self.redactor.response(Response(head, 0, (), 0)).head
@@ -86,7 +86,7 @@ class Verbatim:
         return self._chunked, empty, self.alive, self._modern, self.origin
 
     def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
-        """See `exchanges.Client`."""
+        """See `ResponseSink`."""
         out: list[bytes] = []
         if head is not None:
             out.append(self._head(cors.permitted(head, self.origin) if self.origin else head))
@@ -97,12 +97,12 @@ class Verbatim:
             out.append(b"0\r\n\r\n")
         return out[0] if len(out) == 1 else b"".join(out)
 
-    async def drained(self) -> None:
-        """See `exchanges.Client`."""
+    async def drain(self) -> None:
+        """See `ResponseSink`."""
         await self._wire.drained()
 
-    async def end(self, end: End) -> None:
-        """See `exchanges.Client`."""
+    async def close(self, end: End) -> None:
+        """See `ResponseSink`."""
         if end is not End.COMPLETE:
             self.alive = False
             if end is End.RESET:

@@ -21,7 +21,7 @@ from openai_replay.model import Mode
 from openai_replay.playback.pace import parse_pace
 from openai_replay.server.http.protocol import Connections
 from openai_replay.server.http.request import Incoming
-from openai_replay.server.http.response import Verbatim
+from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.serve import Serving, serving
 from openai_replay.text.units import Limits, parse_size, shown
 from tests.support.proxy import (
@@ -669,7 +669,7 @@ async def test_an_http_1_0_client_may_keep_its_connection(tmp_path: Path, wanted
 
 
 async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody_asks(incoming: Incoming, response: Verbatim) -> None: ...
+    async def nobody_asks(incoming: Incoming, response: ResponseWriter) -> None: ...
 
     no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
     monkeypatch.setattr("openai_replay.server.http.protocol.resource.getrlimit", lambda what: no_limit)

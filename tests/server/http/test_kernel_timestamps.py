@@ -14,7 +14,7 @@ import pytest
 
 from openai_replay.model import Request
 from openai_replay.playback.pace import INSTANT, ORIGINAL, Pace
-from openai_replay.proxy.client import Client
+from openai_replay.proxy.client import ResponseSink
 from openai_replay.server.http.kernel_timestamps import Arrivals, note
 from tests.support.proxy import CHAT, Connection, cassette, item, playing
 
@@ -102,7 +102,7 @@ async def test_a_busy_loop_does_not_put_a_request_off(
     async with playing(cassette(tmp_path / "tape.yaml", item("hello")), pace=ORIGINAL) as player:
         answer = player.engine.answer
 
-        async def noted(request: Request, client: Client, start: float | None = None) -> None:
+        async def noted(request: Request, client: ResponseSink, start: float | None = None) -> None:
             assert start is not None
             starts.append(start)
             await answer(request, client, start)
