@@ -44,7 +44,7 @@ from measuring import (
 from tapes import asked, plain, write
 
 from openai_replay.model import Interaction
-from openai_replay.server.cluster.shared_memory import SharedPositions, Table
+from openai_replay.server.cluster.shared_memory import PositionTable, SharedPositions
 
 CONNECTIONS = 64
 #: Turns, asked one after the other over all rounds: more than two workers remember, which is 32 MB each.
@@ -161,28 +161,28 @@ def compare(report: Report, kind: str, path: Path, options: argparse.Namespace) 
         report.add(f"{kind}: two workers, a core each, over one process, on paper", paper, "x", ">= 1.7")
 
 
-def take(table: Table, until: float) -> None:
+def take(table: PositionTable, until: float) -> None:
     """Take positions of one key until then."""
 
     async def taking() -> None:
         positions = SharedPositions(table, "tape")
         while time.monotonic() < until:
             for _ in range(100):
-                await positions.take(KEY, None)
+                await positions.claim(KEY, None)
 
     asyncio.run(taking())
 
 
 def taken(processes: int, seconds: float) -> float:
     """Positions a second that so many processes take together."""
-    table, until = Table(1), time.monotonic() + seconds
+    table, until = PositionTable(1), time.monotonic() + seconds
     context = multiprocessing.get_context("fork")
     running = [context.Process(target=take, args=(table, until)) for _ in range(processes)]
     for one in running:
         one.start()
     for one in running:
         one.join()
-    total = asyncio.run(SharedPositions(table, "tape").take(KEY, None))
+    total = asyncio.run(SharedPositions(table, "tape").claim(KEY, None))
     assert total is not None
     return total / seconds
 

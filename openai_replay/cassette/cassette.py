@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from openai_replay.cassette import file_store, reader, writer
-from openai_replay.cassette.positions import InMemory, Positions
+from openai_replay.cassette.positions import LocalPositions, Positions
 from openai_replay.cassette.recordings import READING, Reading, Recording, Source, held, read_document, uncollected
 from openai_replay.cassette.scanner import Key
 from openai_replay.errors import CassetteError, CassetteWriteError, FileChangedError
@@ -37,7 +37,7 @@ class Cassette:
         self.on_warning: Callable[[str], object] = lambda warning: None  # what is odd from now on
         self._unheard = True
         self.was_on_disk = False
-        self.positions: Positions = InMemory()
+        self.positions: Positions = LocalPositions()
         # Since it was opened or rewound; read back by `rewind`, so that memory does not grow with the tape.
         self.added = 0
         self._key = key
@@ -166,7 +166,7 @@ class Cassette:
         queue = self._queues.get(key)
         if not queue:
             return _none()
-        return self.positions.take(key, len(queue) if on_exhausted is OnExhausted.ERROR else None)
+        return self.positions.claim(key, len(queue) if on_exhausted is OnExhausted.ERROR else None)
 
     def at(self, key: bytes, turn: int | None, on_exhausted: OnExhausted = OnExhausted.ERROR) -> Recording | None:
         """The recording of `key` whose `turn` it is, in recorded order."""
@@ -183,7 +183,7 @@ class Cassette:
         """Use `recording` up like any other, though it is played for another request than its own. Whether nobody has
         since it was chosen. Raises StateError.
         """
-        return self.is_played(recording) or await self.positions.take_instead(recording.key, recording.turn)
+        return self.is_played(recording) or await self.positions.claim_out_of_order(recording.key, recording.turn)
 
     def is_played(self, recording: Recording) -> bool:
         """Whether `recording` has been played since the last rewind."""

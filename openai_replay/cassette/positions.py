@@ -1,8 +1,8 @@
-"""How far a tape has been played: of each key, how many of its recordings have been taken.
+"""Positions on a cassette: for each key, how many of its recordings have been claimed.
 
-A recording is known by its key and its turn, counted from 0: the how manieth of its key it is. So a tape that is read
-again, by this process or another, goes on where it was. Here it is kept in memory; `fleet.shared` keeps it for the
-processes of one machine, `fleet.store` for those of several.
+A recording is identified by its key and its index among the recordings with that key, from 0. So a cassette that is
+read again, by this process or another, goes on where it was. This module keeps positions in memory. The cluster has
+stores for the processes of one machine (`shared_memory`) and of several machines (`redis`).
 """
 
 from __future__ import annotations
@@ -11,56 +11,56 @@ from typing import Protocol
 
 
 class Positions(Protocol):
-    """The positions on one tape. All but `is_played` may raise StateError where they are kept elsewhere."""
+    """The positions on one cassette. All methods but `is_played` may raise StateError if another process keeps them."""
 
-    async def take(self, key: bytes, limit: int | None) -> int | None:
-        """The next turn of `key`, which nobody else gets from now on; None where it would be `limit`, or above."""
+    async def claim(self, key: bytes, end: int | None) -> int | None:
+        """Claim the next recording of `key` and return its index, or None if that would be `end` or more."""
 
-    async def take_instead(self, key: bytes, turn: int) -> bool:
-        """Take this `turn` of `key` before it is due. Whether it was still there."""
+    async def claim_out_of_order(self, key: bytes, index: int) -> bool:
+        """Claim the recording `index` of `key` before its turn. Return False if it was claimed already."""
 
     async def rewind(self) -> None:
-        """Nothing has been taken."""
+        """Forget all claims."""
 
-    async def look(self) -> None:
-        """Let `is_played` know what others have taken until now."""
+    async def refresh(self) -> None:
+        """Let `is_played` know the claims of other processes until now."""
 
-    def is_played(self, key: bytes, turn: int) -> bool:
-        """Whether this `turn` of `key` has been taken."""
+    def is_played(self, key: bytes, index: int) -> bool:
+        """Return True if the recording `index` of `key` has been claimed."""
 
 
-class InMemory:
-    """Positions of a tape that only this process plays."""
+class LocalPositions:
+    """Positions on a cassette that only this process plays."""
 
     def __init__(self) -> None:
-        self._taken: dict[bytes, int] = {}
-        self._instead: set[tuple[bytes, int]] = set()
+        self._claimed: dict[bytes, int] = {}
+        self._out_of_order: set[tuple[bytes, int]] = set()
 
-    async def take(self, key: bytes, limit: int | None) -> int | None:
-        """See Positions."""
-        turn = self._taken.get(key, 0)
-        while self._instead and (key, turn) in self._instead:
-            turn += 1
-        if limit is not None and turn >= limit:
+    async def claim(self, key: bytes, end: int | None) -> int | None:
+        """Claim the next recording of `key`."""
+        index = self._claimed.get(key, 0)
+        while self._out_of_order and (key, index) in self._out_of_order:
+            index += 1
+        if end is not None and index >= end:
             return None
-        self._taken[key] = turn + 1
-        return turn
+        self._claimed[key] = index + 1
+        return index
 
-    async def take_instead(self, key: bytes, turn: int) -> bool:
-        """See Positions."""
-        if self.is_played(key, turn):
+    async def claim_out_of_order(self, key: bytes, index: int) -> bool:
+        """Claim the recording `index` of `key` before its turn."""
+        if self.is_played(key, index):
             return False
-        self._instead.add((key, turn))
+        self._out_of_order.add((key, index))
         return True
 
     async def rewind(self) -> None:
-        """See Positions."""
-        self._taken.clear()
-        self._instead.clear()
+        """Forget all claims."""
+        self._claimed.clear()
+        self._out_of_order.clear()
 
-    async def look(self) -> None:
-        """See Positions."""
+    async def refresh(self) -> None:
+        """Do nothing: no other process claims anything."""
 
-    def is_played(self, key: bytes, turn: int) -> bool:
-        """See Positions."""
-        return turn < self._taken.get(key, 0) or (key, turn) in self._instead
+    def is_played(self, key: bytes, index: int) -> bool:
+        """Return True if the recording `index` of `key` has been claimed."""
+        return index < self._claimed.get(key, 0) or (key, index) in self._out_of_order

@@ -24,7 +24,7 @@ from openai_replay.model import Fallback, Mode, OnExhausted
 
 if TYPE_CHECKING:
     from openai_replay.config.rules import Rules
-    from openai_replay.server.sessions import Keeper
+    from openai_replay.server.sessions import PositionStore
 
 #: More is a slip: a worker wants a core.
 MOST_WORKERS = 128
@@ -261,12 +261,12 @@ def _here(url: str, quiet: bool) -> Path:
     return remote.fetched(url, _nothing if quiet else console.say)
 
 
-def _store(url: str | None) -> Keeper | None:
+def _store(url: str | None) -> PositionStore | None:
     if url is None:
         return None
-    from openai_replay.server.cluster.redis import Store
+    from openai_replay.server.cluster.redis import RedisPositionStore
 
-    return Store(url)
+    return RedisPositionStore(url)
 
 
 def _nothing(*of: object) -> None:

@@ -131,7 +131,7 @@ class Engine:
         clean = await aside(len(request.body), self.rules.redactor.request, request)
         found: Recording | None = None
         while found is None:  # another process may take it between being chosen and being taken
-            await self.cassette.positions.look()
+            await self.cassette.positions.refresh()
             if self.rules.fallback is Fallback.NONE:
                 raise miss.miss(self.rules, self.cassette, clean, self._seen)
             try:

@@ -28,7 +28,7 @@ from openai_replay.server import child_process
 from openai_replay.server.access import Access
 from openai_replay.server.app import App
 from openai_replay.server.http import hosts, kernel_timestamps
-from openai_replay.server.sessions import Keeper, Sessions
+from openai_replay.server.sessions import PositionStore, Sessions
 from openai_replay.text.units import Limits
 
 T = TypeVar("T")
@@ -74,7 +74,7 @@ class Serving:
     reading: Reading = READING  # how big tapes are read
     journal: Path | None = None  # a file that exchanges are written to
     shutdown_s: float = _SHUTDOWN_S  # how long an answer under way may take once the listening socket is closed
-    keeper: Keeper | None = None  # of positions that other processes share
+    keeper: PositionStore | None = None  # of positions that other processes share
     sockets: tuple[socket.socket, ...] = ()  # that listen already, in the place of `host` and `port`
     tape: Cassette | None = None  # `cassettes`, where they are read already
 

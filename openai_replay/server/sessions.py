@@ -57,7 +57,7 @@ class Session:
         return [f"#{one.number} {one.method} {one.target}  {one.path}" for one in left]
 
 
-class Keeper(Protocol):
+class PositionStore(Protocol):
     """Who keeps positions for several processes that play the same tapes, while it is entered."""
 
     async def __aenter__(self) -> object:
@@ -66,10 +66,10 @@ class Keeper(Protocol):
     async def __aexit__(self, *error: object) -> None:
         """Let go of it."""
 
-    def know(self, tape: Cassette) -> None:
+    def prepare(self, cassette: Cassette) -> None:
         """Note what is on `tape`, now that it has been read: processes that begin later find it changed, maybe."""
 
-    def at(self, name: str, tape: Cassette, told: str) -> Positions:
+    def positions_for(self, name: str, cassette: Cassette, rules: str) -> Positions:
         """The positions on `tape`, that of the session `name`; `told` is all that decides its keys."""
 
 
@@ -96,7 +96,7 @@ class Sessions:
         self.own: Session | None = None
         self.origin = ""  # http://HOST:PORT, once the server listens
         self.reading = READING  # how big tapes are read
-        self.keeper: Keeper | None = None  # of positions that other processes share
+        self.keeper: PositionStore | None = None  # of positions that other processes share
         self.clock = Clock()  # of all that is played
         self.paced = False  # whether there has been a session that is played by it
         self._tell = tell
@@ -142,7 +142,7 @@ class Sessions:
             self.journal_file.opened(tape)
         name = secrets.token_hex(8) if name is None else name
         if self.keeper is not None:
-            tape.positions = self.keeper.at(name, tape, rules.told)
+            tape.positions = self.keeper.positions_for(name, tape, rules.told)
         journal = Journal(partial(self._note, tape=tape))
         session = Session(name, Engine(rules, tape, upstream, journal, self.clock), base_path(upstream, tape))
         if name:
@@ -253,7 +253,7 @@ class Sessions:
     async def look(self) -> None:
         """Let `unplayed` know what others have played. Raises StateError."""
         for session in self.all():
-            await session.engine.cassette.positions.look()
+            await session.engine.cassette.positions.refresh()
 
     def unplayed(self) -> list[str]:
         """What nobody asked for, a line each, in all sessions, ended ones too.

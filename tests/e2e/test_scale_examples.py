@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from openai_replay.cli.root import main
-from openai_replay.server.cluster.redis import Store
+from openai_replay.server.cluster.redis import RedisPositionStore
 
 FOLDER = Path(__file__).parents[2] / "examples" / "scale"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))
@@ -30,7 +30,7 @@ def test_players_are_started_as_help_says(arguments: list[str]) -> None:
     params = command.make_context(verb, list(rest)).params
     assert params["workers"] == 2
     assert params["port"] == 8765
-    assert Store(params["state"]).run == "load-test"
+    assert RedisPositionStore(params["state"]).run == "load-test"
     assert (params["allow_remote"], params["allow_host"], params["require_key"]) == (True, ("*",), "PLAYER_KEY")
     assert params["host"] == "0.0.0.0"
 

@@ -1,9 +1,10 @@
-"""Positions and counts in memory that the processes of one machine share: the workers of `play --workers`.
+"""Positions and counts in memory that the workers of one machine share (`play --workers`).
 
-The memory is made before they are forked. Positions are a table of slots of three words: two of a digest (of tape and
-key), and one that says all: since which rewind, whether turns were taken before they were due, and how many have been
-taken. A word is written in one go, and last. So a worker that is killed anywhere leaves a table that is right; and
-the lock is one of the system's (fcntl), which takes it back from whoever is gone: nobody waits for the dead.
+The memory is made before the workers are forked. Positions are a hash table whose slots have three 64-bit words. Two
+words are a digest of the cassette and the key. The third word is the position: the number of the rewind it belongs to,
+a flag for claims out of order, and the number of claims. A word is written in one store, and the position last, so a
+worker that is killed anywhere leaves a valid table. The lock is the system's (fcntl), which takes it back from a
+process that ended: nobody waits for a dead worker.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ from openai_replay.cassette.positions import Positions
 from openai_replay.errors import StartError, StateError
 from openai_replay.journal.exchanges import Outcome
 
-#: Slots of the smallest table: 1.5 MB, of which the system gives what is touched.
-_FEWEST = 1 << 16
-#: Slots a recording: one for its key on the tape, one for it in a session of its own, and room between them.
-_SLOTS_EACH = 4
-_TURNS = (1 << 32) - 1
-_INSTEAD = 1 << 32  # turns of this key were taken before they were due
-_REWINDS = 33  # the bit from which rewinds are counted
+#: Slots of the smallest table: 1.5 MB, of which the system gives the pages that are touched.
+_MIN_SLOTS = 1 << 16
+#: Slots per recording: one for its key on the cassette, one for it in a session of its own, and room between them.
+_SLOTS_PER_RECORDING = 4
+_COUNT_MASK = (1 << 32) - 1
+_OUT_OF_ORDER = 1 << 32  # recordings of this key were claimed before their turn
+_REWIND_SHIFT = 33
 
 
-class Table:
-    """The table, with room for the positions of so many `recordings`. `with` it, nobody else changes it.
+class PositionTable:
+    """The table, with room for the positions of `recordings`. `with` it, no other process changes it.
 
     Raises StartError.
     """
 
     def __init__(self, recordings: int) -> None:
-        self._slots = max(_FEWEST, 1 << (_SLOTS_EACH * recordings).bit_length())
+        self._slots = max(_MIN_SLOTS, 1 << (_SLOTS_PER_RECORDING * recordings).bit_length())
         try:
             self._memory = mmap.mmap(-1, 8 + 24 * self._slots)
             self._lock, name = tempfile.mkstemp(prefix="openai-replay-")
             os.unlink(name)
             weakref.finalize(self, os.close, self._lock)
         except OSError as error:
-            hint = "Start fewer things beside it, or play without --workers."
-            raise StartError(f"the workers' memory cannot be had: {error.strerror}", hint) from None
-        self.words = memoryview(self._memory).cast("Q")  # the first says how many slots are in use
+            hint = "Free some memory, or play without --workers."
+            raise StartError(f"Could not allocate memory for the workers: {error.strerror}.", hint) from None
+        self.words = memoryview(self._memory).cast("Q")  # the first is the number of slots in use
 
     def __enter__(self) -> None:
         fcntl.lockf(self._lock, fcntl.LOCK_EX)
@@ -55,147 +56,155 @@ class Table:
         fcntl.lockf(self._lock, fcntl.LOCK_UN)
 
     def find(self, digest: bytes) -> int | None:
-        """Where the word of `digest` (16 bytes) is, if it has one."""
-        at = self._look(digest)
-        return at + 2 if self.words[at] or self.words[at + 1] else None
+        """Return the offset of the position of `digest` (16 bytes), or None if it has none."""
+        slot = self._slot(digest)
+        return slot + 2 if self.words[slot] or self.words[slot + 1] else None
 
-    def place(self, digest: bytes) -> int:
-        """Where the word of `digest` is; it gets one. The table has to be locked. Raises StateError."""
-        at, words = self._look(digest), self.words
-        if not (words[at] or words[at + 1]):
+    def find_or_add(self, digest: bytes) -> int:
+        """Return the offset of the position of `digest`, and give it one first if need be.
+
+        The table must be locked. Raises StateError.
+        """
+        slot, words = self._slot(digest), self.words
+        if not (words[slot] or words[slot + 1]):
             if words[0] > self._slots * 3 // 4:
-                hint = "It has grown while it was played: start the server again."
-                raise StateError("There is no room for more positions on this tape.", hint, "state_full")
+                hint = "The cassette has grown while it was played. Start the server again."
+                raise StateError("The workers have no room for more positions on this cassette.", hint, "state_full")
             words[0] += 1
-            words[at + 2] = 0
-            words[at + 1] = int.from_bytes(digest[8:], "little")
-            words[at] = int.from_bytes(digest[:8], "little")
-        return at + 2
+            words[slot + 2] = 0
+            words[slot + 1] = int.from_bytes(digest[8:], "little")
+            words[slot] = int.from_bytes(digest[:8], "little")
+        return slot + 2
 
-    def _look(self, digest: bytes) -> int:
+    def _slot(self, digest: bytes) -> int:
+        """Return the offset of the slot of `digest`, or of the free slot for it."""
         words, slots = self.words, self._slots
         low, high = int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
         number = low % slots
         while True:
-            at = 1 + 3 * number
-            one, two = words[at], words[at + 1]
-            if not (one or two) or (one == low and two == high):
-                return at
+            slot = 1 + 3 * number
+            first, second = words[slot], words[slot + 1]
+            if not (first or second) or (first == low and second == high):
+                return slot
             number = (number + 1) % slots
 
 
 class SharedPositions:
-    """The positions on the tape that has this `name` in every worker."""
+    """The positions on the cassette that has this `name` in every worker."""
 
-    def __init__(self, table: Table, name: str) -> None:
+    def __init__(self, table: PositionTable, name: str) -> None:
         self._table = table
         self._salt = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=16).digest()
-        self._places: dict[bytes, int] = {}  # they never change
+        self._offsets: dict[bytes, int] = {}  # they never change
         with table:
-            self._rewinds = table.place(self._digest(b""))
+            self._rewinds = table.find_or_add(self._digest(b""))
 
-    def _digest(self, of: bytes) -> bytes:
-        return hashlib.blake2b(of, digest_size=16, key=self._salt).digest()
+    def _digest(self, key: bytes) -> bytes:
+        return hashlib.blake2b(key, digest_size=16, key=self._salt).digest()
 
-    def _place(self, of: bytes) -> int:
-        place = self._places.get(of)
-        if place is None:
-            place = self._places[of] = self._table.place(self._digest(of))
-        return place
+    def _offset(self, key: bytes) -> int:
+        offset = self._offsets.get(key)
+        if offset is None:
+            offset = self._offsets[key] = self._table.find_or_add(self._digest(key))
+        return offset
 
-    def _now(self, word: int) -> int:
-        """What `word` says, if it is of this rewind."""
-        return word & ((1 << _REWINDS) - 1) if word >> _REWINDS == self._table.words[self._rewinds] else 0
+    def _current(self, word: int) -> int:
+        """Return the flag and the count in `word`, or 0 if they are from before the last rewind."""
+        return word & ((1 << _REWIND_SHIFT) - 1) if word >> _REWIND_SHIFT == self._table.words[self._rewinds] else 0
 
-    def _written(self, value: int) -> int:
-        return self._table.words[self._rewinds] << _REWINDS | value
+    def _word(self, value: int) -> int:
+        return self._table.words[self._rewinds] << _REWIND_SHIFT | value
 
-    async def take(self, key: bytes, limit: int | None) -> int | None:
-        """See Positions."""
+    async def claim(self, key: bytes, end: int | None) -> int | None:
+        """Claim the next recording of `key`."""
         words = self._table.words
         with self._table:
-            place = self._place(key)
-            now = self._now(words[place])
-            turn, instead = now & _TURNS, now & _INSTEAD
-            while instead and self._is_instead(key, turn):
-                turn += 1
-            if limit is not None and turn >= limit:
+            offset = self._offset(key)
+            current = self._current(words[offset])
+            index, out_of_order = current & _COUNT_MASK, current & _OUT_OF_ORDER
+            while out_of_order and self._is_claimed_out_of_order(key, index):
+                index += 1
+            if end is not None and index >= end:
                 return None
-            words[place] = self._written(instead | turn + 1)
-        return turn
+            words[offset] = self._word(out_of_order | index + 1)
+        return index
 
-    async def take_instead(self, key: bytes, turn: int) -> bool:
-        """See Positions."""
+    async def claim_out_of_order(self, key: bytes, index: int) -> bool:
+        """Claim the recording `index` of `key` before its turn."""
         words = self._table.words
         with self._table:
-            if self.is_played(key, turn):
+            if self.is_played(key, index):
                 return False
-            place = self._place(key)
-            words[place] = self._written(self._now(words[place]) | _INSTEAD)  # first: who looks for it finds nothing
-            words[self._place(_of(key, turn))] = self._written(1)
+            offset = self._offset(key)
+            # The flag first: a worker that is killed in between leaves a flag without a claim, which is valid.
+            words[offset] = self._word(self._current(words[offset]) | _OUT_OF_ORDER)
+            words[self._offset(_key_and_index(key, index))] = self._word(1)
         return True
 
     async def rewind(self) -> None:
-        """See Positions."""
+        """Forget all claims."""
         with self._table:
             self._table.words[self._rewinds] += 1
 
-    async def look(self) -> None:
-        """See Positions."""
+    async def refresh(self) -> None:
+        """Do nothing: the table has the claims of all workers."""
 
-    def is_played(self, key: bytes, turn: int) -> bool:
-        """See Positions."""
-        place = self._table.find(self._digest(key))
-        if place is None:
+    def is_played(self, key: bytes, index: int) -> bool:
+        """Return True if the recording `index` of `key` has been claimed."""
+        offset = self._table.find(self._digest(key))
+        if offset is None:
             return False
-        now = self._now(self._table.words[place])
-        return turn < now & _TURNS or (bool(now & _INSTEAD) and self._is_instead(key, turn))
+        current = self._current(self._table.words[offset])
+        if index < current & _COUNT_MASK:
+            return True
+        return bool(current & _OUT_OF_ORDER) and self._is_claimed_out_of_order(key, index)
 
-    def _is_instead(self, key: bytes, turn: int) -> bool:
-        place = self._table.find(self._digest(_of(key, turn)))
-        return place is not None and bool(self._now(self._table.words[place]))
-
-
-def _of(key: bytes, turn: int) -> bytes:
-    return key + turn.to_bytes(8, "big")
+    def _is_claimed_out_of_order(self, key: bytes, index: int) -> bool:
+        offset = self._table.find(self._digest(_key_and_index(key, index)))
+        return offset is not None and bool(self._current(self._table.words[offset]))
 
 
-class SharedKeeper:
-    """Keeps the positions of every tape in `table`."""
+def _key_and_index(key: bytes, index: int) -> bytes:
+    return key + index.to_bytes(8, "big")
 
-    def __init__(self, table: Table) -> None:
+
+class SharedPositionStore:
+    """Keeps the positions of every cassette in `table`."""
+
+    def __init__(self, table: PositionTable) -> None:
         self._table = table
 
     async def __aenter__(self) -> None:
-        """There is nothing to be opened."""
+        """Do nothing: the table is there since before the workers were forked."""
 
     async def __aexit__(self, *error: object) -> None:
-        """There is nothing to be closed."""
+        """Do nothing: the table goes with the processes."""
 
-    def know(self, tape: Cassette) -> None:
-        """What is on it makes no difference."""
+    def prepare(self, cassette: Cassette) -> None:
+        """Do nothing: the positions do not depend on the contents of `cassette`."""
 
-    def at(self, name: str, tape: Cassette, told: str) -> Positions:
-        """The positions on the tape of session `name`. Raises StateError."""
+    def positions_for(self, name: str, cassette: Cassette, rules: str) -> Positions:
+        """Return the positions on the cassette of session `name`. Raises StateError."""
         return SharedPositions(self._table, name)
 
 
 class Counts:
-    """How many exchanges of each outcome every worker had: a row each, which only it writes. So a worker that is killed
-    has been counted.
+    """The number of exchanges of each outcome, in a row per worker that only this worker writes.
+
+    So the exchanges of a worker that is killed are counted.
     """
 
     def __init__(self, workers: int) -> None:
-        self._order = list(Outcome)
-        self._words = memoryview(mmap.mmap(-1, 8 * workers * len(self._order))).cast("Q")
+        self._outcomes = list(Outcome)
+        self._words = memoryview(mmap.mmap(-1, 8 * workers * len(self._outcomes))).cast("Q")
 
     def add(self, worker: int, outcome: Outcome) -> None:
-        """Count one."""
-        self._words[worker * len(self._order) + self._order.index(outcome)] += 1
+        """Count an exchange of `worker`."""
+        self._words[worker * len(self._outcomes) + self._outcomes.index(outcome)] += 1
 
     def total(self) -> Counter[Outcome]:
-        """Those of all workers."""
-        found: Counter[Outcome] = Counter()
+        """Return the counts of all workers together."""
+        totals: Counter[Outcome] = Counter()
         for number, count in enumerate(self._words):
-            found[self._order[number % len(self._order)]] += count
-        return found
+            totals[self._outcomes[number % len(self._outcomes)]] += count
+        return totals

@@ -1,9 +1,9 @@
 """Several processes that serve one port: `play --workers N`.
 
-The tape is read, the sockets and the memory that is shared are made, and only then are the workers forked. Every one
-has a listening socket of its own on the same port (SO_REUSEPORT), and the system spreads connections over them. The
-supervisor keeps all of them open: what waits to be accepted by a worker that is killed is accepted by the one that
-takes its place. What of the tape is in memory is the supervisor's, and shared as far as nobody writes to it.
+First the cassette is read, and the sockets and the shared memory are made. Only then are the workers forked. Each has
+its own listening socket on the same port (SO_REUSEPORT), and the system spreads connections over them. The supervisor
+keeps all sockets open: connections that wait for a killed worker are accepted by its successor. The workers share the
+supervisor's memory of the cassette as long as they do not write to it.
 """
 
 from __future__ import annotations
@@ -24,176 +24,180 @@ from openai_replay.errors import ReplayError, StateError, UsageError
 from openai_replay.journal import console, log
 from openai_replay.journal.exchanges import Exchange, Outcome
 from openai_replay.server import child_process, serve
-from openai_replay.server.cluster.shared_memory import Counts, SharedKeeper, Table
-from openai_replay.server.cluster.supervisor import READY, Say, Supervisor
+from openai_replay.server.cluster.shared_memory import Counts, PositionTable, SharedPositionStore
+from openai_replay.server.cluster.supervisor import READY, Send, Supervisor
 from openai_replay.server.serve import Serving
-from openai_replay.server.sessions import Keeper, Session, Sessions, base_path
+from openai_replay.server.sessions import PositionStore, Session, Sessions, base_path
 
-#: Characters of a failure that the last line quotes: a pipe takes so much in one go.
-_QUOTED = 1000
+#: Characters of a failure that a worker sends: a pipe takes this much in one write.
+_MAX_FAILURE = 1000
 
 
-def run(what: Serving, command: Sequence[str], workers: int) -> int:
-    """Serve by so many `workers` until a signal, or while `command` runs. Returns the exit code.
+def run(config: Serving, command: Sequence[str], workers: int) -> int:
+    """Serve with `workers` processes until a signal, or while `command` runs. Return the exit code.
 
     Raises StartError, CassetteError or UsageError.
     """
     if not (hasattr(os, "fork") and hasattr(socket, "SO_REUSEPORT")):
-        hint = "Leave --workers out; several servers on ports of their own do as well."
-        raise UsageError("--workers needs fork and SO_REUSEPORT, which this system does not have", hint)
-    serve.check_host(what)
-    reading = what.reading._replace(told=what.rules.told)
-    tape = Cassette.for_play(what.cassettes, what.rules.key, what.rules.described, reading)
-    tape.hear(console.warn)
-    keeper = what.keeper or SharedKeeper(Table(len(tape.recordings)))
-    keeper.know(tape)
-    listening = _listen(what, workers)
+        hint = "Leave --workers out, or start several servers on different ports."
+        raise UsageError("--workers needs fork and SO_REUSEPORT, which this system does not have.", hint)
+    serve.check_host(config)
+    reading = config.reading._replace(told=config.rules.told)
+    cassette = Cassette.for_play(config.cassettes, config.rules.key, config.rules.described, reading)
+    cassette.hear(console.warn)
+    store = config.keeper or SharedPositionStore(PositionTable(len(cassette.recordings)))
+    store.prepare(cassette)
+    listening = _listen(config, workers)
     with ExitStack() as stack:
-        for one in listening:
-            stack.enter_context(one)
-        # What is there stays: no collection has to look at it, or writes to what is shared.
+        for listener in listening:
+            stack.enter_context(listener)
+        # Frozen objects stay: no garbage collection looks at them, or writes to the pages that are shared.
         gc.collect()
         gc.freeze()
-        return _Workers(replace(what, tape=tape, keeper=keeper), tape, keeper, listening).run(command)
+        return _Workers(replace(config, tape=cassette, keeper=store), cassette, store, listening).run(command)
 
 
-def _listen(what: Serving, workers: int) -> list[socket.socket]:
-    """A listening socket for each worker, all on one port. Raises StartError."""
-    made: list[socket.socket] = []
+def _listen(config: Serving, workers: int) -> list[socket.socket]:
+    """Return a listening socket for each worker, all on one port. Raises StartError."""
+    listeners: list[socket.socket] = []
     try:
-        family, _, _, _, address = socket.getaddrinfo(what.host, what.port, type=socket.SOCK_STREAM)[0]
-        # Sockets that share a port share it with those of another server, too: it has to be nobody's.
-        with socket.socket(family) as alone:
-            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            alone.bind(address)
+        family, _, _, _, address = socket.getaddrinfo(config.host, config.port, type=socket.SOCK_STREAM)[0]
+        # SO_REUSEPORT would share the port with another server as well. Bind it once without, to see that it is free.
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
         for _ in range(workers):
-            one = socket.socket(family)
-            made.append(one)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            one.bind(address)
-            address = one.getsockname()
-        for one in made:
-            one.listen(serve.BACKLOG)
+            listener = socket.socket(family)
+            listeners.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind(address)
+            address = listener.getsockname()
+        for listener in listeners:
+            listener.listen(serve.BACKLOG)
     except OSError as error:
-        for one in made:
-            one.close()
-        raise serve.cannot_listen(what, error) from None
-    return made
+        for listener in listeners:
+            listener.close()
+        raise serve.cannot_listen(config, error) from None
+    return listeners
 
 
 class _Workers:
-    def __init__(self, what: Serving, tape: Cassette, keeper: Keeper, listening: list[socket.socket]) -> None:
-        self._what, self._tape, self._keeper, self._listening = what, tape, keeper, listening
+    """The workers of one server, from the first fork to the verdict."""
+
+    def __init__(
+        self, config: Serving, cassette: Cassette, store: PositionStore, listening: list[socket.socket]
+    ) -> None:
+        self._config, self._cassette, self._store, self._listening = config, cassette, store, listening
         self._counts = Counts(len(listening))
         self._failures: list[str] = []
 
     def run(self, command: Sequence[str]) -> int:
-        """From the first worker to the verdict."""
+        """Run the workers. Return the exit code."""
         supervisor = Supervisor(len(self._listening), self._work, self._failures.append)
-        code = supervisor.run(lambda: self._begun(command), self._ended)
-        verdict = self._verdict() if supervisor.serves else 0
+        code = supervisor.run(lambda: self._on_ready(command), self._on_stop)
+        verdict = self._verdict() if supervisor.all_ready else 0
         return code or verdict
 
-    def _begun(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
-        """All workers answer: say where. Returns the process of `command`. Raises StartError."""
-        what = self._what
-        base_url = serve.origin(*self._listening[0].getsockname()[:2]) + base_path(None, self._tape)
-        if what.ready_file is not None:
-            child_process.write_ready_file(what.ready_file, base_url)
+    def _on_ready(self, command: Sequence[str]) -> subprocess.Popen[bytes] | None:
+        """Announce the base URL, now that all workers serve. Return the process of `command`. Raises StartError."""
+        config = self._config
+        base_url = serve.origin(*self._listening[0].getsockname()[:2]) + base_path(None, self._cassette)
+        if config.ready_file is not None:
+            child_process.write_ready_file(config.ready_file, base_url)
         if not command:
             print(base_url, flush=True)
             return None
-        own = child_process.environment(os.environ, base_url, records=False, key=what.access.key)
+        variables = child_process.environment(os.environ, base_url, records=False, key=config.access.key)
         try:
-            return subprocess.Popen(command, env={**os.environ, **own})
+            return subprocess.Popen(command, env={**os.environ, **variables})
         except OSError as error:
             raise child_process.cannot_run(command, error) from None
 
-    def _ended(self) -> None:
-        if self._what.ready_file is not None:
-            self._what.ready_file.unlink(missing_ok=True)
-        for one in self._listening:
-            one.close()
+    def _on_stop(self) -> None:
+        if self._config.ready_file is not None:
+            self._config.ready_file.unlink(missing_ok=True)
+        for listener in self._listening:
+            listener.close()
 
-    def _work(self, number: int, life: int, say: Say) -> None:
-        """Be a worker."""
-        for other, listening in enumerate(self._listening):
-            if other != number:
-                listening.close()
-        tell = self._what.tell or console.teller(self._what.quiet)
+    def _work(self, number: int, life: int, send: Send) -> None:
+        """Serve as worker `number`, in its own process."""
+        for listener_number, listener in enumerate(self._listening):
+            if listener_number != number:
+                listener.close()
+        print_exchange = self._config.tell or console.teller(self._config.quiet)
 
-        def told(exchange: Exchange) -> None:
+        def on_exchange(exchange: Exchange) -> None:
             self._counts.add(number, exchange.outcome)
             if exchange.failure:
-                say(exchange.failure[:_QUOTED])
-            tell(exchange)
+                send(exchange.failure[:_MAX_FAILURE])
+            print_exchange(exchange)
 
-        what = replace(self._what, sockets=(self._listening[number],), tell=told, strict=False)
-        serve.in_loop(_until_told(what, life, lambda: say(READY)), what.log_level)
+        config = replace(self._config, sockets=(self._listening[number],), tell=on_exchange, strict=False)
+        serve.in_loop(_serve_until_stopped(config, life, lambda: send(READY)), config.log_level)
 
     # -------------------------------------------------------------------------------------- the verdict
 
     def _verdict(self) -> int:
-        """Say what happened in all workers together. Returns the exit code of that."""
+        """Print the summary of all workers together. Return its exit code."""
         counts, code = self._counts.total(), 0
-        left: list[str] = []
-        if self._what.strict:
+        unplayed: list[str] = []
+        if self._config.strict:
             try:
-                left = asyncio.run(self._left())
+                unplayed = asyncio.run(self._unplayed())
             except StateError as error:
                 console.error(error)
                 code = 1
-        if left:
-            console.say(console.unplayed(left))
-        if not self._what.quiet or counts[Outcome.LOST]:
-            console.say(console.closing(counts, self._failures, self._tape.name))
-        return code or serve.exit_code(counts, left)
+        if unplayed:
+            console.say(console.unplayed(unplayed))
+        if not self._config.quiet or counts[Outcome.LOST]:
+            console.say(console.closing(counts, self._failures, self._cassette.name))
+        return code or serve.exit_code(counts, unplayed)
 
-    async def _left(self) -> list[str]:
-        """What nobody asked for, a line each. The tape of a whole folder counts only where it was used."""
-        what, tape = self._what, self._tape
-        if tape.is_outdated(None):
+    async def _unplayed(self) -> list[str]:
+        """Return the unplayed recordings, one line each. The session of a whole folder counts only if it was used."""
+        config, cassette = self._config, self._cassette
+        if cassette.is_outdated(None):
             with suppress(ReplayError):
-                tape.reload()
+                cassette.reload()
         async with AsyncExitStack() as stack:
-            await stack.enter_async_context(self._keeper)
-            sessions = Sessions(what.rules, what.folder, lambda exchange: None, rules_at=what.rules_at)
+            await stack.enter_async_context(self._store)
+            sessions = Sessions(config.rules, config.folder, lambda exchange: None, rules_at=config.rules_at)
             stack.callback(sessions.clock.close)
-            sessions.keeper, sessions.reading = self._keeper, what.reading
-            own = sessions.open(what.cassettes, what.rules, name="", tape=tape)
-            for name in _names(tape, what.folder) if what.folder else ():
+            sessions.keeper, sessions.reading = self._store, config.reading
+            default = sessions.open(config.cassettes, config.rules, name="", tape=cassette)
+            for name in _session_names(cassette, config.folder) if config.folder else ():
                 with suppress(ReplayError):
                     sessions.at(name)
             await sessions.look()
-            used = [one for one in sessions.all() if not what.folder or _is_used(one)]
-            return [line for session in used or [own] for line in session.unplayed()]
+            used = [session for session in sessions.all() if not config.folder or _is_used(session)]
+            return [line for session in used or [default] for line in session.unplayed()]
 
 
-def _names(tape: Cassette, folder: Path) -> list[str]:
-    """What the cassettes of the served folder are called in URLs."""
-    names = [str(path.relative_to(folder)) for path in tape.files]
+def _session_names(cassette: Cassette, folder: Path) -> list[str]:
+    """Return the names that the files of the served folder have in URLs."""
+    names = [str(path.relative_to(folder)) for path in cassette.files]
     return names + [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]
 
 
 def _is_used(session: Session) -> bool:
-    tape = session.engine.cassette
-    return any(tape.is_played(one) for one in tape.recordings)
+    cassette = session.engine.cassette
+    return any(cassette.is_played(recording) for recording in cassette.recordings)
 
 
-async def _until_told(what: Serving, life: int, ready: Callable[[], None]) -> None:
-    """Serve until the supervisor says that it is over, or is gone."""
+async def _serve_until_stopped(config: Serving, life: int, on_ready: Callable[[], None]) -> None:
+    """Serve until the supervisor stops this worker, or is gone itself."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log.loop_failed)
     stop = asyncio.Event()
 
-    def over() -> None:
+    def on_stop() -> None:
         loop.remove_reader(life)
         stop.set()
 
-    loop.add_signal_handler(signal.SIGTERM, over)
-    loop.add_reader(life, over)
-    serve.search_seldom(what)
-    async with serve.serving(what):
-        ready()
+    loop.add_signal_handler(signal.SIGTERM, on_stop)
+    loop.add_reader(life, on_stop)
+    serve.search_seldom(config)
+    async with serve.serving(config):
+        on_ready()
         await stop.wait()

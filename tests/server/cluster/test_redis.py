@@ -12,7 +12,7 @@ import pytest
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.rules import Rules
 from openai_replay.errors import StartError, StateError
-from openai_replay.server.cluster.redis import Store
+from openai_replay.server.cluster.redis import RedisPositionStore
 from tests.cassette.test_positions import A, holds_the_rules
 from tests.server.cluster.test_workers import EACH, many, numbered, said
 from tests.support import redisserver
@@ -33,9 +33,9 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[redisserver.Serv
 
 
 @pytest.fixture
-async def store(redis: redisserver.Server) -> AsyncIterator[Store]:
+async def store(redis: redisserver.Server) -> AsyncIterator[RedisPositionStore]:
     async with AsyncExitStack() as stack:
-        store = Store(f"{redis.url}?run=one")
+        store = RedisPositionStore(f"{redis.url}?run=one")
         await stack.enter_async_context(store)
         yield store
 
@@ -50,43 +50,43 @@ async def all_of(processes: list[Process], count: int) -> list[int]:
 
 
 @real
-async def test_stored_positions_hold_the_rules(store: Store, tmp_path: Path) -> None:
-    await holds_the_rules(store.at("", tape_of(numbered(tmp_path / "tape.yaml", 3)), "told"))
+async def test_stored_positions_hold_the_rules(store: RedisPositionStore, tmp_path: Path) -> None:
+    await holds_the_rules(store.positions_for("", tape_of(numbered(tmp_path / "tape.yaml", 3)), "told"))
 
 
 @real
-async def test_who_shares_positions(store: Store, redis: redisserver.Server, tmp_path: Path) -> None:
+async def test_who_shares_positions(store: RedisPositionStore, redis: redisserver.Server, tmp_path: Path) -> None:
     tape, other = (tape_of(numbered(tmp_path / f"{count}.yaml", count)) for count in (3, 4))
     copy = tape_of(numbered(tmp_path / "copy.yaml", 3))
-    first = store.at("", tape, "told")
-    assert await first.take(A, None) == 0
-    assert await store.at("", copy, "told").take(A, None) == 1, "the same tape under another name"
-    assert await store.at("", other, "told").take(A, None) == 0, "another tape"
-    assert await store.at("", tape, "matched otherwise").take(A, None) == 0
-    assert await store.at("name", tape, "told").take(A, None) == 0, "another session"
+    first = store.positions_for("", tape, "told")
+    assert await first.claim(A, None) == 0
+    assert await store.positions_for("", copy, "told").claim(A, None) == 1, "the same tape under another name"
+    assert await store.positions_for("", other, "told").claim(A, None) == 0, "another tape"
+    assert await store.positions_for("", tape, "matched otherwise").claim(A, None) == 0
+    assert await store.positions_for("name", tape, "told").claim(A, None) == 0, "another session"
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(another := Store(f"{redis.url}?run=two"))
-        assert await another.at("", tape, "told").take(A, None) == 0, "another run"
-    later = store.at("", copy, "told")
+        await stack.enter_async_context(another := RedisPositionStore(f"{redis.url}?run=two"))
+        assert await another.positions_for("", tape, "told").claim(A, None) == 0, "another run"
+    later = store.positions_for("", copy, "told")
     await later.rewind()
-    assert await first.take(A, None) == 0, "a rewind is everybody's"
+    assert await first.claim(A, None) == 0, "a rewind is everybody's"
     assert await store._redis.ttl((await store._redis.keys("openai-replay:one:*"))[0]) > 3600
 
 
 @real
-async def test_what_the_store_has_lost_is_not_taken_for_a_beginning(store: Store, tmp_path: Path) -> None:
+async def test_what_the_store_has_lost_is_not_taken_for_a_beginning(store: RedisPositionStore, tmp_path: Path) -> None:
     tape = tape_of(numbered(tmp_path / "tape.yaml", 3))
-    one, other = store.at("", tape, "told"), store.at("", tape, "told")
-    assert [await one.take(A, None), await other.take(A, None)] == [0, 1]
+    one, other = store.positions_for("", tape, "told"), store.positions_for("", tape, "told")
+    assert [await one.claim(A, None), await other.claim(A, None)] == [0, 1]
     await store._redis.flushall()
     with pytest.raises(StateError) as lost:
-        await one.take(A, None)
+        await one.claim(A, None)
     assert lost.value.code == "state_lost"
-    assert await store.at("", tape, "told").take(A, None) == 0, "who begins now knows nothing of it"
+    assert await store.positions_for("", tape, "told").claim(A, None) == 0, "who begins now knows nothing of it"
     with pytest.raises(StateError):
-        await one.take(A, None)
+        await one.claim(A, None)
     await other.rewind()
-    assert [await one.take(A, None), await other.take(A, None)] == [0, 1]
+    assert [await one.claim(A, None), await other.claim(A, None)] == [0, 1]
 
 
 @real
@@ -114,7 +114,7 @@ async def test_a_store_that_is_gone_and_comes_back(redis: redisserver.Server, tm
             assert (gone.status, gone.json["error"]["code"]) == (503, "state_unreachable")
             assert gone.header("x-should-retry") == "false"
             assert gone.json["error"]["message"].startswith(
-                f"The store of the positions, {redis.url}, cannot be reached."
+                f"The position store {redis.url} cannot be reached."
             )
         assert (await process.ask("POST", "/@/rewind")).status == 503
         assert (await process.ask("GET", "/@/health")).status == 200
@@ -122,7 +122,7 @@ async def test_a_store_that_is_gone_and_comes_back(redis: redisserver.Server, tm
         assert [(await process.ask("POST", CHAT, "hello")).json["said"] for _ in range(2)] == [1, 2]
         redis.stop()
         assert await process.stop() == 1
-        assert "error: The store of the positions" in process.stderr, "what was not played cannot be known"
+        assert "error: The position store" in process.stderr, "what was not played cannot be known"
 
 
 @real
@@ -140,7 +140,7 @@ async def test_no_password_is_said(tmp_path: Path) -> None:
         server.start()
         done = await run("play", tape, "--port", "0", "--state", url.replace(PASSWORD, "wrong-" + PASSWORD))
         assert done.code == 3
-        assert f"error: --state: The store of the positions, {server.url}, does not let us in." in done.stderr
+        assert f"error: The position store {server.url} refuses the password." in done.stderr
         assert PASSWORD not in done.stderr
     finally:
         server.stop()
@@ -151,14 +151,14 @@ async def test_a_store_that_is_not_there_at_the_start(tmp_path: Path) -> None:
     for workers in ("1", "2"):
         done = await run("play", tape, "--port", "0", "--state", "redis://127.0.0.1:9/0", "--workers", workers)
         assert done.code == 3
-        assert done.stderr.count("error: --state: The store of the positions, redis://127.0.0.1:9/0") == 1
+        assert done.stderr.count("error: The position store redis://127.0.0.1:9/0") == 1
 
 
 async def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "redis.asyncio", None)
     with pytest.raises(StartError) as missing:
-        await Store("redis://127.0.0.1:9/0").__aenter__()
-    assert missing.value.hint == "pip install 'openai-replay[redis]'"
+        await RedisPositionStore("redis://127.0.0.1:9/0").__aenter__()
+    assert missing.value.hint == "Run pip install 'openai-replay[redis]'."
 
 
 @pytest.mark.parametrize(

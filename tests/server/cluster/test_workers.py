@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from openai_replay.journal.exchanges import Outcome
-from openai_replay.server.cluster.shared_memory import Counts, SharedPositions, Table
+from openai_replay.server.cluster.shared_memory import Counts, PositionTable, SharedPositions
 from tests.cassette.test_positions import A, holds_the_rules
 from tests.support.proxy import CHAT, PATIENCE_S, Heard, Over, Process, cassette, command, invoke, item, run
 
@@ -60,37 +60,37 @@ def said(heard: Iterable[Heard | BaseException]) -> list[int]:
 
 
 async def test_shared_positions_hold_the_rules() -> None:
-    await holds_the_rules(SharedPositions(Table(10), "tape"))
+    await holds_the_rules(SharedPositions(PositionTable(10), "tape"))
 
 
 async def test_what_one_takes_the_other_sees_and_tapes_are_apart() -> None:
-    table = Table(10)
+    table = PositionTable(10)
     one, other, apart = SharedPositions(table, "t"), SharedPositions(table, "t"), SharedPositions(table, "u")
-    assert [await one.take(A, None), await other.take(A, None), await apart.take(A, None)] == [0, 1, 0]
+    assert [await one.claim(A, None), await other.claim(A, None), await apart.claim(A, None)] == [0, 1, 0]
     assert one.is_played(A, 1)
     await other.rewind()
     assert not one.is_played(A, 0)
-    assert [await one.take(A, None), await apart.take(A, None)] == [0, 1]
+    assert [await one.claim(A, None), await apart.claim(A, None)] == [0, 1]
 
 
 async def test_a_table_has_room_for_what_it_was_made_for() -> None:
-    positions = SharedPositions(Table(0), "tape")
+    positions = SharedPositions(PositionTable(0), "tape")
     for number in range(20_000):
-        assert await positions.take(number.to_bytes(16, "big"), 1) == 0
+        assert await positions.claim(number.to_bytes(16, "big"), 1) == 0
     assert all(positions.is_played(number.to_bytes(16, "big"), 0) for number in range(0, 20_000, 97))
 
 
 #: Takes of several processes at once, and of processes that are killed while they take.
 HAMMER = """
 import asyncio, os, signal, time
-from openai_replay.server.cluster.shared_memory import SharedPositions, Table
+from openai_replay.server.cluster.shared_memory import PositionTable, SharedPositions
 
 KEY, EACH, PROCESSES = b"k" * 16, 30_000, 3
-table = Table(10)
+table = PositionTable(10)
 positions = SharedPositions(table, "tape")
 
 async def take(count):
-    return [await positions.take(KEY, None) for _ in range(count)]
+    return [await positions.claim(KEY, None) for _ in range(count)]
 
 def forked(work):
     pid = os.fork()
@@ -202,7 +202,7 @@ async def test_kill_9_of_a_worker_loses_at_most_what_it_was_answering(tmp_path: 
         await process.says("play    POST")
         os.kill(victim, signal.SIGKILL)
         heard = [one for group in await asyncio.gather(*load) for one in group]
-        await process.says(f"worker 1 (process {victim}) was killed by SIGKILL; another one takes its place")
+        await process.says(f"Worker 1 (pid {victim}) was killed by SIGKILL. Restarting it.")
         lost = [one for one in heard if not isinstance(one, Heard)]
         assert all(isinstance(one, (Over, ConnectionError)) for one in lost), lost
         played = said(heard)
@@ -227,7 +227,7 @@ async def test_a_worker_that_dies_at_once_again_and_again_ends_it_all(tmp_path: 
         folder.rmdir()
         os.kill(workers[1], signal.SIGKILL)
         assert await process.ended() == 1
-        assert "ended with 3, at once for the 5th time in a row: none takes its place any more" in process.stderr
+        assert "exited with code 3 right after starting, 5 times in a row." in process.stderr
         await gone(workers)
 
 
