@@ -113,9 +113,7 @@ async def test_a_store_that_is_gone_and_comes_back(redis: redisserver.Server, tm
             gone = await process.ask("POST", CHAT, "hello")
             assert (gone.status, gone.json["error"]["code"]) == (503, "state_unreachable")
             assert gone.header("x-should-retry") == "false"
-            assert gone.json["error"]["message"].startswith(
-                f"The position store {redis.url} cannot be reached."
-            )
+            assert gone.json["error"]["message"].startswith(f"The position store {redis.url} cannot be reached.")
         assert (await process.ask("POST", "/@/rewind")).status == 503
         assert (await process.ask("GET", "/@/health")).status == 200
         redis.start()
