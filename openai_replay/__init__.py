@@ -1,7 +1,7 @@
 """Record OpenAI traffic through a proxy, play it back byte for byte, on time, without a network.
 
-with openai_replay.play("cassettes/chat.yaml") as tape:
-    client = OpenAI(base_url=tape.base_url, api_key="none")
+with openai_replay.play("cassettes/chat.yaml") as session:
+    client = OpenAI(base_url=session.base_url, api_key="none")
 
 Only the names of `__all__` are public.
 """
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         UpstreamError,
         UsageError,
     )
-    from openai_replay.server.embedded import Tape, play, record
+    from openai_replay.server.embedded import Session, play, record
 
 __all__ = [
     "BadRequestError",
@@ -44,9 +44,9 @@ __all__ = [
     "MissReason",
     "ReplayError",
     "RequestRefusedError",
+    "Session",
     "StartError",
     "StateError",
-    "Tape",
     "UpstreamError",
     "UsageError",
     "__version__",
@@ -58,7 +58,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # The command line and the pytest plugin import this package, and must not pay for a server they may not need.
-    if name in ("Tape", "play", "record"):
+    if name in ("Session", "play", "record"):
         from openai_replay.server import embedded
 
         return getattr(embedded, name)

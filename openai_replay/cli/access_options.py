@@ -17,15 +17,16 @@ def access(options: dict[str, Any]) -> Access:
     """Who may ask. Raises UsageError."""
     from openai_replay.server.access import Access
 
-    key, upstream_key = _key("--require-key", options), _key("--upstream-key", options)
+    key, upstream_key = _key("--client-key-env", options), _key("--upstream-key-env", options)
     if upstream_key and not key:
         raise UsageError(
-            "--upstream-key without --require-key lets everybody spend with that key", "Add --require-key VARIABLE."
+            "--upstream-key-env without --client-key-env lets everybody spend with that key",
+            "Add --client-key-env VARIABLE.",
         )
     if key and options.get("upstream") and not upstream_key:
         raise UsageError(
-            "with --require-key clients send that key, and the API wants its own",
-            "Add --upstream-key OPENAI_API_KEY, or the name of the variable where the API's key is.",
+            "with --client-key-env clients send that key, and the API wants its own",
+            "Add --upstream-key-env OPENAI_API_KEY, or the name of the variable where the API's key is.",
         )
     return Access(
         hosts=tuple(name.lower() for name in options["allow_host"]),
@@ -60,5 +61,5 @@ def limits(options: dict[str, Any], label: Callable[[str], str]) -> Limits:
     return Limits(
         head=size("max_head"),
         body=size("max_body"),
-        recorded=size("max_recorded") if "max_recorded" in options else Limits().recorded,
+        response=size("max_response") if "max_response" in options else Limits().response,
     )

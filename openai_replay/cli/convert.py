@@ -63,7 +63,7 @@ _TARGETS = ("vcrpy", "har", "curl", "sse")
 @click.option("--method", default="POST", metavar="METHOD", show_default=True, help="Method of that request.")
 @click.option("--url", metavar="URL", help="URL of that request, where the answer does not tell.")
 @option(
-    "--headers",
+    "--keep-headers",
     type=click.Choice(["default", "all"]),
     default="default",
     show_default=True,
@@ -94,7 +94,7 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
         asked=Asked(body, options["method"], options["url"]) if body is not None else None,
         assumed=synthetic.parse(options["assume_pace"]) if options["assume_pace"] else None,
         redactor=redactor(options),
-        all_headers=options["headers"] == "all",
+        all_headers=options["keep_headers"] == "all",
         write=not options["check"],
         overwrite=options["force"],
     )

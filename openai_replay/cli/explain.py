@@ -52,7 +52,7 @@ def explain(
     from openai_replay.proxy import miss
     from openai_replay.tools import request_file
 
-    rules = building.rules(files.as_settings(options), label=lambda name: label(ctx, building.OPTIONS.get(name, name)))
+    rules = building.rules(files.as_settings(options), label=lambda name: label(ctx, name))
     said = request_file.Said(method, path, tuple(request_file.parse_header(one) for one in headers))
     text = _read(request)
     cassette = Cassette.for_play(cassettes, rules.key, rules.described)

@@ -121,7 +121,7 @@ def redactor(options: dict[str, Any]) -> Redactor:
 
     ctx = click.get_current_context()
     said = {name: value for name, value in settings.as_settings(options).items() if name in building.REDACTING}
-    return building.rules(said, label=lambda name: label(ctx, building.OPTIONS.get(name, name))).redactor
+    return building.rules(said, label=lambda name: label(ctx, name)).redactor
 
 
 def _cassette(params: dict[str, Any]) -> Path:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--keep-going", is_flag=True, help="Ask for the others where one fails; that one stays as it is.")
 @option(
-    "--idle-limit",
+    "--idle-timeout",
     default="10m",
     show_default=True,
     metavar="DURATION",
@@ -59,7 +59,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     rules = redactor(options)
     if len(key) >= 8:  # an answer may repeat it
         rules = replace(rules, patterns=(*rules.patterns, re.compile(re.escape(key))))
-    upstream = Upstream(api, parse_duration(options["idle_limit"]) / 1000)
+    upstream = Upstream(api, parse_duration(options["idle_timeout"]) / 1000)
     text, torn_at = file_store.read_text(cassette)
     if torn_at is not None:
         raise CassetteError(cassette, None, "a recorder was killed while it added to it", "The next `record` mends it.")

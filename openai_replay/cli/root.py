@@ -20,20 +20,20 @@ _SECTIONS = {
         "play": ("serve.play", "Answer requests from cassettes, without a network."),
         "config": ("config.config", "Show which settings hold, and where each is from."),
     },
-    "Look": {
+    "Inspect": {
         "list": ("inspect.list_", "Show what is on cassettes, a line an interaction."),
         "show": ("inspect.show", "Show request and answer of an interaction, its timing or its bytes."),
         "stats": ("inspect.stats", "Count tokens, time and bytes of cassettes, by model."),
         "diff": ("inspect.diff", "Say where two cassettes differ, by what was asked and answered."),
         "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
     },
-    "Keep": {
+    "Maintain": {
         "lint": ("maintain.lint", "Say what is wrong with cassettes."),
         "redact": ("maintain.redact", "Take secrets out of cassettes that are there already."),
         "prune": ("maintain.prune", "Drop the recordings that a run did not play."),
         "refresh": ("refresh.refresh", "Ask the API again, or check whether it has become another."),
     },
-    "Move": {
+    "Convert": {
         "import": ("convert.import_", "Make cassettes of what other tools have recorded."),
         "export": ("convert.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
     },

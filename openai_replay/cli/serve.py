@@ -56,7 +56,7 @@ serving_options = together(
         help="A name clients call this server by, beside localhost and addresses; * is any.",
     ),
     option(
-        "--require-key",
+        "--client-key-env",
         metavar="VARIABLE",
         help="Answer only who sends the key in this environment variable as its API key.",
     ),
@@ -84,6 +84,8 @@ serving_options = together(
 )
 @option(
     "--mode",
+    "--record-mode",
+    "mode",
     type=click.Choice(["new_episodes", "once", "all", "off"]),
     default="new_episodes",
     show_default=True,
@@ -91,37 +93,37 @@ serving_options = together(
     "all: record everything anew, in the place of what was there. off: only forward.",
 )
 @option(
-    "--headers",
+    "--keep-headers",
     type=click.Choice(["default", "all"]),
     default="default",
     show_default=True,
     help="all: keep the noise as well (user-agent, x-stainless-*, cf-*, ...).",
 )
 @option(
-    "--idle-limit",
+    "--idle-timeout",
     default="10m",
     show_default=True,
     metavar="DURATION",
     help="An upstream that is silent for so long counts as gone.",
 )
 @option(
-    "--drain-limit",
+    "--drain-timeout",
     default="5m",
     show_default=True,
     metavar="DURATION",
     help="How long an answer is read on for the tape when its client has left.",
 )
 @option(
-    "--max-recorded",
+    "--max-response",
     default="256m",
     show_default=True,
     metavar="SIZE",
     help="The largest answer that is kept: of a larger one the client gets all, and the tape nothing.",
 )
 @option(
-    "--upstream-key",
+    "--upstream-key-env",
     metavar="VARIABLE",
-    help="With --require-key: send the key in this environment variable to the API in the place of the client's.",
+    help="With --client-key-env: send the key in this environment variable to the API in the place of the client's.",
 )
 @option("--workers", type=int, hidden=True)
 @serving_options
@@ -244,7 +246,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         quiet=options["quiet"],
         journal=options["journal"],
         keeper=_store(options.get("state")),
-        idle_limit_s=labelled(label(ctx, "idle_limit"), parse_duration, options.get("idle_limit", "10m")) / 1000,
+        idle_timeout_s=labelled(label(ctx, "idle_timeout"), parse_duration, options.get("idle_timeout", "10m")) / 1000,
         reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else console.reading),
     )
     if options.get("mode") == Mode.NONE and options["workers"] > 1:
@@ -278,7 +280,7 @@ def _rules(ctx: click.Context, options: dict[str, Any]) -> Rules:
     from openai_replay.config import settings as building
 
     said = {name: value for name, value in files.as_settings(options).items() if name != "fallback" or value}
-    return building.rules(said, label=lambda name: label(ctx, building.OPTIONS.get(name, name)))
+    return building.rules(said, label=lambda name: label(ctx, name))
 
 
 def _rules_at(ctx: click.Context, mode: str) -> Callable[[Path], Rules]:

@@ -16,7 +16,7 @@ class FileSettings(BaseModel):
     mode: str | None = None
     host: str | None = None
     port: int | None = Field(None, ge=0, le=65535)
-    headers: str | None = None
+    keep_headers: str | None = Field(None, alias="keep-headers")
     pace: str | None = None
     on_exhausted: str | None = Field(None, alias="on-exhausted")
     strict: bool | None = None
@@ -29,8 +29,8 @@ class FileSettings(BaseModel):
     redact_header: list[str] | None = Field(None, alias="redact-header")
     redact_pattern: list[str] | None = Field(None, alias="redact-pattern")
     redact_pointer: list[str] | None = Field(None, alias="redact-pointer")
-    idle_limit: str | None = Field(None, alias="idle-limit")
-    drain_limit: str | None = Field(None, alias="drain-limit")
+    idle_timeout: str | None = Field(None, alias="idle-timeout")
+    drain_timeout: str | None = Field(None, alias="drain-timeout")
     lint_allow: list[str] | None = Field(None, alias="lint-allow")
     max_age: str | None = Field(None, alias="max-age")
     journal: str | None = None
@@ -38,11 +38,11 @@ class FileSettings(BaseModel):
     cors_origin: list[str] | None = Field(None, alias="cors-origin")
     allow_remote: bool | None = Field(None, alias="allow-remote")
     allow_host: list[str] | None = Field(None, alias="allow-host")
-    require_key: str | None = Field(None, alias="require-key")
-    upstream_key: str | None = Field(None, alias="upstream-key")
+    client_key_env: str | None = Field(None, alias="client-key-env")
+    upstream_key_env: str | None = Field(None, alias="upstream-key-env")
     max_head: str | None = Field(None, alias="max-head")
     max_body: str | None = Field(None, alias="max-body")
-    max_recorded: str | None = Field(None, alias="max-recorded")
+    max_response: str | None = Field(None, alias="max-response")
     log_level: str | None = Field(None, alias="log-level")
     quiet: bool | None = None
     workers: int | None = None

@@ -55,9 +55,8 @@ def from_pyproject(folder: Path) -> dict[str, Found]:
 
 
 def as_settings(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of `options` that rules are made of, by the names of settings (`match_headers`)."""
-    by_option = {settings.OPTIONS.get(name, name): name for name in settings.SETTINGS}
-    return {by_option[name]: value for name, value in options.items() if name in by_option}
+    """Return those of `options` that rules are made of."""
+    return {name: value for name, value in options.items() if name in settings.SETTINGS}
 
 
 def shared(options: dict[str, Any]) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def shared(options: dict[str, Any]) -> dict[str, Any]:
 
 def check(options: Mapping[str, Any], label: Callable[[str], str]) -> None:
     """Raises UsageError for the first of `options` that nothing could be made of; `label` is what its user calls it."""
-    settings.rules(as_settings(options), label=lambda name: label(settings.OPTIONS.get(name, name)))
+    settings.rules(as_settings(options), label=label)
     for name, parse in _PARSE.items():
         for text in _listed(options.get(name)):
             settings.labelled(label(name), parse, text)
@@ -93,13 +92,13 @@ def lint_rule(text: str) -> str:
 
 #: Options that no rules are made of, and what reads them.
 _PARSE: dict[str, Callable[[str], object]] = {
-    "idle_limit": parse_duration,
+    "idle_timeout": parse_duration,
     "max_age": parse_duration,
     "max_head": parse_size,
     "max_body": parse_size,
-    "max_recorded": parse_size,
-    "require_key": variable,
-    "upstream_key": variable,
+    "max_response": parse_size,
+    "client_key_env": variable,
+    "upstream_key_env": variable,
     "lint_allow": lint_rule,
 }
 

@@ -48,7 +48,7 @@ class Rules:
     all_headers: bool = False
     retry_after_s: float | None = None  # what a played `retry-after` says instead; None keeps it
     advice: Advice | None = None  # what the explanation of a miss says to do; None: at the command line
-    drain_limit_s: float = 300.0  # how long an answer is read on for the tape when its client has left
+    drain_timeout_s: float = 300.0  # how long an answer is read on for the tape when its client has left
 
     def key(self, request: Request) -> bytes:
         """The key of `request`, secrets and ignored parts left out."""

@@ -22,18 +22,11 @@ from openai_replay.text import json_codec, safe_regex
 T = TypeVar("T")
 
 #: Settings that decide the key, and what each is in a Matcher.
-MATCHING = {"match_on": "on", "match_headers": "headers", "normalize": "normalize", "ignore": "ignore"}
+MATCHING = {"match_on": "on", "match_header": "headers", "normalize": "normalize", "ignore": "ignore"}
 #: Settings that decide what is secret.
-REDACTING = ("redact_headers", "redact_patterns", "redact_pointers")
-#: What a setting is called as an option, where it is called another name there: an option is given once for each.
-OPTIONS = {
-    "match_headers": "match_header",
-    "redact_headers": "redact_header",
-    "redact_patterns": "redact_pattern",
-    "redact_pointers": "redact_pointer",
-}
+REDACTING = ("redact_header", "redact_pattern", "redact_pointer")
 #: Settings that are lists of texts.
-LISTS = ("ignore", "match_headers", "normalize", *REDACTING)
+LISTS = ("ignore", "match_header", "normalize", *REDACTING)
 
 
 def rules(given: Mapping[str, Any], base: Rules | None = None, label: Callable[[str], str] = str) -> Rules:
@@ -80,7 +73,7 @@ def unknown(where: str, name: str, names: Iterable[str]) -> UsageError:
 
 def as_option(name: str) -> str:
     """What a setting is called in files and, behind two dashes, on the command line: `match-header`."""
-    return OPTIONS.get(name, name).replace("_", "-")
+    return name.replace("_", "-")
 
 
 # ------------------------------------------------------------------------------------------------ one each
@@ -150,8 +143,8 @@ _FIELDS = {
     "on_exhausted": "on_exhausted",
     "fallback": "fallback",
     "retry_after": "retry_after_s",
-    "headers": "all_headers",
-    "drain_limit": "drain_limit_s",
+    "keep_headers": "all_headers",
+    "drain_timeout": "drain_timeout_s",
 }
 _PARSE: dict[str, Callable[[Any], Any]] = {
     "mode": _one_of(Mode, Mode),
@@ -159,15 +152,15 @@ _PARSE: dict[str, Callable[[Any], Any]] = {
     "on_exhausted": _one_of(OnExhausted, OnExhausted),
     "fallback": _one_of(Fallback, Fallback),
     "retry_after": _retry_after,
-    "headers": _one_of(lambda text: text == "all", ("default", "all")),
-    "drain_limit": _seconds,
+    "keep_headers": _one_of(lambda text: text == "all", ("default", "all")),
+    "drain_timeout": _seconds,
     "match_on": _match_on,
-    "match_headers": lambda value: matching.parse_headers(_texts(value)),
+    "match_header": lambda value: matching.parse_headers(_texts(value)),
     "normalize": lambda value: normalizers.parse(_texts(value)),
     "ignore": _each(json_codec.parse_pointer),
-    "redact_headers": _checked(str),
-    "redact_patterns": _checked(safe_regex.compiled),
-    "redact_pointers": _checked(json_codec.parse_pointer),
+    "redact_header": _checked(str),
+    "redact_pattern": _checked(safe_regex.compiled),
+    "redact_pointer": _checked(json_codec.parse_pointer),
 }
 #: Every setting that rules are made of.
 SETTINGS = tuple(_PARSE)

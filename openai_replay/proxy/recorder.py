@@ -32,7 +32,7 @@ _LONGEST_EVENT = 1 << 24
 _SYNCED_EVERY_S = 0.5
 #: What is done with an answer that is over.
 _Then = Callable[[Request, Arriving], Coroutine[None, None, None]]
-_TOO_LARGE = "the answer is larger than --max-recorded, so the tape keeps nothing of it"
+_TOO_LARGE = "the answer is larger than --max-response, so the tape keeps nothing of it"
 
 
 class _Passing:
@@ -259,10 +259,10 @@ class Recorder:
 
     async def _drain(self, arriving: Arriving) -> None:
         """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
-        limit_s = self._rules.drain_limit_s
+        limit_s = self._rules.drain_timeout_s
         arriving.leave()
         if not await within(limit_s, arriving.over()):
-            arriving.cancel(f"the client left, and the answer went on for more than --drain-limit {limit_s:g}s")
+            arriving.cancel(f"the client left, and the answer went on for more than --drain-timeout {limit_s:g}s")
 
     async def finish(self, limit_s: float) -> bool:
         """Wait until everything that is under way is on the tape.

@@ -45,14 +45,14 @@ class Upstream:
     """One origin that requests are forwarded to, with a pool of connections. Use it as an async context manager.
 
     `url` such as `https://api.openai.com/v1`: its origin is where requests go, its path is what clients are told
-    (`base_path`). `idle_limit_s`: seconds without a byte after which an answer counts as cut. `most`: bytes of an
+    (`base_path`). `idle_timeout_s`: seconds without a byte after which an answer counts as cut. `most`: bytes of an
     answer that are kept for the tape.
     """
 
-    def __init__(self, url: str, idle_limit_s: float = 600.0, most: int = Limits().recorded) -> None:
+    def __init__(self, url: str, idle_timeout_s: float = 600.0, most: int = Limits().response) -> None:
         self.origin, self.base_path = _split(url)
         self._proxy = _proxy(self.origin)
-        self._idle_limit_s = idle_limit_s
+        self._idle_timeout_s = idle_timeout_s
         self.most = most
         self._session: aiohttp.ClientSession | None = None
 
@@ -63,7 +63,7 @@ class Upstream:
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             # No limit on the whole: reasoning models think for minutes.
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._idle_limit_s),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._idle_timeout_s),
             max_line_size=_HEAD_BYTES,
             max_field_size=_HEAD_BYTES,
             middlewares=(_sent_once,),
@@ -126,7 +126,7 @@ class Upstream:
                 response.close()
                 raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
             arriving.starts(_head(response))
-            await upstream_body.body(response, arriving, self._idle_limit_s)
+            await upstream_body.body(response, arriving, self._idle_timeout_s)
 
 
 class _Pool(aiohttp.TCPConnector):
@@ -236,7 +236,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "it closed the connection without an answer"
     if isinstance(error, aiohttp.SocketTimeoutError):
-        return "it sent nothing for longer than the idle limit"
+        return "it sent nothing for longer than the idle timeout"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
     if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Got more than"):

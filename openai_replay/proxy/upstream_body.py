@@ -10,8 +10,8 @@ from openai_replay.model import End
 from openai_replay.proxy.live_response import Arriving
 
 
-async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_limit_s: float) -> None:
-    """Add what comes of `response` to `arriving`, until it ends, or breaks, or nothing comes for `idle_limit_s`."""
+async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_timeout_s: float) -> None:
+    """Add what comes of `response` to `arriving`, until it ends, or breaks, or nothing comes for `idle_timeout_s`."""
     # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
     # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
     connection = response.connection.protocol if response.connection is not None else None
@@ -22,7 +22,7 @@ async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_limit_
         if not content.is_eof() and content.exception() is None:
             content.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
 
-    watch = _Watch(content, idle_limit_s)
+    watch = _Watch(content, idle_timeout_s)
     closed = connection.closed if connection is not None else None
     if connection is not None:
         connection.read_timeout = None
@@ -40,7 +40,7 @@ async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_limit_
                 watch.stop()
                 if not await arriving.room():
                     return
-                watch = _Watch(content, idle_limit_s)
+                watch = _Watch(content, idle_timeout_s)
             watch.hears()
     except (aiohttp.ClientError, TimeoutError, OSError):
         end = End.TRUNCATED
@@ -79,7 +79,7 @@ class _Watch:
         if left_s > 0:
             self._timer = self._loop.call_later(left_s, self._look)
         else:
-            self._content.set_exception(aiohttp.SocketTimeoutError("nothing came for longer than the idle limit"))
+            self._content.set_exception(aiohttp.SocketTimeoutError("nothing came for longer than the idle timeout"))
 
 
 def _is_heard(closed: asyncio.Future[None]) -> None:

@@ -40,15 +40,15 @@ class JournalOfRun:
             self._flawed("pytest ran a part of the tests only: --last-failed")
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note the tests with a tape that were left out."""
-        if left := sum(_has_tape(item) for item in items):
-            self._flawed(f"{left} tests with a tape were deselected")
+        """Note the tests with a session that were left out."""
+        if left := sum(_has_session(item) for item in items):
+            self._flawed(f"{left} tests with a session were deselected")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note a test with a tape that did not pass."""
+        """Note a test with a session that did not pass."""
         report = yield
-        if report.outcome != "passed" and _has_tape(item):
+        if report.outcome != "passed" and _has_session(item):
             self._flawed(f"{report.nodeid} {report.outcome}")
         return report
 
@@ -64,5 +64,5 @@ class JournalOfRun:
             self._file.flawed(why)
 
 
-def _has_tape(item: pytest.Item) -> bool:
+def _has_session(item: pytest.Item) -> bool:
     return NAME in getattr(item, "fixturenames", ()) or item.get_closest_marker(NAME) is not None

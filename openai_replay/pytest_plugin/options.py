@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
 MODES = ("none", "once", "new_episodes", "all", "rewrite", "off")
 #: Settings that add up: what a package leaves out of matching, its tests leave out, too.
-_LISTS = ("ignore", "match_headers", "normalize", "redact_headers", "redact_patterns", "redact_pointers")
+_LISTS = ("ignore", "match_header", "normalize", "redact_header", "redact_pattern", "redact_pointer")
 #: What the marker and the fixture `openai_replay_config` may say.
 SETTINGS = ("mode", "pace", "on_exhausted", "fallback", "retry_after", "upstream", "match_on", *_LISTS)
 EXAMPLE = (

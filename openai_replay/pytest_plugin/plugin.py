@@ -24,21 +24,21 @@ from openai_replay.pytest_plugin.options import pytest_addoption as pytest_addop
 
 if TYPE_CHECKING:
     from openai_replay.config.rules import Rules
-    from openai_replay.server.embedded import Background, Tape
+    from openai_replay.server.embedded import Background, Session
 
 #: Outcomes that the summary names only where there are any.
 _SELDOM = ("forwarded", "failed", "lost", "by fallback")
 _LOOPBACK = (r"127\.0\.0\.1$", "localhost$", "::1$")
 
 _run = pytest.StashKey["Run"]()
-_taped = pytest.StashKey["Taped"]()
+_session_of_test = pytest.StashKey["SessionOfTest"]()
 
 
 @dataclass(slots=True)
-class Taped:
+class SessionOfTest:
     """The tape of a test, and what is known of the test so far."""
 
-    tape: Tape
+    session: Session
     folder: Path
     records: bool  # whether a request may reach the API
     told: int = 0  # how many of its troubles a report has named
@@ -49,7 +49,7 @@ class Taped:
         from openai_replay.journal.exchanges import Outcome
 
         bad = (Outcome.MISSED, Outcome.LOST)
-        new = [one.error for one in self.tape.journal if one.outcome in bad][self.told :]
+        new = [one.error for one in self.session.journal if one.outcome in bad][self.told :]
         self.told += len(new)
         return "\n\n".join(new)
 
@@ -69,13 +69,13 @@ class Run:
         self._folders: set[str] = set()  # where they lie
         self._warnings: dict[str, None] = {}  # a set that keeps its order
 
-    def tape(self, cassette: Path, rules: Rules, upstream: str | None) -> Tape:
+    def session(self, cassette: Path, rules: Rules, upstream: str | None) -> Session:
         """A tape on the server, which the first test that needs it starts. A cassette to play may not be there yet."""
         from openai_replay.server import embedded as tape
 
         if self._background is None:
             self._background = tape.Background(tell=lambda exchange: None, journal=self.journal)  # the reports say it
-        return tape.Tape((cassette,), rules, upstream, self._background, may_be_new=True)
+        return tape.Session((cassette,), rules, upstream, self._background, may_be_new=True)
 
     def stop(self) -> None:
         """End the server."""
@@ -182,7 +182,7 @@ def _openai_replay_of_marker(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def openai_replay(
     request: pytest.FixtureRequest, openai_replay_cassette_dir: str | Path, openai_replay_config: dict[str, Any]
-) -> Iterator[Tape]:
+) -> Iterator[Session]:
     """A tape of this test alone, and its `base_url`, which clients find in `OPENAI_BASE_URL`.
 
     A request that nothing on the tape matches fails the test, whoever sent it and whatever became of the answer.
@@ -202,16 +202,16 @@ def openai_replay(
             rules = tapes.rules({**said, "mode": "new_episodes" if mode == "rewrite" else mode}, advice(item))
             if mode not in ("none", "off"):
                 stack.enter_context(turn(path, item.nodeid, run.name if mode == "rewrite" else None))
-            tape = stack.enter_context(run.tape(path, rules, None if mode == "none" else upstream))
+            tape = stack.enter_context(run.session(path, rules, None if mode == "none" else upstream))
         except ReplayError as error:
             refuse(f"openai_replay: {error.text}")
         except OSError as error:
             refuse(f"openai_replay: {path}: {error.strerror}\nGive the cassette another name or place.")
-        records = mode != "none" and not (mode == "once" and tape.session.engine.cassette.was_on_disk)
+        records = mode != "none" and not (mode == "once" and tape.served.engine.cassette.was_on_disk)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name, value in environment(os.environ, tape.base_url, records).items():
             patch.setenv(name, value)
-        item.stash[_taped] = taped = Taped(tape, folder, records)
+        item.stash[_session_of_test] = taped = SessionOfTest(tape, folder, records)
         yield tape
     if troubles := taped.troubles():
         refuse(troubles)
@@ -225,8 +225,8 @@ def openai_replay(
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Say what to write instead where a fixture of a wider scope asks for a tape, which belongs to one test."""
-    if _taped in item.stash:  # of an earlier try
-        del item.stash[_taped]
+    if _session_of_test in item.stash:  # of an earlier try
+        del item.stash[_session_of_test]
     if NAME not in getattr(item, "fixturenames", ()):
         return
     # pytest has no public way to a fixture's scope and arguments.
@@ -235,8 +235,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         for definition in definitions:
             if NAME in definition.argnames and definition.scope != "function":
                 refuse(
-                    f"fixture {name!r} has the scope {definition.scope!r} and asks for `openai_replay`, a tape of one "
-                    'test. Give it the scope "function", or use `with openai_replay.play("cassette.yaml") as tape:`.'
+                    f"fixture {name!r} has the scope {definition.scope!r} and asks for `openai_replay`, a session of "
+                    'one test. Give it the scope "function", or use '
+                    '`with openai_replay.play("cassette.yaml") as session:`.'
                 )
 
 
@@ -245,7 +246,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """A test that was content in spite of a miss is not."""
     __tracebackhide__ = True
     result = yield
-    taped = item.stash.get(_taped, None)
+    taped = item.stash.get(_session_of_test, None)
     if taped is not None:
         if troubles := taped.troubles():
             refuse(troubles)
@@ -261,7 +262,7 @@ def pytest_runtest_makereport(
     one.
     """
     report = yield
-    taped = item.stash.get(_taped, None)
+    taped = item.stash.get(_session_of_test, None)
     if taped is None:
         return report
     error = call.excinfo
@@ -270,8 +271,8 @@ def pytest_runtest_makereport(
     if failed and (troubles := taped.troubles()):
         report.sections.append(("openai-replay", troubles))
     if report.when == "teardown":
-        tape = taped.tape
-        counts = {str(outcome): count for outcome, count in tape.session.engine.journal.counts.items()}
+        tape = taped.session
+        counts = {str(outcome): count for outcome, count in tape.served.engine.journal.counts.items()}
         said = {
             "counts": {
                 **counts,
@@ -280,7 +281,7 @@ def pytest_runtest_makereport(
             },
             "cassette": str(tape.cassette.resolve()),
             "folder": str(taped.folder.resolve()),
-            "warnings": tape.session.engine.cassette.warnings,
+            "warnings": tape.served.engine.cassette.warnings,
         }
         setattr(report, NAME, said)  # xdist carries it to the controller
     return report

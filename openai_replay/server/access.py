@@ -6,7 +6,7 @@ own name is made to lead to 127.0.0.1 (DNS rebinding): then the browser takes us
 `Host` tells. An address cannot be made to lead elsewhere, so only names are checked. The control API is for this
 machine alone: by peer and by `Host`.
 
-Whoever is let in by `--require-key` has that key, which the API does not know: the API's own goes on in its place.
+Whoever is let in by `--client-key-env` has that key, which the API does not know: the API's own goes on in its place.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Access:
         if not any(self._is_key(name, value) for name, value in headers):
             sent = any(name.lower() in _KEY_HEADERS for name, _ in headers)
             raise RequestRefusedError(
-                "This server wants a key (--require-key), and " + ("another one was sent." if sent else "none was."),
+                "This server wants a key (--client-key-env), and " + ("another one was sent." if sent else "none was."),
                 "Give it to the client as its API key (OPENAI_API_KEY).",
                 HTTPStatus.UNAUTHORIZED,
                 "invalid_api_key",

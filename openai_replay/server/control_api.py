@@ -12,7 +12,7 @@ from openai_replay.config import settings
 from openai_replay.errors import BadRequestError, ControlError, MissReason
 from openai_replay.journal.exchanges import Outcome
 from openai_replay.model import End, Fallback, Mode, OnExhausted
-from openai_replay.server.sessions import Session, Sessions
+from openai_replay.server.sessions import ServedSession, Sessions
 
 _ROUTES = {
     "/@/health": ("GET",),
@@ -40,7 +40,7 @@ class NewSession(BaseModel):
     on_exhausted: OnExhausted | None = None
     fallback: Fallback | None = None
     match_on: str | list[str] | None = None
-    match_headers: list[str] | None = None
+    match_header: list[str] | None = None
     normalize: list[str] | None = None
     ignore: list[str] | None = None
 
@@ -96,7 +96,7 @@ async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> A
             return outcome(sessions.opened(unquote(last)))
 
 
-def journal(session: Session) -> dict[str, Any]:
+def journal(session: ServedSession) -> dict[str, Any]:
     """Every exchange of a session, and how many there were of each outcome."""
     engine = session.engine
     exchanges = [ExchangeOut.model_validate(one, from_attributes=True).model_dump() for one in engine.journal.exchanges]
@@ -104,7 +104,7 @@ def journal(session: Session) -> dict[str, Any]:
     return {**counts, "unplayed": len(engine.cassette.unplayed()), "exchanges": exchanges}
 
 
-def outcome(session: Session) -> dict[str, Any]:
+def outcome(session: ServedSession) -> dict[str, Any]:
     """How a session went: what was played and recorded, the explanation of every miss, and what nobody asked for."""
     engine = session.engine
     left = engine.cassette.unplayed()
@@ -118,13 +118,13 @@ def outcome(session: Session) -> dict[str, Any]:
     }
 
 
-def _own(sessions: Sessions) -> Session:
+def _own(sessions: Sessions) -> ServedSession:
     if sessions.own is None:
         raise ControlError("This server has sessions only.", "Ask /@/sessions/ID.")
     return sessions.own
 
 
-def _open(sessions: Sessions, body: bytes) -> Session:
+def _open(sessions: Sessions, body: bytes) -> ServedSession:
     try:
         asked = NewSession.model_validate_json(body)
     except ValidationError as error:

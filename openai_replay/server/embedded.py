@@ -1,7 +1,7 @@
-"""Tapes for programs and tests in this process: `with openai_replay.play("chat.yaml") as tape:`.
+"""Sessions for programs and tests in this process: `with openai_replay.play("chat.yaml") as session:`.
 
 The server runs in a thread with an event loop of its own, so that sync code, async code, threads and subprocesses use
-it alike. One thread serves any number of tapes; each is a session.
+it alike. One thread serves any number of sessions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from openai_replay.matching.suggestions import Advice
 from openai_replay.model import Mode, OnExhausted
 from openai_replay.proxy.upstream import Upstream
 from openai_replay.server import serve
-from openai_replay.server.sessions import Session, Sessions
+from openai_replay.server.sessions import ServedSession, Sessions
 
 T = TypeVar("T")
 
@@ -37,16 +37,16 @@ class Matching(TypedDict, total=False):
     """What matches, and what is secret."""
 
     match_on: str | Sequence[str]
-    match_headers: Sequence[str]
+    match_header: Sequence[str]
     normalize: Sequence[str]
     ignore: Sequence[str]
-    redact_headers: Sequence[str]
-    redact_patterns: Sequence[str]
-    redact_pointers: Sequence[str]
+    redact_header: Sequence[str]
+    redact_pattern: Sequence[str]
+    redact_pointer: Sequence[str]
 
 
 class Playing(Matching, total=False):
-    """How a tape is played."""
+    """How a cassette is played."""
 
     pace: str
     on_exhausted: str
@@ -55,14 +55,14 @@ class Playing(Matching, total=False):
 
 
 class Background:
-    """A server in a thread. `stop` ends it when everything that is under way is on its tape.
+    """A server in a thread. `stop` ends it when everything that is under way is in its cassette.
 
     `tell` is called with every exchange; without it, what goes wrong is written to stderr. `journal` is a file that
     they are written to.
     """
 
     def __init__(self, tell: Callable[[Exchange], None] | None = None, journal: Path | None = None) -> None:
-        # When it ends, every tape is over, and a client that is still there waits for nothing (0 would be no limit).
+        # When it ends, every session is over, and a client that is still there waits for nothing (0 would be no limit).
         self._what = serve.Serving(Rules(), port=0, quiet=True, tell=tell, shutdown_s=0.01, journal=journal)
         self._loop = asyncio.new_event_loop()
         self._upstreams: dict[str, Upstream] = {}
@@ -86,13 +86,13 @@ class Background:
 
     def open(
         self, paths: tuple[Path, ...], rules: Rules, upstream: str | None, may_be_new: bool = False
-    ) -> tuple[Session, str]:
+    ) -> tuple[ServedSession, str]:
         """A new session and its base URL. Raises CassetteError, StartError or UsageError.
 
         `may_be_new`: a cassette that is not there is played as an empty one.
         """
 
-        async def opened() -> Session:
+        async def opened() -> ServedSession:
             through = await self._upstream(upstream) if upstream else None
             return self._sessions.open(paths, rules, upstream=through, may_be_new=may_be_new)
 
@@ -104,8 +104,8 @@ class Background:
             self._upstreams[url] = await self._stack.enter_async_context(Upstream(url))
         return self._upstreams[url]
 
-    def close(self, session: Session) -> None:
-        """End a session when everything that is under way in it is on its tape."""
+    def close(self, session: ServedSession) -> None:
+        """End a session when everything that is under way in it is in its cassette."""
         self.call(self._sessions.close(session.name))
 
     def call(self, work: Coroutine[Any, Any, T]) -> T:
@@ -121,8 +121,8 @@ class Background:
             self._thread.join()
 
 
-class Tape:
-    """A tape that is being played or recorded: what `play` and `record` give, and the fixture `openai_replay`.
+class Session:
+    """A cassette that is being played or recorded: what `play` and `record` give, and the fixture `openai_replay`.
 
     Use it in `with` or `async with`. `base_url` is what a client has to be told.
     """
@@ -142,7 +142,7 @@ class Tape:
         self._shared = on
         self._may_be_new = may_be_new
         self._background: Background | None = None  # while it runs
-        self._session: Session | None = None
+        self._session: ServedSession | None = None
 
     @property
     def cassette(self) -> Path:
@@ -157,7 +157,7 @@ class Tape:
     @property
     def journal(self) -> list[Exchange]:
         """Every exchange so far, in the order they were over."""
-        return list(self.session.engine.journal.exchanges)
+        return list(self.served.engine.journal.exchanges)
 
     @property
     def misses(self) -> list[str]:
@@ -167,33 +167,33 @@ class Tape:
     @property
     def unplayed(self) -> list[str]:
         """`#3 POST /v1/chat/completions` for every recording that nobody asked for."""
-        left = self.session.engine.cassette.unplayed()
+        left = self.served.engine.cassette.unplayed()
         return [f"#{one.number} {one.method} {one.target}" for one in left]
 
     @property
-    def session(self) -> Session:
-        """The session that serves this tape."""
+    def served(self) -> ServedSession:
+        """The session that serves it."""
         if self._session is None:
-            raise RuntimeError("this tape is not running: use it inside `with`")
+            raise RuntimeError("This session is not running. Use it in a `with` block.")
         return self._session
 
     def rewind(self) -> None:
         """Everything is unplayed again, and what was recorded can be played."""
 
         async def rewound() -> None:
-            await self.session.engine.cassette.rewind()
+            await self.served.engine.cassette.rewind()
 
         self._running().call(rewound())
 
     def _running(self) -> Background:
         if self._background is None:
-            raise RuntimeError("this tape is not running: use it inside `with`")
+            raise RuntimeError("This session is not running. Use it in a `with` block.")
         return self._background
 
-    def __enter__(self) -> Tape:
+    def __enter__(self) -> Session:
         """Start serving. Raises CassetteError, StartError or UsageError."""
         if self._background is not None:
-            raise RuntimeError("this tape is running already: make another one")
+            raise RuntimeError("This session is already running. Call `play` or `record` again for another one.")
         background = self._shared or Background()
         try:
             self._session, self.base_url = background.open(self.cassettes, self.rules, self._upstream, self._may_be_new)
@@ -207,16 +207,16 @@ class Tape:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop serving, when everything that is under way is on the tape."""
+        """Stop serving, when everything that is under way is in the cassette."""
         background = self._running()
         self._background = None
         try:
-            background.close(self.session)
+            background.close(self.served)
         finally:
             if background is not self._shared:
                 background.stop()
 
-    async def __aenter__(self) -> Tape:
+    async def __aenter__(self) -> Session:
         """Start serving."""
         return await asyncio.to_thread(self.__enter__)
 
@@ -227,11 +227,11 @@ class Tape:
         await asyncio.to_thread(self.__exit__, kind, error, trace)
 
 
-def play(*cassettes: str | Path, **settings: Unpack[Playing]) -> Tape:
+def play(*cassettes: str | Path, **settings: Unpack[Playing]) -> Session:
     """Play `cassettes`, files or folders, from a server in this process.
 
     What is not among the `settings` is as the openai-replay.toml of the first cassette's folder says;
-    `retry_after=None` keeps what was recorded. Raises UsageError at once, CassetteError when the tape is entered.
+    `retry_after=None` keeps what was recorded. Raises UsageError at once, CassetteError when the session is entered.
     """
     if not cassettes:
         raise UsageError("there is no cassette to play", 'Name one: openai_replay.play("cassettes/chat.yaml")')
@@ -239,21 +239,21 @@ def play(*cassettes: str | Path, **settings: Unpack[Playing]) -> Tape:
     if "mode" in settings:
         raise UsageError('play is mode="none"', 'To record: openai_replay.record("cassette.yaml", mode="all")')
     given = rules({**_beside(first), **settings, "mode": "none"}, _in_a_program(str(first)))
-    return Tape(tuple(Path(one) for one in cassettes), given, None)
+    return Session(tuple(Path(one) for one in cassettes), given, None)
 
 
 def record(
     cassette: str | Path, upstream: str | None = None, mode: str = "new_episodes", **settings: Unpack[Matching]
-) -> Tape:
+) -> Session:
     """Record what `upstream` answers to `cassette`, from a server in this process. Where it is not given, it is
     `OPENAI_REPLAY_UPSTREAM` or https://api.openai.com/v1.
 
     What is not among the `settings` is as the openai-replay.toml of the cassette's folder says. Raises UsageError at
-    once, CassetteError or StartError when the tape is entered.
+    once, CassetteError or StartError when the session is entered.
     """
     given = rules({**_beside(Path(cassette)), **settings, "mode": mode})
     upstream = upstream or os.environ.get("OPENAI_REPLAY_UPSTREAM") or DEFAULT_UPSTREAM
-    return Tape((Path(cassette),), given, upstream)
+    return Session((Path(cassette),), given, upstream)
 
 
 def rules(settings: Mapping[str, Any], advice: Advice | None = None) -> Rules:

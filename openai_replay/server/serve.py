@@ -63,7 +63,7 @@ class Serving:
     ready_file: Path | None = None
     strict: bool = False
     quiet: bool = False
-    idle_limit_s: float = 600.0
+    idle_timeout_s: float = 600.0
     folder: Path | None = None
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
@@ -106,7 +106,7 @@ async def serving(what: Serving) -> AsyncIterator[Served]:
             from openai_replay.proxy.upstream import Upstream  # a player has not even loaded it
 
             sessions.upstream = await stack.enter_async_context(
-                Upstream(what.upstream, what.idle_limit_s, what.limits.recorded)
+                Upstream(what.upstream, what.idle_timeout_s, what.limits.response)
             )
         base_path = ""
         if what.cassettes:
@@ -161,7 +161,7 @@ def check_host(what: Serving) -> None:
     if not what.allow_remote:
         raise UsageError(
             f"--host {what.host} lets in whoever reaches this machine: they could {may}.",
-            "Add --allow-remote if that is what you want, and --require-key to let in only those who have a key.",
+            "Add --allow-remote if that is what you want, and --client-key-env to let in only those who have a key.",
         )
     console.warn(f"listening on {what.host}: whoever reaches this machine {who}can {may}.")
 

@@ -39,7 +39,7 @@ _DEFAULT_BASE_PATH = "/v1"
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class ServedSession:
     """An engine, the name it has in URLs (empty for the server's own) and the path that clients are told."""
 
     name: str
@@ -93,7 +93,7 @@ class Sessions:
         self.rules_at = rules_at or (lambda path: rules)
         self.folder = folder
         self.upstream: Upstream | None = None
-        self.own: Session | None = None
+        self.own: ServedSession | None = None
         self.origin = ""  # http://HOST:PORT, once the server listens
         self.reading = READING  # how big tapes are read
         self.keeper: PositionStore | None = None  # of positions that other processes share
@@ -106,7 +106,7 @@ class Sessions:
         self._ended: Counter[Outcome] = Counter()
         self._ended_unplayed: list[str] = []
         self._closed = False  # whether there has been a session that is ended
-        self._open: dict[str, Session] = {}
+        self._open: dict[str, ServedSession] = {}
 
     def open(
         self,
@@ -116,7 +116,7 @@ class Sessions:
         upstream: Upstream | None = None,
         may_be_new: bool = False,
         tape: Cassette | None = None,
-    ) -> Session:
+    ) -> ServedSession:
         """A new session of the cassettes at `paths`, rewound. Raises CassetteError, StartError or UsageError.
 
         `may_be_new`: to play a cassette that is not there is to miss every request. `tape`: they are read already.
@@ -144,7 +144,7 @@ class Sessions:
         if self.keeper is not None:
             tape.positions = self.keeper.positions_for(name, tape, rules.told)
         journal = Journal(partial(self._note, tape=tape))
-        session = Session(name, Engine(rules, tape, upstream, journal, self.clock), base_path(upstream, tape))
+        session = ServedSession(name, Engine(rules, tape, upstream, journal, self.clock), base_path(upstream, tape))
         if name:
             self._open[name] = session
         else:
@@ -156,7 +156,7 @@ class Sessions:
         if self.journal_file is not None:
             self.journal_file.exchange(exchange, tape)
 
-    def at(self, name: str) -> Session:
+    def at(self, name: str) -> ServedSession:
         """The session `name`, which is opened if it is that of a cassette in the folder. Raises ControlError."""
         if name in self._open:
             return self._open[name]
@@ -167,7 +167,7 @@ class Sessions:
             raise ControlError(f"{name!r} is an odd spelling of a name.", f"Write {plain!r}.")
         return self.open((path,), self.rules_at(path), name)
 
-    def opened(self, name: str) -> Session:
+    def opened(self, name: str) -> ServedSession:
         """The session `name`, if it is open. Raises ControlError."""
         if name not in self._open:
             raise ControlError(f"There is no session {name!r}.", "Open one with POST /@/sessions.")
@@ -214,12 +214,12 @@ class Sessions:
             raise miss from None
         return self.own.engine, target
 
-    async def close(self, name: str) -> Session:
+    async def close(self, name: str) -> ServedSession:
         """End the session `name`, when everything that is under way in it is on its tape. Raises ControlError."""
         session = self.opened(name)
         del self._open[name]
         try:
-            await session.engine.finish(session.engine.rules.drain_limit_s)
+            await session.engine.finish(session.engine.rules.drain_timeout_s)
         finally:
             self._closed = True
             self._ended.update(session.engine.journal.counts)
@@ -231,13 +231,13 @@ class Sessions:
         errors: list[ReplayError] = []
         for session in self.all():
             try:
-                await session.engine.finish(session.engine.rules.drain_limit_s)
+                await session.engine.finish(session.engine.rules.drain_timeout_s)
             except ReplayError as error:  # the others have recordings of their own to bring home
                 errors.append(error)
         if errors:
             raise errors[0]
 
-    def all(self) -> list[Session]:
+    def all(self) -> list[ServedSession]:
         """Every session that is open, the server's own first."""
         return [*([self.own] if self.own else []), *self._open.values()]
 

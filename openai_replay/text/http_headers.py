@@ -27,7 +27,7 @@ HOP_BY_HOP = frozenset(
         "via",
     }
 )
-#: What only says how the request came about or which edge of the CDN answered. Stored with `--headers all` only.
+#: What only says how the request came about or which edge of the CDN answered. Stored with `--keep-headers all` only.
 NOISE = re.compile(
     r"accept-encoding|user-agent|x-stainless-.*|cf-.*|alt-svc|nel|report-to|strict-transport-security", re.IGNORECASE
 )

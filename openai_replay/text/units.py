@@ -17,7 +17,7 @@ class Limits:
 
     head: int = 64 << 10  # of a request's head, and of one line of it
     body: int = 512 << 20  # of a request's body: the largest file that api.openai.com takes
-    recorded: int = 256 << 20  # of an answer that is kept for the tape
+    response: int = 256 << 20  # of an answer that is kept for the tape
 
 
 def parse_size(text: str) -> int:

@@ -118,7 +118,7 @@ def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypa
     assert len(EXAMPLES) == 3
 
 
-def ask(tape: openai_replay.server.embedded.Tape, value: Any) -> int:
+def ask(tape: openai_replay.Session, value: Any) -> int:
     posted = urllib.request.Request(
         f"{tape.base_url}/chat/completions", json.dumps(value).encode(), {"content-type": "application/json"}
     )

@@ -30,20 +30,20 @@ def test_rules_of_every_setting() -> None:
             "on_exhausted": "cycle",
             "fallback": "sequence",
             "retry_after": "1.5",
-            "headers": "all",
-            "drain_limit": "2m",
+            "keep_headers": "all",
+            "drain_timeout": "2m",
             "match_on": ["path", "body"],
-            "match_headers": ["X-B", "x-a"],
+            "match_header": ["X-B", "x-a"],
             "normalize": ["uuid,date"],
             "ignore": ["/a/*"],
-            "redact_headers": ["X-Secret"],
-            "redact_patterns": ["customer-[0-9]+"],
-            "redact_pointers": ["/user"],
+            "redact_header": ["X-Secret"],
+            "redact_pattern": ["customer-[0-9]+"],
+            "redact_pointer": ["/user"],
         }
     )
     assert (made.mode, made.pace.speed, made.on_exhausted) == (Mode.ONCE, 2.0, OnExhausted.CYCLE)
     assert (made.fallback, made.retry_after_s, made.all_headers) == (Fallback.SEQUENCE, 1.5, True)
-    assert made.drain_limit_s == 120
+    assert made.drain_timeout_s == 120
     assert (made.matcher.on, made.matcher.headers, made.matcher.ignore) == (
         ("path", "body"),
         ("x-a", "x-b"),
@@ -56,7 +56,7 @@ def test_rules_of_every_setting() -> None:
 
 
 def test_what_is_not_said_stays_as_it_was() -> None:
-    base = building.rules({"ignore": ["/a"], "redact_headers": ["x-secret"], "retry_after": 0})
+    base = building.rules({"ignore": ["/a"], "redact_header": ["x-secret"], "retry_after": 0})
     assert building.rules({}, base) == building.rules({"pace": None, "ignore": None}, base) == base
     assert building.rules({"match_on": "body"}, base).matcher.ignore == (("a",),)
     assert building.rules({"retry_after": None}, base).retry_after_s is None
@@ -72,20 +72,20 @@ def test_what_is_not_said_stays_as_it_was() -> None:
         ("pace", 2, "PACE: 2 is no text", "quotes"),
         ("retry_after", True, "RETRY_AFTER: True is neither", "for example 0"),
         ("retry_after", "1e9", "RETRY_AFTER: '1e9' is neither", "for example 0"),
-        ("drain_limit", "5", "DRAIN_LIMIT: '5' is not a duration", "200ms"),
-        ("headers", "some", "HEADERS: there is no 'some'", "default, all"),
+        ("drain_timeout", "5", "DRAIN_TIMEOUT: '5' is not a duration", "200ms"),
+        ("keep_headers", "some", "KEEP_HEADERS: there is no 'some'", "default, all"),
         ("fallback", "first", "FALLBACK: there is no 'first'", "none, last-user-message, sequence"),
         ("match_on", "body,uri", "MATCH_ON: there is no 'uri' to match on", "method, path"),
         ("match_on", 5, "MATCH_ON: 5 is no list of texts", '["/metadata"]'),
-        ("match_headers", ["a b"], "MATCH_HEADERS: 'a b' is not the name", "x-tenant"),
+        ("match_header", ["a b"], "MATCH_HEADER: 'a b' is not the name", "x-tenant"),
         ("normalize", ["uid"], "NORMALIZE: there is no normaliser 'uid'", "uuid"),
         ("normalize", ["a=(b+)+"], "NORMALIZE: '(b+)+' could take for ever", "possessive"),
         ("ignore", "/a", "IGNORE: '/a' is no list of texts", "for example"),
         ("ignore", [5], "IGNORE: 5 is no text", "quotes"),
         ("ignore", ["/a~b"], "IGNORE: '/a~b' is not a JSON pointer: '~' at position 2", "~1"),
-        ("redact_patterns", ["a["], "REDACT_PATTERNS: 'a[' is not a regular expression: unterminated", "re syntax"),
-        ("redact_patterns", ["(a|a)*"], "REDACT_PATTERNS: '(a|a)*' could take for ever", "possessive"),
-        ("redact_pointers", ["a"], "REDACT_POINTERS: 'a' is not a JSON pointer", "/messages"),
+        ("redact_pattern", ["a["], "REDACT_PATTERN: 'a[' is not a regular expression: unterminated", "re syntax"),
+        ("redact_pattern", ["(a|a)*"], "REDACT_PATTERN: '(a|a)*' could take for ever", "possessive"),
+        ("redact_pointer", ["a"], "REDACT_POINTER: 'a' is not a JSON pointer", "/messages"),
     ],
 )
 def test_what_is_wrong_is_named(name: str, value: Any, says: str, hint: str) -> None:
@@ -136,14 +136,14 @@ def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
         ("openai-replay.toml", 'match-header = ["a b"]', "{}: match-header: 'a b' is not the name", "x-tenant"),
         ("openai-replay.toml", "port = 70000", "{}: port: Input should be less than or equal to 65535", "--help"),
         ("openai-replay.toml", "a = [", "{}: cannot be read: ", ""),
-        ("openai-replay.toml", 'idle-limit = "5"', "{}: idle-limit: '5' is not a duration", "90d"),
+        ("openai-replay.toml", 'idle-timeout = "5"', "{}: idle-timeout: '5' is not a duration", "90d"),
         ("openai-replay.toml", 'max-age = "old"', "{}: max-age: 'old' is not a duration", "90d"),
         ("openai-replay.toml", 'max-body = "5q"', "{}: max-body: '5q' is not a size", "64k"),
         ("openai-replay.toml", 'lint-allow = ["erorr"]', "{}: lint-allow: there is no rule 'erorr'", "error"),
         (
             "openai-replay.toml",
-            'require-key = "a-key"',
-            "{}: require-key: takes the name of an environment",
+            'client-key-env = "a-key"',
+            "{}: client-key-env: takes the name of an environment",
             "key itself",
         ),
         (
@@ -188,7 +188,9 @@ def config(*arguments: str | Path) -> dict[str, Any]:
 def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tapes").mkdir()
-    (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\npace = "2x"\nmatch-on = ["body"]\nidle-limit="1m"')
+    (tmp_path / "pyproject.toml").write_text(
+        '[tool.openai-replay]\npace = "2x"\nmatch-on = ["body"]\nidle-timeout="1m"'
+    )
     (tmp_path / "tapes" / "openai-replay.toml").write_text('normalize = ["uuid"]\npace = "3x"\n')
     monkeypatch.setenv("OPENAI_REPLAY_PACE", "4x")
     monkeypatch.setenv("OPENAI_REPLAY_UPSTREAM", "https://me:secret@example.com/v1")
@@ -227,9 +229,9 @@ def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeyp
         (["--redact-pattern", "(a+)+"], {}, "error: --redact-pattern: '(a+)+' could take for ever"),
         (["--match-on", "uri"], {}, "error: --match-on: there is no 'uri' to match on"),
         (["--match-header", "host"], {}, "error: --match-header: the header 'host' belongs"),
-        (["--drain-limit", "5"], {}, "error: --drain-limit: '5' is not a duration"),
-        (["--idle-limit", "5"], {}, "error: --idle-limit: '5' is not a duration"),
-        (["--max-recorded", "5q"], {}, "error: --max-recorded: '5q' is not a size"),
+        (["--drain-timeout", "5"], {}, "error: --drain-timeout: '5' is not a duration"),
+        (["--idle-timeout", "5"], {}, "error: --idle-timeout: '5' is not a duration"),
+        (["--max-response", "5q"], {}, "error: --max-response: '5q' is not a size"),
         ([], {"OPENAI_REPLAY_IGNORE": "x"}, "error: OPENAI_REPLAY_IGNORE: 'x' is not a JSON pointer"),
         ([], {"OPENAI_REPLAY_MAX_BODY": "5q"}, "error: OPENAI_REPLAY_MAX_BODY: '5q' is not a size"),
     ],
@@ -251,7 +253,10 @@ def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeyp
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
     done = invoke("record", "tape.yaml")
     assert done.code == 2
-    assert f"'--mode': 'none' is not one of 'new_episodes', 'once', 'all', 'off'. It is from {tmp_path}" in done.stderr
+    assert (
+        f"'--mode' / '--record-mode': 'none' is not one of 'new_episodes', 'once', 'all', 'off'. It is from {tmp_path}"
+        in done.stderr
+    )
     monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
     assert "It is from OPENAI_REPLAY_PORT." in invoke("play", "tape.yaml").stderr
     assert "It is from" not in invoke("play", "tape.yaml", "--port", "y").stderr
@@ -295,7 +300,7 @@ async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Pa
         assert await opened(cassette="loose/any", normalize=[]) == (424, "")
         assert await opened(cassette="strict") == (424, "")
         assert await opened(cassette="strict", match_on="method,path") == (200, "")
-        assert await opened(cassette="strict", match_on=["path"], match_headers=["x-none"]) == (200, "")
+        assert await opened(cassette="strict", match_on=["path"], match_header=["x-none"]) == (200, "")
         code, says = await opened(cassette="strict", normalize=["uid"])
         assert code == 400
         assert says.startswith("normalize: there is no normaliser 'uid'")
@@ -312,7 +317,7 @@ def test_other_commands_name_their_options_too(folder: Path, command: str) -> No
 
 
 async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
-    async def status(tape: openai_replay.Tape, text: str) -> int:
+    async def status(tape: openai_replay.Session, text: str) -> int:
         async with tape:
             path = urlsplit(tape.base_url).path
             return (await ask(tape.base_url, "POST", f"{path}/chat/completions", text)).status
@@ -325,7 +330,7 @@ async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
 def test_a_header_that_is_matched_is_kept_even_if_it_is_noise(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
 
-    def answered(tape: openai_replay.Tape, agent: str) -> int:
+    def answered(tape: openai_replay.Session, agent: str) -> int:
         with tape:
             request = urllib.request.Request(
                 f"{tape.base_url}/models", headers={"User-Agent": agent, "Authorization": f"Bearer {KEY}"}
@@ -337,7 +342,7 @@ def test_a_header_that_is_matched_is_kept_even_if_it_is_noise(tmp_path: Path) ->
                 return error.code
 
     with running_upstream() as upstream:
-        assert answered(openai_replay.record(path, upstream.url, match_headers=["User-Agent"]), "one") == 200
-    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "one") == 200
-    assert answered(openai_replay.play(path, match_headers=["user-agent"]), "two") == 424
+        assert answered(openai_replay.record(path, upstream.url, match_header=["User-Agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_header=["user-agent"]), "one") == 200
+    assert answered(openai_replay.play(path, match_header=["user-agent"]), "two") == 424
     assert answered(openai_replay.play(path), "two") == 200

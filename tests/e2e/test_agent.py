@@ -38,7 +38,7 @@ class Day:
         self._agent = agent
         self._patch = monkeypatch
 
-    def work(self, tape: openai_replay.Tape, day: str, question: str = QUESTION) -> str:
+    def work(self, tape: openai_replay.Session, day: str, question: str = QUESTION) -> str:
         then = datetime.datetime.fromisoformat(day)
 
         class Date(datetime.date):

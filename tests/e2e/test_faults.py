@@ -91,7 +91,7 @@ def saw(heard: Heard, body: bytes, ended: Ended) -> None:
 async def test_a_cut_is_recorded_and_played_as_what_it_was(tmp_path: Path, name: str, kind: str) -> None:
     cut, tape = CUTS[name], tmp_path / "tape.yaml"
     body = CAME[kind] + cut.more
-    async with Upstream() as up, recording(up.url, tape, idle_limit_s=0.3 if name == "stalled" else 60.0) as proxy:
+    async with Upstream() as up, recording(up.url, tape, idle_timeout_s=0.3 if name == "stalled" else 60.0) as proxy:
         up.script("POST", CHAT, [*BEGUN[kind], Sleep(0.05), *cut.steps])
         up.script("GET", "/v1/models", plain(b"{}"))
         saw(await proxy.ask("POST", CHAT, {}), body, cut.ended)
@@ -113,7 +113,7 @@ NO_ANSWER: dict[str, tuple[list[Step], str]] = {
     "reset": ([Reset(0.0)], "Connection reset by peer"),
     "closed in the head": ([Send(b"HTTP/1.1 200 OK\r\ncontent-"), Sleep(0.02), Close()], "without an answer"),
     "no HTTP": ([Send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Close()], "what it sent is not HTTP"),
-    "stalled before the head": ([Sleep(3 * PATIENCE_S)], "it sent nothing for longer than the idle limit"),
+    "stalled before the head": ([Sleep(3 * PATIENCE_S)], "it sent nothing for longer than the idle timeout"),
     "two lengths": ([Send(head(200, "OK", [("content-length", "2"), ("content-length", "3")]) + b"abc")], "not HTTP"),
     "two framings": (
         [Send(head(200, "OK", [("content-length", "2"), ("transfer-encoding", "chunked")]) + b"0\r\n\r\n")],
@@ -133,7 +133,7 @@ NO_ANSWER: dict[str, tuple[list[Step], str]] = {
 async def test_no_answer_is_refused_and_not_recorded(tmp_path: Path, name: str) -> None:
     steps, said = NO_ANSWER[name]
     tape = tmp_path / "tape.yaml"
-    async with Upstream() as up, recording(up.url, tape, idle_limit_s=0.3 if "stalled" in name else 60.0) as proxy:
+    async with Upstream() as up, recording(up.url, tape, idle_timeout_s=0.3 if "stalled" in name else 60.0) as proxy:
         up.script("POST", CHAT, steps)
         up.script("GET", "/v1/models", plain(b"{}"))
         heard = await proxy.ask("POST", CHAT, {})
@@ -357,7 +357,7 @@ async def test_very_many_tiny_frames(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
     async with Upstream() as up:
         up.script("POST", CHAT, [Send(HEADS["stream"]), Repeat(b"1\r\n.\r\n" * at_once, count // at_once), LastChunk()])
-        async with command("record", tape, "--upstream", up.url, "--max-recorded", "512m") as process:
+        async with command("record", tape, "--upstream", up.url, "--max-response", "512m") as process:
             heard = await process.ask("POST", CHAT, {})
             assert len(heard.pieces) == count
             assert (set(heard.cuts), heard.ended) == ({b"."}, Ended.COMPLETE)
@@ -369,7 +369,7 @@ async def test_very_many_tiny_frames(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["stream", "plain"])
-async def test_an_answer_larger_than_max_recorded(
+async def test_an_answer_larger_than_max_response(
     tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """1 GB in full. The client gets all of it, the tape keeps nothing, that is said, and memory stays flat."""
@@ -387,7 +387,7 @@ async def test_an_answer_larger_than_max_recorded(
     async with Upstream() as up:
         up.script("POST", "/v1/small", plain(b"{}"))
         up.script("POST", "/v1/large", steps)
-        async with command("record", tape, "--upstream", up.url, "--max-recorded", "4m") as process:
+        async with command("record", tape, "--upstream", up.url, "--max-response", "4m") as process:
             await process.ask("POST", "/v1/small", {})
             before = process.peak_bytes
             async with Connection(process.origin) as client:
@@ -403,7 +403,7 @@ async def test_an_answer_larger_than_max_recorded(
             assert (await process.ask("POST", "/v1/small", {"x": 1})).json == {}, "the server goes on"
             assert await process.stop() == 1
             assert (
-                "LOST    POST /v1/large  200\n  NOT RECORDED: the answer is larger than --max-recorded"
+                "LOST    POST /v1/large  200\n  NOT RECORDED: the answer is larger than --max-response"
                 in process.stderr
             )
     assert [one.request.path for one in interactions(tape)] == ["/v1/small", "/v1/small"]
@@ -414,7 +414,7 @@ async def test_an_answer_larger_than_max_recorded(
 
 async def test_an_answer_that_is_exactly_as_large_as_is_recorded(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
-    limits = Limits(recorded=10_000)
+    limits = Limits(response=10_000)
     async with Upstream() as up:
         up.script("POST", "/v1/fits", plain(b"x" * 9_000))
         up.script("POST", "/v1/large", plain(b"x" * 10_001))
@@ -431,7 +431,7 @@ async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path)
     """There is nobody left that it is for."""
     async with Upstream() as up:
         up.script("POST", CHAT, [Send(HEADS["stream"]), Repeat(b"40000\r\n%b\r\n" % (b"x" * 0x40000), 1 << 20)])
-        limits = Limits(recorded=MIB)
+        limits = Limits(response=MIB)
         what = Serving(Rules(mode=Mode.ALL), (tmp_path / "tape.yaml",), up.url, port=0, quiet=True, limits=limits)
         async with serving(what) as (base_url, sessions):
             async with Connection(base_url) as client:
@@ -440,5 +440,5 @@ async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path)
                 for _ in range(20):
                     await client.piece()
             assert sessions.own is not None
-            assert await sessions.own.engine.finish(PATIENCE_S), "it is over, long before the drain limit"
+            assert await sessions.own.engine.finish(PATIENCE_S), "it is over, long before the drain timeout"
             assert [str(one.outcome) for one in sessions.own.engine.journal.exchanges] == ["lost"]

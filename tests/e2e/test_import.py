@@ -232,7 +232,7 @@ def test_noise_is_left_out_unless_it_is_wanted(tmp_path: Path) -> None:
     sources(tmp_path, a_yaml=text)
     imported(tmp_path)
     assert "user-agent" not in (tmp_path / "out" / "a.yaml").read_text()
-    imported(tmp_path, "--headers", "all", "--force")
+    imported(tmp_path, "--keep-headers", "all", "--force")
     said = (tmp_path / "out" / "a.yaml").read_text()
     assert "user-agent: [me]" in said
     assert "host:" not in said

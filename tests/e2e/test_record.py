@@ -597,13 +597,13 @@ async def test_when_the_client_leaves_before_the_head_the_tape_gets_the_answer(t
     assert interactions(tape)[0].response.body == b'{"a": 1}'
 
 
-async def test_the_drain_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+async def test_the_drain_timeout(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tape = tmp_path / "tape.yaml"
     hold = asyncio.Event()
     endless: list[Step] = [Sleep(0.02), Chunk(b"x")] * 500
     async with Upstream() as up:
         up.script("POST", CHAT, chunked(Chunk(b"data: 1\n\n"), Hold(hold), *endless))
-        async with recording(up.url, tape, drain_limit_s=0.3) as proxy:
+        async with recording(up.url, tape, drain_timeout_s=0.3) as proxy:
             async with Connection(proxy.origin) as client:
                 client.send("POST", CHAT, {})
                 await client.head()
@@ -614,7 +614,7 @@ async def test_the_drain_limit(tmp_path: Path, capsys: pytest.CaptureFixture[str
                     await asyncio.sleep(0.02)
     assert not tape.exists()
     assert (
-        "NOT RECORDED: the client left, and the answer went on for more than --drain-limit 0.3s"
+        "NOT RECORDED: the client left, and the answer went on for more than --drain-timeout 0.3s"
         in capsys.readouterr().err
     )
 
@@ -679,10 +679,10 @@ async def test_an_upstream_without_an_answer(tmp_path: Path, steps: list[Step], 
 
 async def test_a_silent_upstream(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
-    async with Upstream() as up, recording(up.url, tape, idle_limit_s=0.3) as proxy:
+    async with Upstream() as up, recording(up.url, tape, idle_timeout_s=0.3) as proxy:
         up.script("POST", CHAT, [Hold(asyncio.Event())])
         message = is_ours(await proxy.ask("POST", CHAT, {}), 502, "upstream_unreachable")
-        assert "it sent nothing for longer than the idle limit" in message
+        assert "it sent nothing for longer than the idle timeout" in message
         assert not tape.exists()
         up.script("POST", "/v1/responses", chunked(Chunk(b"data: 1\n\n"), Hold(asyncio.Event())))
         heard = await proxy.ask("POST", "/v1/responses", {})
@@ -1112,8 +1112,8 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
         (["--upstream", "http://user:pw@x/v1"], 2, "is not the URL of an API"),
         (["--upstream", "http://x/v1?a=1"], 2, "is not the URL of an API"),
         (["--mode", "sometimes"], 2, "--mode"),
-        (["--drain-limit", "long"], 2, "'long' is not a duration"),
-        (["--idle-limit", "5"], 2, "'5' is not a duration"),
+        (["--drain-timeout", "long"], 2, "'long' is not a duration"),
+        (["--idle-timeout", "5"], 2, "'5' is not a duration"),
         (["--redact-pattern", "("], 2, "is not a regular expression"),
         (["--ignore", "messages"], 2, "is not a JSON pointer"),
         (["--"], 2, "there is no command after --"),

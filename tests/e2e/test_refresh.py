@@ -439,9 +439,9 @@ def test_a_silent_upstream_is_given_up(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(lambda steps: [Sleep(60.0)]) as up:
         start = time.monotonic()
-        done = invoke("refresh", tape, "--upstream", up.url, "--idle-limit", "100ms")
+        done = invoke("refresh", tape, "--upstream", up.url, "--idle-timeout", "100ms")
         assert time.monotonic() - start < 20
-    assert (done.code, "longer than the idle limit" in done.stdout) == (1, True)
+    assert (done.code, "longer than the idle timeout" in done.stdout) == (1, True)
 
 
 def test_a_request_with_a_redacted_body_is_not_asked(tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def test_players_are_started_as_help_says(arguments: list[str]) -> None:
     assert params["workers"] == 2
     assert params["port"] == 8765
     assert RedisPositionStore(params["state"]).run == "load-test"
-    assert (params["allow_remote"], params["allow_host"], params["require_key"]) == (True, ("*",), "PLAYER_KEY")
+    assert (params["allow_remote"], params["allow_host"], params["client_key_env"]) == (True, ("*",), "PLAYER_KEY")
     assert params["host"] == "0.0.0.0"
 
 

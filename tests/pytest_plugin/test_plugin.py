@@ -515,7 +515,7 @@ def test_what_matches_is_as_the_file_beside_the_cassettes_and_the_marker_say(pro
         @pytest.mark.openai_replay(match_on="method,path")
         def test_marker(openai_replay):
             post("else")
-        @pytest.mark.openai_replay(fallback="sequence", match_headers=["x-none"], normalize=["date"])
+        @pytest.mark.openai_replay(fallback="sequence", match_header=["x-none"], normalize=["date"])
         def test_fallback(openai_replay):
             post("else")
             assert openai_replay.journal[0].note.startswith("fallback sequence: #1 is played")
@@ -729,8 +729,8 @@ SAYS = {
     "test_unwritable_again": "taken/test.yaml: cannot be rewritten: Not a directory\nGive the cassette another place.",
     "test_long_name": "File name too long\nGive the cassette another name or place.",
     "test_no_cassette": "broken.yaml:2: is not YAML: ",
-    "test_wider_scope": "fixture 'client' has the scope 'session' and asks for `openai_replay`, a tape of one test. "
-    'Give it the scope "function", or use `with openai_replay.play("cassette.yaml") as tape:`.',
+    "test_wider_scope": "fixture 'client' has the scope 'session' and asks for `openai_replay`, a session of one test. "
+    'Give it the scope "function", or use `with openai_replay.play("cassette.yaml") as session:`.',
     "TestConfig.test_no_settings": "fixture openai_replay_config gives ['/metadata'], and should give settings such as",
 }
 

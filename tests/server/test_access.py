@@ -228,9 +228,9 @@ def test_loopback_needs_no_flag(host: str) -> None:
 
 @asynccontextmanager
 async def keyed(*arguments: str | Path) -> AsyncIterator[Process]:
-    """The command with `--require-key`; the API's own key is in its environment, too."""
+    """The command with `--client-key-env`; the API's own key is in its environment, too."""
     env = {"REPLAY_KEY": REQUIRED, "OPENAI_API_KEY": REAL}
-    async with command(*arguments, "--require-key", "REPLAY_KEY", env=env) as process:
+    async with command(*arguments, "--client-key-env", "REPLAY_KEY", env=env) as process:
         yield process
 
 
@@ -277,7 +277,7 @@ async def test_the_required_key_stays_here_and_the_upstreams_key_goes_on(
     tape = tmp_path / "tape.yaml"
     async with (
         Upstream() as up,
-        keyed("record", tape, "--upstream", up.url, "--upstream-key", "OPENAI_API_KEY") as process,
+        keyed("record", tape, "--upstream", up.url, "--upstream-key-env", "OPENAI_API_KEY") as process,
     ):
         up.script("POST", CHAT, plain(b'{"a": 1}'))
         assert (await process.ask("POST", CHAT, {}, [(header, value.format("wrong"))])).status == 401
@@ -296,7 +296,7 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", SAME)
     show = [sys.executable, "-c", "import os, sys; sys.exit(os.environ['OPENAI_API_KEY'] != os.environ['REPLAY_KEY'])"]
     async with command(
-        "play", tape, "--require-key", "REPLAY_KEY", "--", *show, env={"REPLAY_KEY": REQUIRED}, ready=False
+        "play", tape, "--client-key-env", "REPLAY_KEY", "--", *show, env={"REPLAY_KEY": REQUIRED}, ready=False
     ) as process:
         assert await process.ended() == 0, process.stderr
 
@@ -305,12 +305,12 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (
-            ["play", "TAPE", "--require-key", "sk-0123456789-the-key-itself"],
+            ["play", "TAPE", "--client-key-env", "sk-0123456789-the-key-itself"],
             "takes the name of an environment variable",
         ),
-        (["play", "TAPE", "--require-key", "NOT_THERE"], "there is no key in the environment variable"),
-        (["record", "TAPE", "--require-key", "SOME_KEY"], "Add --upstream-key OPENAI_API_KEY"),
-        (["record", "TAPE", "--upstream-key", "SOME_KEY"], "Add --require-key"),
+        (["play", "TAPE", "--client-key-env", "NOT_THERE"], "there is no key in the environment variable"),
+        (["record", "TAPE", "--client-key-env", "SOME_KEY"], "Add --upstream-key-env OPENAI_API_KEY"),
+        (["record", "TAPE", "--upstream-key-env", "SOME_KEY"], "Add --client-key-env"),
     ],
 )
 def test_what_is_no_way_to_name_a_key(

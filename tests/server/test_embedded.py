@@ -46,18 +46,18 @@ def messages(text: str) -> Any:
     return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}]}
 
 
-def ask(tape: openai_replay.Tape, text: str) -> str:
+def ask(tape: openai_replay.Session, text: str) -> str:
     with OpenAI(base_url=tape.base_url, api_key="sk-test") as client:
         return client.chat.completions.create(**messages(text)).choices[0].message.content or ""
 
 
-async def stream(tape: openai_replay.Tape, text: str) -> str:
+async def stream(tape: openai_replay.Session, text: str) -> str:
     async with AsyncOpenAI(base_url=tape.base_url, api_key="sk-test") as client:
         chunks = await client.chat.completions.create(**messages(text), stream=True)
         return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks])
 
 
-def outcomes(tape: openai_replay.Tape) -> list[str]:
+def outcomes(tape: openai_replay.Session) -> list[str]:
     return [str(one.outcome) for one in tape.journal]
 
 
@@ -184,7 +184,7 @@ def test_threads(tmp_path: Path, upstream: Upstream) -> None:
         (lambda: openai_replay.record(Path(__file__, "a.yaml")), StartError, "a.yaml: cannot be written"),
     ],
 )
-def test_bad_input(make: Callable[[], openai_replay.Tape], error: type[Exception], said: str) -> None:
+def test_bad_input(make: Callable[[], openai_replay.Session], error: type[Exception], said: str) -> None:
     threads = threading.active_count()
     with pytest.raises(error, match=said.replace("(", r"\(")), make():
         pass
@@ -194,9 +194,9 @@ def test_bad_input(make: Callable[[], openai_replay.Tape], error: type[Exception
 def test_a_tape_that_is_not_running_says_so(tape: Path) -> None:
     stopped = openai_replay.play(tape)
     for use in (lambda: stopped.journal, lambda: stopped.rewind(), lambda: stopped.__exit__(None, None, None)):
-        with pytest.raises(RuntimeError, match="use it inside `with`"):
+        with pytest.raises(RuntimeError, match="Use it in a `with` block"):
             use()
-    with stopped, pytest.raises(RuntimeError, match="running already"):
+    with stopped, pytest.raises(RuntimeError, match="already running"):
         stopped.__enter__()
     with stopped:  # once more, rewound
         assert "one" in ask(stopped, "one")

@@ -395,10 +395,10 @@ class Proxy:
 
 @asynccontextmanager
 async def recording(
-    upstream: str, tape: Path, mode: Mode = Mode.NEW_EPISODES, idle_limit_s: float = 60.0, **rules: Any
+    upstream: str, tape: Path, mode: Mode = Mode.NEW_EPISODES, idle_timeout_s: float = 60.0, **rules: Any
 ) -> AsyncIterator[Proxy]:
     """Record from `upstream` on `tape`; `rules` are fields of `rules.Rules`."""
-    what = Serving(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_limit_s=idle_limit_s)
+    what = Serving(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_timeout_s=idle_timeout_s)
     async with serving(what) as (base_url, sessions):
         assert sessions.own is not None
         yield Proxy(base_url, sessions.own.engine)

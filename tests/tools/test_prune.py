@@ -314,7 +314,7 @@ def test_a_run_of_pytest_says_what_is_needed(project: Project, monkeypatch: pyte
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-k", "test_a"], "1 tests with a tape were deselected"),
+        (["-k", "test_a"], "1 tests with a session were deselected"),
         (["test_two.py::test_a"], "pytest ran a part of the tests only: test_two.py::test_a"),
         (["--lf"], "pytest ran a part of the tests only: --last-failed"),
     ],

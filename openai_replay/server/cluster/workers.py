@@ -27,7 +27,7 @@ from openai_replay.server import child_process, serve
 from openai_replay.server.cluster.shared_memory import Counts, PositionTable, SharedPositionStore
 from openai_replay.server.cluster.supervisor import READY, Send, Supervisor
 from openai_replay.server.serve import Serving
-from openai_replay.server.sessions import PositionStore, Session, Sessions, base_path
+from openai_replay.server.sessions import PositionStore, ServedSession, Sessions, base_path
 
 #: Characters of a failure that a worker sends: a pipe takes this much in one write.
 _MAX_FAILURE = 1000
@@ -180,7 +180,7 @@ def _session_names(cassette: Cassette, folder: Path) -> list[str]:
     return names + [name.removesuffix(".yaml") for name in names if name.endswith(".yaml")]
 
 
-def _is_used(session: Session) -> bool:
+def _is_used(session: ServedSession) -> bool:
     cassette = session.engine.cassette
     return any(cassette.is_played(recording) for recording in cassette.recordings)
 

@@ -83,7 +83,7 @@ def test_a_size_as_it_is_shown(size: int, text: str) -> None:
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("option", ["--max-head", "--max-body", "--max-recorded"])
+@pytest.mark.parametrize("option", ["--max-head", "--max-body", "--max-response"])
 def test_a_limit_that_is_no_size_is_a_usage_error(tmp_path: Path, option: str) -> None:
     done = invoke("record", tmp_path / "tape.yaml", option, "much")
     assert (done.code, "'much' is not a size" in done.stderr) == (2, True)
