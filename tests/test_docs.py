@@ -69,7 +69,7 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
 
 def cli_page() -> str:
     """docs/cli.md: the help of every command, as the terminal shows it at 110 columns."""
-    out = CLI_INTRODUCTION.splitlines()
+    lines = CLI_INTRODUCTION.splitlines()
     commands = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
     for name, command in {"": main, **commands}.items():
         assert command is not None
@@ -77,8 +77,8 @@ def cli_page() -> str:
         with click.Context(
             command, info_name=title, terminal_width=110, max_content_width=110, help_option_names=["-h", "--help"]
         ) as context:
-            out += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
-    return "\n".join(out) + "\n"
+            lines += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
+    return "\n".join(lines) + "\n"
 
 
 def test_cli_page_shows_the_help() -> None:

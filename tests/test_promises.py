@@ -20,8 +20,8 @@ def named(text: str) -> list[tuple[str, str]]:
 
 def functions_of(path: Path) -> set[str]:
     """The names of the tests in a file."""
-    found = ast.walk(ast.parse(path.read_text("utf-8")))
-    return {node.name for node in found if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    nodes = ast.walk(ast.parse(path.read_text("utf-8")))
+    return {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

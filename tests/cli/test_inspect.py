@@ -216,7 +216,7 @@ def test_two_tapes_are_compared(tmp_path: Path) -> None:
 
 
 def test_what_only_one_tape_has(tape: Path, tmp_path: Path) -> None:
-    other = cassette(tmp_path / "other.yaml", item("first"), item("odd", asked="else"), item("x", path="/v1/models"))
+    other = cassette(tmp_path / "other.yaml", item("first"), item("odd", prompt="else"), item("x", path="/v1/models"))
     done = invoke("diff", tape, other, "--timing")
     assert done.code == 1
     assert "timing  end: 0 ms, now 0 ms" in done.stdout

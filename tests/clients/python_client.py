@@ -205,12 +205,12 @@ async def responses_tool_stream(client: Any) -> Any:
 
 @scenario
 async def assistants_run_stream(client: Any) -> Any:
-    asked: Any = [{"role": "user", "content": "Hello, assistant"}]
+    messages: Any = [{"role": "user", "content": "Hello, assistant"}]
     run = client.beta.threads.runs.create(
-        thread_id="thread_1", assistant_id="asst_1", additional_messages=asked, stream=True
+        thread_id="thread_1", assistant_id="asst_1", additional_messages=messages, stream=True
     )
     first = await seen(run, assistant_text, lambda event: str(event.event))
-    run = client.beta.threads.create_and_run(assistant_id="asst_1", thread={"messages": asked}, stream=True)
+    run = client.beta.threads.create_and_run(assistant_id="asst_1", thread={"messages": messages}, stream=True)
     return [first, await seen(run, assistant_text, lambda event: str(event.event))]
 
 
@@ -271,17 +271,17 @@ async def image(client: Any) -> Any:
 
 @scenario
 async def files(client: Any) -> Any:
-    made = await got(client.files.create(file=("data.bin", BINARY, "application/octet-stream"), purpose="user_data"))
+    created = await got(client.files.create(file=("data.bin", BINARY, "application/octet-stream"), purpose="user_data"))
     listed = await got(client.files.list())
-    one = await got(client.files.retrieve(made.id))
-    content = await got(client.files.content(made.id))
-    deleted = await got(client.files.delete(made.id))
-    gone = await failing(lambda: client.files.retrieve(made.id))
+    file = await got(client.files.retrieve(created.id))
+    content = await got(client.files.content(created.id))
+    deleted = await got(client.files.delete(created.id))
+    gone = await failing(lambda: client.files.retrieve(created.id))
     empty = await got(client.files.list())
     return [
-        made.to_dict(),
+        created.to_dict(),
         [file.id for file in listed.data],
-        one.to_dict(),
+        file.to_dict(),
         sha(content.content),
         deleted.to_dict(),
         gone,
@@ -360,8 +360,8 @@ async def slow(client: Any) -> Any:
 @scenario
 async def same_twice(client: Any) -> Any:
     """The same request, two answers: a proxy must neither fold nor swap them."""
-    asked: Any = [{"role": "user", "content": "Twice, please."}]
-    answers = [await got(client.chat.completions.create(model="gpt-4o-mini", messages=asked)) for _ in range(2)]
+    messages: Any = [{"role": "user", "content": "Twice, please."}]
+    answers = [await got(client.chat.completions.create(model="gpt-4o-mini", messages=messages)) for _ in range(2)]
     return [[answer.id, answer._request_id, answer.choices[0].message.content] for answer in answers]
 
 

@@ -277,7 +277,7 @@ def folder(tmp_path: Path) -> Path:
     """Two cassettes for "ORD-1", one in a folder whose file says that it is any order."""
     (tmp_path / "tapes" / "loose").mkdir(parents=True)
     for name in ("strict", "loose/any"):
-        cassette(tmp_path / "tapes" / f"{name}.yaml", item("{}", asked="ORD-1"))
+        cassette(tmp_path / "tapes" / f"{name}.yaml", item("{}", prompt="ORD-1"))
     (tmp_path / "tapes" / "loose" / "openai-replay.toml").write_text("normalize = ['order=ORD-[0-9]+']\n")
     return tmp_path / "tapes"
 

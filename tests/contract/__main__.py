@@ -23,36 +23,38 @@ def main() -> int:
     parser.add_argument(
         "--write", action="store_true", help="write docs/clients.md: of all clients anew, of some their rows"
     )
-    given = parser.parse_args()
-    chosen = [one for one in CLIENTS if not given.clients or any(name in one.name for name in given.clients)]
+    arguments = parser.parse_args()
+    chosen = [
+        client for client in CLIENTS if not arguments.clients or any(name in client.name for name in arguments.clients)
+    ]
     if not chosen:
-        parser.error(f"no client is called so; there are {', '.join(one.name for one in CLIENTS)}")
+        parser.error(f"no client is called so; there are {', '.join(client.name for client in CLIENTS)}")
     results = []
     for client in chosen:
         result = asyncio.run(through_all_ways(client))
         results.append(result)
         print(_line(result), flush=True)
-        for way, found in result.found.items():
-            if found:
-                print(f"  {way}:\n    " + found.replace("\n", "\n    "), flush=True)
-    return _verdict(results, given.write)
+        for mode, difference in result.differences.items():
+            if difference:
+                print(f"  {mode}:\n    " + difference.replace("\n", "\n    "), flush=True)
+    return _verdict(results, arguments.write)
 
 
 def _line(result: Result) -> str:
     if result.skipped:
         return f"{result.client.name:22} skipped: {result.skipped}"
-    marks = "  ".join(f"{way} {'=' if result.found.get(way) == '' else 'DIFFERS'}" for way in WAYS)
+    marks = "  ".join(f"{mode} {'=' if result.differences.get(mode) == '' else 'DIFFERS'}" for mode in WAYS)
     reached = f"  reached for {', '.join(result.reached)}" if result.reached else ""
     return f"{result.client.name:22} {marks}  {result.seconds:5.1f} s  {version(result)}{reached}"
 
 
 def _verdict(results: Sequence[Result], write: bool) -> int:
-    failed = [result.client.name for result in results if any(result.found.values())]
+    failed = [result.client.name for result in results if any(result.differences.values())]
     skipped = [result.client.name for result in results if result.skipped]
     print(f"{len(results)} clients: {len(failed)} differ or fail, {len(skipped)} skipped", flush=True)
     if write and not failed and not skipped:
-        whole = len(results) == len(CLIENTS)
-        PAGE.write_text(page(results) if whole else renewed(PAGE.read_text("utf-8"), results), "utf-8")
+        is_complete = len(results) == len(CLIENTS)
+        PAGE.write_text(page(results) if is_complete else renewed(PAGE.read_text("utf-8"), results), "utf-8")
     elif write:
         print(
             f"{PAGE.name} is left as it is: it tells of a run where all were there and all was the same",

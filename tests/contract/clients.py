@@ -56,8 +56,8 @@ class Client(NamedTuple):
         """All pins, as `NAME==VERSION`."""
         if self.registry is not Registry.NPM:
             return self.packages
-        asked = json.loads((self.program.parent / "package.json").read_text("utf-8"))["dependencies"]
-        return tuple(f"{name}=={asked[name]}" for name in self.packages)
+        dependencies = json.loads((self.program.parent / "package.json").read_text("utf-8"))["dependencies"]
+        return tuple(f"{name}=={dependencies[name]}" for name in self.packages)
 
     @property
     def folder(self) -> str:

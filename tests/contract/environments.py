@@ -81,7 +81,7 @@ def _node(client: Client) -> Environment:
         (folder / ".stamp").write_text(lock, "utf-8")
     shutil.copy(client.program, folder)  # it finds its packages beside itself
     packages = json.loads(lock)["packages"]
-    versions = {name.removeprefix("node_modules/"): one["version"] for name, one in packages.items() if name}
+    versions = {name.removeprefix("node_modules/"): package["version"] for name, package in packages.items() if name}
     versions["node"] = _call("node", "--version").stdout.strip().removeprefix("v")
     guarded = {"NODE_OPTIONS": f"--import={(GUARD / 'guard.mjs').as_uri()}"}
     return Environment(("node", folder / client.program.name, *client.arguments), guarded, versions)
@@ -102,22 +102,22 @@ def _stamp(folder: Path) -> str:
 
 def install(command: Sequence[str | Path], probe: Sequence[str | Path], folder: Path) -> None:
     """Run `command`. If it fails, `probe` tells whether the registry can be reached: only then is it the client's."""
-    done = _call(*command, check=False)
-    if done.returncode == 0:
+    result = _call(*command, check=False)
+    if result.returncode == 0:
         return
     shutil.rmtree(folder / "probe", ignore_errors=True)
     (folder / "probe").mkdir(parents=True)
-    asked = _call(*probe, check=False, cwd=folder / "probe")
-    if asked.returncode == 0:
-        raise Broken("\n".join(done.stderr.splitlines()[-12:]))
-    raise Unavailable(f"its registry cannot be reached: {(asked.stderr.splitlines() or ['it says nothing'])[0]}")
+    probed = _call(*probe, check=False, cwd=folder / "probe")
+    if probed.returncode == 0:
+        raise Broken("\n".join(result.stderr.splitlines()[-12:]))
+    raise Unavailable(f"its registry cannot be reached: {(probed.stderr.splitlines() or ['it says nothing'])[0]}")
 
 
 def _call(*command: str | Path, check: bool = True, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=cwd, check=False)
+        result = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, cwd=cwd, check=False)
     except subprocess.TimeoutExpired:
-        done = subprocess.CompletedProcess(command, -1, "", f"{command[0]}: nothing for {LIMIT_S} s")
-    if check and done.returncode:
-        raise Broken(f"{' '.join(map(str, command))}\n{done.stderr}")
-    return done
+        result = subprocess.CompletedProcess(command, -1, "", f"{command[0]}: nothing for {LIMIT_S} s")
+    if check and result.returncode:
+        raise Broken(f"{' '.join(map(str, command))}\n{result.stderr}")
+    return result

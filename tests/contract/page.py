@@ -42,7 +42,7 @@ def table(results: Sequence[Result]) -> list[str]:
     """The Markdown table of what was seen."""
     lines = ["| Client | Version | " + " | ".join(WAYS) + " | Scenarios |", "|---|---|" + "---|" * (len(WAYS) + 1)]
     for result in results:
-        marks = " | ".join("**=**" if result.found.get(way) == "" else "differs" for way in WAYS)
+        marks = " | ".join("**=**" if result.differences.get(mode) == "" else "differs" for mode in WAYS)
         lines.append(f"| {result.client.name} | {version(result)} | {marks} | {result.scenarios} |")
     return lines
 
@@ -50,19 +50,19 @@ def table(results: Sequence[Result]) -> list[str]:
 def version(result: Result) -> str:
     """`openai-agents 0.24.0, on openai 3.54.0, httpx2 2.16.2`."""
     client, have = result.client, result.versions
-    own = [pin.replace("==", " ") for pin in client.pinned[:1]] or [f"curl {have.get('curl', '')}"]
+    pins = [pin.replace("==", " ") for pin in client.pinned[:1]] or [f"curl {have.get('curl', '')}"]
     if client.registry is Registry.NPM:
-        own += [f"{name} {have[name]}" for name in client.packages[1:]]
+        pins += [f"{name} {have[name]}" for name in client.packages[1:]]
     below = [f"{name} {have[name]}" for name in UNDERNEATH if name in have and name != client.package]
-    return ", ".join(own) + (f"; on {', '.join(below)}" if below else "")
+    return ", ".join(pins) + (f"; on {', '.join(below)}" if below else "")
 
 
 def page(results: Sequence[Result]) -> str:
     """The whole page."""
     node = next((result.versions["node"] for result in results if "node" in result.versions), "")
-    out = [*_HEAD.splitlines(), "", *table(results), ""]
-    out += [f"Seen with Python {platform.python_version()}, Node.js {node}, on {platform.system()}.", ""]
-    out += [
+    lines = [*_HEAD.splitlines(), "", *table(results), ""]
+    lines += [f"Seen with Python {platform.python_version()}, Node.js {node}, on {platform.system()}.", ""]
+    lines += [
         "## Requests of each client",
         "",
         "The numbers are the requests of one run, including retries.",
@@ -70,12 +70,14 @@ def page(results: Sequence[Result]) -> str:
         "| Client | Requests |",
         "|---|---|",
     ]
-    out += [f"| {result.client.name} | {result.asked} |" for result in results]
-    out += ["", "## Notes", ""]
-    out += [f"* **{result.client.name}**: {note}" for result in results if (note := _note(result))]
-    out += ["* All other clients only connected to the API, in all runs."]
-    out += ["* You need no `--ignore` and no normalizer for these programs. They send the same requests on every run."]
-    return "\n".join(out) + "\n"
+    lines += [f"| {result.client.name} | {result.request} |" for result in results]
+    lines += ["", "## Notes", ""]
+    lines += [f"* **{result.client.name}**: {note}" for result in results if (note := _note(result))]
+    lines += ["* All other clients only connected to the API, in all runs."]
+    lines += [
+        "* You need no `--ignore` and no normalizer for these programs. They send the same requests on every run."
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def renewed(text: str, results: Sequence[Result]) -> str:
@@ -86,8 +88,8 @@ def renewed(text: str, results: Sequence[Result]) -> str:
 
 def _about(line: str) -> tuple[str, int]:
     """Which client a line is of, and in which of the tables it stands (by its columns)."""
-    found = re.match(r"\| ([^|]+) \|", line) or re.match(r"\* \*\*([^*]+)\*\*: (?=.{20})", line)
-    return (found[1], line.count("|")) if found and found[1] in _NAMES else NOBODY
+    match = re.match(r"\| ([^|]+) \|", line) or re.match(r"\* \*\*([^*]+)\*\*: (?=.{20})", line)
+    return (match[1], line.count("|")) if match and match[1] in _NAMES else NOBODY
 
 
 def _note(result: Result) -> str:

@@ -40,9 +40,9 @@ class Result:
 
     client: Client
     skipped: str = ""
-    found: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, str] = field(default_factory=dict)
     scenarios: int = 0
-    asked: str = ""
+    request: str = ""
     reached: list[str] = field(default_factory=list)
     versions: Mapping[str, str] = field(default_factory=dict)
     seconds: float = 0.0
@@ -50,7 +50,7 @@ class Result:
     @property
     def fine(self) -> bool:
         """Nothing went wrong, and nothing was left out."""
-        return not self.skipped and not any(self.found.values())
+        return not self.skipped and not any(self.differences.values())
 
 
 async def through_all_ways(client: Client) -> Result:
@@ -59,10 +59,10 @@ async def through_all_ways(client: Client) -> Result:
     started = time.monotonic()
     try:
         environment = prepare(client)
-    except Unavailable as why:
-        result.skipped = str(why)
-    except Broken as why:
-        result.found["install"] = str(why)
+    except Unavailable as error:
+        result.skipped = str(error)
+    except Broken as error:
+        result.differences["install"] = str(error)
     else:
         result.versions = environment.versions
         with tempfile.TemporaryDirectory(prefix="openai-replay-contract-") as folder:
@@ -80,40 +80,40 @@ async def _compare(result: Result, environment: Environment, folder: Path) -> No
     try:
         direct, requests = await ways.see_direct(program)
     except (AssertionError, TimeoutError) as failed:
-        result.found["direct"] = _shortened(str(failed) or "it did not end")
+        result.differences["direct"] = _shortened(str(failed) or "it did not end")
         return
-    result.scenarios, result.asked = _scenarios(direct), _asked(requests)
-    result.found["direct"] = "" if result.scenarios else f"it tells of no scenario: {_shortened(direct)}"
-    for way in WAYS:
+    result.scenarios, result.request = _scenarios(direct), _asked(requests)
+    result.differences["direct"] = "" if result.scenarios else f"it tells of no scenario: {_shortened(direct)}"
+    for mode in WAYS:
         try:
-            match way:
+            match mode:
                 case "record":
-                    seen, forwarded = await ways.see_recorded(program, tape)
-                    result.found["forwarded"] = _difference(_written(requests), _written(forwarded))
+                    output, forwarded = await ways.see_recorded(program, tape)
+                    result.differences["forwarded"] = _difference(_written(requests), _written(forwarded))
                 case "play":
-                    seen = await ways.see_played(program, tape, "instant", host="localhost")
+                    output = await ways.see_played(program, tape, "instant", host="localhost")
                 case "original":
-                    seen = await ways.see_played(program, tape, "original", host=ways.ipv6())
+                    output = await ways.see_played(program, tape, "original", host=ways.ipv6())
                 case _:
-                    result.found["reached"] = _silent(went_out, client)
+                    result.differences["reached"] = _silent(went_out, client)
                     went_out.unlink(missing_ok=True)
-                    seen, asked = await ways.see_wrapped(Program(environment.command, bare), tape)
-                    result.reached = _hosts([*_lines(went_out), *asked])
+                    output, hosts = await ways.see_wrapped(Program(environment.command, bare), tape)
+                    result.reached = _hosts([*_lines(went_out), *hosts])
                     if result.reached and not client.silent:
-                        result.found["reached"] = f"it reaches for {result.reached}, and nothing silences it"
+                        result.differences["reached"] = f"it reaches for {result.reached}, and nothing silences it"
         except (AssertionError, TimeoutError) as failed:
-            result.found[way] = _shortened(str(failed) or "it did not end")
+            result.differences[mode] = _shortened(str(failed) or "it did not end")
         else:
-            result.found[way] = _difference(direct, seen)
+            result.differences[mode] = _difference(direct, output)
 
 
 def _written(requests: Sequence[Received]) -> str:
     """Requests as text, but for what a proxy makes anew, the order of different headers, and random boundaries."""
     lines = []
     for request in requests:
-        kept = sorted((name.lower(), value) for name, value in request.headers)
+        headers = sorted((name.lower(), value) for name, value in request.headers)
         lines += [f"{request.method} {request.target}"]
-        lines += [f"{name}: {value}" for name, value in kept if name not in _MADE_ANEW]
+        lines += [f"{name}: {value}" for name, value in headers if name not in _MADE_ANEW]
         lines += [request.body.decode("utf-8", "backslashreplace"), ""]
     return _BOUNDARY.sub("boundary", "\n".join(lines))
 
@@ -131,8 +131,8 @@ def _hosts(names: Sequence[str]) -> list[str]:
     return sorted({name.removesuffix(":443").removesuffix(":80") for name in names})
 
 
-def _difference(direct: str, seen: str) -> str:
-    lines = difflib.unified_diff(direct.splitlines(), seen.splitlines(), "direct", "seen", n=3, lineterm="")
+def _difference(direct: str, output: str) -> str:
+    lines = difflib.unified_diff(direct.splitlines(), output.splitlines(), "direct", "seen", n=3, lineterm="")
     return _shortened("\n".join(lines))
 
 
@@ -166,5 +166,5 @@ def _endpoint(request: Received) -> str:
 
 
 def _streams(request: Received) -> bool:
-    asked = request.json() if request.body.startswith(b"{") else {}
-    return bool(asked.get("stream"))
+    parameters = request.json() if request.body.startswith(b"{") else {}
+    return bool(parameters.get("stream"))

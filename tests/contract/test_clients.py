@@ -59,30 +59,30 @@ needs_curl = pytest.mark.skipif(not (shutil.which("curl") and shutil.which("open
 @needs_curl
 async def test_a_client_that_sees_the_same_is_fine(tmp_path: Path) -> None:
     result = await through_all_ways(shell(tmp_path, ASK))
-    assert result.fine, result.found
-    assert set(result.found) == {"direct", "forwarded", *WAYS, "reached"}
-    assert result.asked == "/models 1"
+    assert result.fine, result.differences
+    assert set(result.differences) == {"direct", "forwarded", *WAYS, "reached"}
+    assert result.request == "/models 1"
 
 
 @needs_curl
 async def test_a_client_that_sees_something_else_is_not(tmp_path: Path) -> None:
     result = await through_all_ways(shell(tmp_path, f"echo $$; {ASK}"))
     assert not result.fine
-    assert all(re.search(r"^-\d+$", result.found[way], re.MULTILINE) for way in WAYS), result.found
+    assert all(re.search(r"^-\d+$", result.differences[mode], re.MULTILINE) for mode in WAYS), result.differences
 
 
 @needs_curl
 async def test_a_client_that_asks_something_else_on_replay_is_not(tmp_path: Path) -> None:
     result = await through_all_ways(shell(tmp_path, f'{ASK}?once=$$ >/dev/null; echo "said"'))
-    assert result.found["record"] == ""
-    assert "No recording matches GET /v1/models" in result.found["play"]
+    assert result.differences["record"] == ""
+    assert "No recording matches GET /v1/models" in result.differences["play"]
 
 
 @needs_curl
 async def test_a_client_that_fails_is_not_skipped(tmp_path: Path) -> None:
     result = await through_all_ways(shell(tmp_path, "echo it broke >&2; exit 3"))
     assert not result.skipped
-    assert result.found == {"direct": "exit code 3\nit broke"}
+    assert result.differences == {"direct": "exit code 3\nit broke"}
 
 
 def test_only_a_registry_out_of_reach_is_a_reason_to_skip(tmp_path: Path) -> None:
@@ -117,15 +117,15 @@ def test_nothing_goes_out_unseen(name: str, tmp_path: Path) -> None:
     if shutil.which(arguments[0]) is None:
         pytest.skip("no node")
     env = {**os.environ, **variables, "CONTRACT_WENT_OUT": str(tmp_path / "went-out")}
-    done = subprocess.run(arguments, env=env, capture_output=True, timeout=60, check=False)
-    assert done.returncode == 1, done.stderr
+    result = subprocess.run(arguments, env=env, capture_output=True, timeout=60, check=False)
+    assert result.returncode == 1, result.stderr
     assert (tmp_path / "went-out").read_text("utf-8").split() == ["192.0.2.1" if "address" in name else "api.example"]
 
 
 @needs_curl
 async def test_the_proxy_that_leads_nowhere_notes_who_asks_for_whom() -> None:
-    async with nowhere() as (url, asked):
+    async with nowhere() as (url, hosts):
         for target in ("https://api.example/v1", "http://other.example/"):
             process = await asyncio.create_subprocess_exec("curl", "--silent", "--proxy", url, target)
             assert await process.wait() in (0, 56)
-    assert asked == ["api.example:443", "other.example"]
+    assert hosts == ["api.example:443", "other.example"]

@@ -32,8 +32,8 @@ class Client(NamedTuple):
 
 
 def no_openai_2() -> str:
-    found = (OPENAI_2 / "openai").is_dir()
-    return "" if found else f"no openai 2: pip install --target {OPENAI_2} 'openai>=2,<3', or set OPENAI2_PATH"
+    is_installed = (OPENAI_2 / "openai").is_dir()
+    return "" if is_installed else f"no openai 2: pip install --target {OPENAI_2} 'openai>=2,<3', or set OPENAI2_PATH"
 
 
 def no_node() -> str:

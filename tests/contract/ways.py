@@ -31,8 +31,8 @@ class Program(NamedTuple):
 
 async def see(program: Program, base_url: str) -> str:
     """What `program` prints when it is told `base_url`."""
-    told = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test", **program.variables}
-    return await _output(program.command, environment(told))
+    variables = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test", **program.variables}
+    return await _output(program.command, environment(variables))
 
 
 async def _output(arguments: Sequence[str | Path], env: Mapping[str, str]) -> str:
@@ -42,12 +42,12 @@ async def _output(arguments: Sequence[str | Path], env: Mapping[str, str]) -> st
     )
     try:
         async with asyncio.timeout(LIMIT_S):
-            out, err = await child.communicate()
+            stdout, stderr = await child.communicate()
     finally:
         if child.returncode is None:
             child.kill()
-    assert child.returncode == 0, f"exit code {child.returncode}\n{err.decode()}"
-    return out.decode()
+    assert child.returncode == 0, f"exit code {child.returncode}\n{stderr.decode()}"
+    return stdout.decode()
 
 
 async def see_direct(program: Program) -> tuple[str, list[Received]]:
@@ -62,10 +62,10 @@ async def see_recorded(
     """What `program` sees while it is recorded on `tape`, and what the upstream was asked."""
     with running_upstream() as upstream:
         async with command("record", tape, "--upstream", upstream.url, program=proxy) as process:
-            seen = await see(program, process.base_url)
+            output = await see(program, process.base_url)
             assert await process.stop() == 0, process.stderr
         assert upstream.abandoned == [], "also where the client left, the answer was read to its end"
-    return seen, upstream.requests
+    return output, upstream.requests
 
 
 async def see_played(
@@ -73,10 +73,10 @@ async def see_played(
 ) -> str:
     """What `program` sees of `tape`: all of it, and nothing else. `host`: where the proxy is."""
     async with command("play", tape, "--host", host, "--pace", pace, *EXACTLY, program=proxy) as process:
-        told = process.base_url.replace("127.0.0.1", "localhost") if host == "localhost" else process.base_url
-        seen = await see(program, told)
+        base_url = process.base_url.replace("127.0.0.1", "localhost") if host == "localhost" else process.base_url
+        output = await see(program, base_url)
         assert await process.stop() == 0, process.stderr
-    return seen
+    return output
 
 
 def ipv6() -> str:
@@ -93,27 +93,27 @@ async def see_wrapped(program: Program, tape: Path) -> tuple[str, list[str]]:
     It has the environment that `play` gives it and no other help, but for `program.variables`. A proxy is set, as on
     machines behind one; it leads nowhere, so whoever does not leave it out for loopback fails.
     """
-    async with nowhere() as (url, asked):
+    async with nowhere() as (url, hosts):
         proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), url)
         proxies |= {name.lower(): url for name in proxies}
         wrapper = (*OPENAI_REPLAY, "play", tape, *EXACTLY, "--")
-        seen = await _output([*wrapper, *program.command], environment({**proxies, **program.variables}))
-    return seen, asked
+        output = await _output([*wrapper, *program.command], environment({**proxies, **program.variables}))
+    return output, hosts
 
 
 @asynccontextmanager
 async def nowhere() -> AsyncIterator[tuple[str, list[str]]]:
     """An HTTP proxy that leads nowhere: its URL, and the hosts it was asked for so far."""
-    asked: list[str] = []
+    hosts: list[str] = []
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             line = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split()
-            asked.append(line[1].removeprefix("http://").partition("/")[0])
+            hosts.append(line[1].removeprefix("http://").partition("/")[0])
             writer.write(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
             await writer.drain()
         writer.close()
 
     server = await asyncio.start_server(refuse, "127.0.0.1", 0)
     async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", asked
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", hosts

@@ -107,14 +107,14 @@ async def site(base_url: str, port: int = 0) -> AsyncIterator[int]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     # A name that is not this machine's, and leads to it all the same.
-    with chromium("--host-resolver-rules=MAP foreign.test 127.0.0.1") as one:
-        yield one
+    with chromium("--host-resolver-rules=MAP foreign.test 127.0.0.1") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
@@ -214,8 +214,8 @@ async def test_preflight_and_answer(tape: Path) -> None:
 
 
 async def test_what_is_kept_for_pages_does_not_grow_with_their_origins(tape: Path) -> None:
-    what = Serving(Rules(), (tape,), port=0, quiet=True, access=Access(origins=()))
-    async with serving(what) as (base_url, sessions):
+    config = Serving(Rules(), (tape,), port=0, quiet=True, access=Access(origins=()))
+    async with serving(config) as (base_url, sessions):
         for port in range(3000, 3050):
             page = f"http://localhost:{port}"
             answer = await ask(base_url.removesuffix("/v1"), "POST", CHAT, QUESTION, [("Origin", page)])
@@ -227,9 +227,12 @@ async def test_what_is_kept_for_pages_does_not_grow_with_their_origins(tape: Pat
 
 @pytest.mark.parametrize("origin", ["https://example.org", "http://localhost.example.org", "null", "http://[::1", ""])
 async def test_a_foreign_origin_is_not_allowed(tape: Path, origin: str) -> None:
-    asked = [("Origin", origin), ("Access-Control-Request-Method", "POST")]
+    preflight = [("Origin", origin), ("Access-Control-Request-Method", "POST")]
     async with command("play", tape, "--cors") as proxy:
-        for heard in (await proxy.ask("OPTIONS", CHAT, b"", asked), await proxy.ask("POST", CHAT, QUESTION, asked)):
+        for heard in (
+            await proxy.ask("OPTIONS", CHAT, b"", preflight),
+            await proxy.ask("POST", CHAT, QUESTION, preflight),
+        ):
             assert not [name for name, _ in heard.headers if name.lower().startswith("access-control-allow")]
 
 

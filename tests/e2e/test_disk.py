@@ -132,7 +132,7 @@ def test_wherever_the_disk_gets_full_the_file_is_as_before(disk: Path) -> None:
 async def test_what_was_recorded_anew_does_not_fit_in_its_place(disk: Path, upstream: Upstream) -> None:
     """Mode `all` puts it there at the end, in a new file. Without space for that, it stays at the end of the old."""
     tape = disk / "a.yaml"
-    cassette(tape, item('{"said": 1}', asked="other"))
+    cassette(tape, item('{"said": 1}', prompt="other"))
     upstream.script("POST", "/v1/half", plain(b"0123456789abcde\n" * 35_000, headers=TEXT))
     async with command("record", tape, "--mode", "all", "--upstream", upstream.url) as process:
         assert (await process.ask("POST", "/v1/half", {})).status == 200
@@ -216,7 +216,7 @@ BAD_DISK = (
 
 @pytest.mark.parametrize("mode", ["new_episodes", "all"])
 async def test_a_disk_that_cannot_keep_what_it_took(tmp_path: Path, upstream: Upstream, mode: str) -> None:
-    tape = cassette(tmp_path / "a.yaml", item('{"said": 1}', asked="other"))
+    tape = cassette(tmp_path / "a.yaml", item('{"said": 1}', prompt="other"))
     before = tape.read_bytes()
     async with command("record", tape, "--mode", mode, "--upstream", upstream.url, program=BAD_DISK) as process:
         assert (await process.ask("POST", "/v1/small", {})).body == SMALL

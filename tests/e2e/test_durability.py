@@ -60,7 +60,7 @@ def chunks_for(asked: str) -> list[bytes]:
 
 
 def endless(request: Received) -> list[Step]:
-    return sse(*map(Chunk, chunks_for(request.json())), every=0.001, ttft=0.002)
+    return sse(*map(Chunk, chunks_for(request.json())), interval=0.001, ttft=0.002)
 
 
 async def keep_asking(process: Process, name: str, seen: dict[str, bytes], to_the_end: bool) -> None:

@@ -62,7 +62,7 @@ class Cut:
     steps: Sequence[Step]
     end: End
     ended: Ended
-    more: bytes = b""  # that is part of the body
+    extra: bytes = b""  # that is part of the body
     only: str = ""  # the one kind of body there is such a thing for
 
 
@@ -74,7 +74,7 @@ CUTS = {
     "a negative chunk size": Cut([Send(b"-5\r\nabcde\r\n")], End.TRUNCATED, Ended.EARLY, only="stream"),
     "a huge chunk size": Cut([Send(b"f" * 17 + b"\r\nabc")], End.TRUNCATED, Ended.EARLY, only="stream"),
     "a chunk longer than its size": Cut(
-        [Send(b"3\r\nabcdef\r\n")], End.TRUNCATED, Ended.EARLY, more=b"abc", only="stream"
+        [Send(b"3\r\nabcdef\r\n")], End.TRUNCATED, Ended.EARLY, extra=b"abc", only="stream"
     ),
     "a cut chunk": Cut([Send(b"5\r\nab"), Sleep(0.02), Close()], End.TRUNCATED, Ended.EARLY, b"ab", "stream"),
     "a cut chunk size": Cut([Send(b"5"), Sleep(0.02), Close()], End.TRUNCATED, Ended.EARLY, only="stream"),
@@ -90,7 +90,7 @@ def saw(heard: Heard, body: bytes, ended: Ended) -> None:
 @pytest.mark.parametrize(("name", "kind"), CASES)
 async def test_a_cut_is_recorded_and_played_as_what_it_was(tmp_path: Path, name: str, kind: str) -> None:
     cut, tape = CUTS[name], tmp_path / "tape.yaml"
-    body = CAME[kind] + cut.more
+    body = CAME[kind] + cut.extra
     async with Upstream() as up, recording(up.url, tape, idle_timeout_s=0.3 if name == "stalled" else 60.0) as proxy:
         up.script("POST", CHAT, [*BEGUN[kind], Sleep(0.05), *cut.steps])
         up.script("GET", "/v1/models", plain(b"{}"))
@@ -98,7 +98,7 @@ async def test_a_cut_is_recorded_and_played_as_what_it_was(tmp_path: Path, name:
         assert (await proxy.ask("GET", "/v1/models")).json == {}, "the server goes on"
         assert len(up.requests) == 2, "and nothing was sent twice"
         assert proxy.outcomes == ["recorded", "recorded"]
-    recorded = next(one.response for one in interactions(tape) if one.request.method == "POST")
+    recorded = next(interaction.response for interaction in interactions(tape) if interaction.request.method == "POST")
     assert (recorded.body, recorded.end) == (body, cut.end)
     for pace in (ORIGINAL, INSTANT):
         async with playing(tape, pace=pace) as player:
@@ -131,31 +131,31 @@ NO_ANSWER: dict[str, tuple[list[Step], str]] = {
 
 @pytest.mark.parametrize("name", NO_ANSWER)
 async def test_no_answer_is_refused_and_not_recorded(tmp_path: Path, name: str) -> None:
-    steps, said = NO_ANSWER[name]
+    steps, message = NO_ANSWER[name]
     tape = tmp_path / "tape.yaml"
     async with Upstream() as up, recording(up.url, tape, idle_timeout_s=0.3 if "stalled" in name else 60.0) as proxy:
         up.script("POST", CHAT, steps)
         up.script("GET", "/v1/models", plain(b"{}"))
         heard = await proxy.ask("POST", CHAT, {})
-        refused(heard, said)
+        refused(heard, message)
         assert "xxxx" not in heard.json["error"]["message"], "what it sent stays out of messages"
-        assert [one.method for one in up.requests] == ["POST"], "a POST is never sent twice"
+        assert [request.method for request in up.requests] == ["POST"], "a POST is never sent twice"
         assert not tape.exists()
         assert (await proxy.ask("GET", "/v1/models")).json == {}, "the server goes on"
         assert proxy.outcomes == ["failed", "recorded"]
 
 
-def refused(heard: Heard, said: str) -> None:
+def refused(heard: Heard, message: str) -> None:
     """With an error in OpenAI's shape that says so."""
     assert (heard.status, heard.ended) == (502, Ended.COMPLETE)
     error = heard.json["error"]
     assert (error["type"], error["code"]) == ("openai_replay", "upstream_unreachable")
-    assert said in error["message"]
+    assert message in error["message"]
     assert "Nothing was recorded." in error["message"]
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://127.0.0.1:{closed}/v1", "Connection refused"),
         ("https://127.0.0.1:{plain}/v1", "TLS failed"),
@@ -164,14 +164,14 @@ def refused(heard: Heard, said: str) -> None:
     ids=["connection refused", "TLS failure", "DNS failure"],
 )
 async def test_no_connection_is_refused_and_not_recorded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, message: str
 ) -> None:
     def unknown(host: object, *_: object, **__: object) -> object:
         if host == "no-such-host.invalid":  # nobody is asked: a test does not leave this machine
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return known(host, *_, **__)  # type: ignore[arg-type]
+        return getaddrinfo(host, *_, **__)  # type: ignore[arg-type]
 
-    known = socket.getaddrinfo
+    getaddrinfo = socket.getaddrinfo
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
 
     async def no_tls(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -183,7 +183,7 @@ async def test_no_connection_is_refused_and_not_recorded(
         async with recording(url.format(closed=free_port(), plain=port), tmp_path / "tape.yaml") as proxy:
             heard = await proxy.ask("POST", CHAT, {})
             assert heard.status == 502
-            assert said in heard.json["error"]["message"]
+            assert message in heard.json["error"]["message"]
             assert (await proxy.ask("GET", "/@/health")).status == 200, "the server goes on"
             assert proxy.outcomes == ["failed"]
     assert not (tmp_path / "tape.yaml").exists()
@@ -266,33 +266,33 @@ async def test_an_answer_before_the_request_is_read(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ kept connections
 
 
-@pytest.mark.parametrize("how", ["closed", "reset"])
+@pytest.mark.parametrize("ending", ["closed", "reset"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
 @pytest.mark.parametrize("mode", [Mode.ALL, Mode.OFF])
-async def test_nothing_that_may_cost_is_sent_twice(tmp_path: Path, how: str, method: str, mode: Mode) -> None:
+async def test_nothing_that_may_cost_is_sent_twice(tmp_path: Path, ending: str, method: str, mode: Mode) -> None:
     """The upstream drops a connection that it had kept when the next request comes on it: counted there."""
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml", mode=mode) as proxy:
         up.script("GET", "/v1/models", plain(b"{}"))
-        up.script(method, CHAT, [Close() if how == "closed" else Reset(0.0)])
+        up.script(method, CHAT, [Close() if ending == "closed" else Reset(0.0)])
         assert (await proxy.ask("GET", "/v1/models")).json == {}
         heard = await proxy.ask(method, CHAT, {})
         assert heard.status == 502
         assert "not sent again" in heard.json["error"]["message"]
-        assert [one.method for one in up.requests] == ["GET", method]
+        assert [request.method for request in up.requests] == ["GET", method]
         assert up.connections == 1
         assert (await proxy.ask("GET", "/v1/models")).json == {}, "the server goes on, on a new connection"
         assert up.connections == 2
 
 
-@pytest.mark.parametrize("how", ["closed", "reset"])
-async def test_a_get_is_sent_again_where_a_kept_connection_was_dropped(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("ending", ["closed", "reset"])
+async def test_a_get_is_sent_again_where_a_kept_connection_was_dropped(tmp_path: Path, ending: str) -> None:
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml", mode=Mode.ALL) as proxy:
         up.script("GET", "/v1/files", plain(b"{}"))
-        up.script("GET", "/v1/models", [Close() if how == "closed" else Reset(0.0)])
+        up.script("GET", "/v1/models", [Close() if ending == "closed" else Reset(0.0)])
         up.script("GET", "/v1/models", plain(b'{"a": 1}'))
         assert (await proxy.ask("GET", "/v1/files")).json == {}
         assert (await proxy.ask("GET", "/v1/models")).json == {"a": 1}
-        assert [one.path for one in up.requests] == ["/v1/files", "/v1/models", "/v1/models"]
+        assert [request.path for request in up.requests] == ["/v1/files", "/v1/models", "/v1/models"]
         assert proxy.outcomes == ["recorded", "recorded"]
 
 
@@ -418,13 +418,13 @@ async def test_an_answer_that_is_exactly_as_large_as_is_recorded(tmp_path: Path)
     async with Upstream() as up:
         up.script("POST", "/v1/fits", plain(b"x" * 9_000))
         up.script("POST", "/v1/large", plain(b"x" * 10_001))
-        what = Serving(Rules(mode=Mode.ALL), (tape,), up.url, port=0, quiet=True, limits=limits)
-        async with serving(what) as (base_url, sessions):
+        config = Serving(Rules(mode=Mode.ALL), (tape,), up.url, port=0, quiet=True, limits=limits)
+        async with serving(config) as (base_url, sessions):
             assert len((await ask(base_url, "POST", "/v1/fits", {})).body) == 9_000
             assert len((await ask(base_url, "POST", "/v1/large", {})).body) == 10_001
             assert sessions.own is not None
-            assert [str(one.outcome) for one in sessions.own.engine.journal.exchanges] == ["recorded", "lost"]
-    assert [one.request.path for one in interactions(tape)] == ["/v1/fits"]
+            assert [str(exchange.outcome) for exchange in sessions.own.engine.journal.exchanges] == ["recorded", "lost"]
+    assert [exchange.request.path for exchange in interactions(tape)] == ["/v1/fits"]
 
 
 async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path) -> None:
@@ -432,8 +432,8 @@ async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path)
     async with Upstream() as up:
         up.script("POST", CHAT, [Send(HEADS["stream"]), Repeat(b"40000\r\n%b\r\n" % (b"x" * 0x40000), 1 << 20)])
         limits = Limits(response=MIB)
-        what = Serving(Rules(mode=Mode.ALL), (tmp_path / "tape.yaml",), up.url, port=0, quiet=True, limits=limits)
-        async with serving(what) as (base_url, sessions):
+        config = Serving(Rules(mode=Mode.ALL), (tmp_path / "tape.yaml",), up.url, port=0, quiet=True, limits=limits)
+        async with serving(config) as (base_url, sessions):
             async with Connection(base_url) as client:
                 client.send("POST", CHAT, {})
                 await client.head()
@@ -441,4 +441,4 @@ async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path)
                     await client.piece()
             assert sessions.own is not None
             assert await sessions.own.engine.finish(PATIENCE_S), "it is over, long before the drain timeout"
-            assert [str(one.outcome) for one in sessions.own.engine.journal.exchanges] == ["lost"]
+            assert [str(exchange.outcome) for exchange in sessions.own.engine.journal.exchanges] == ["lost"]

@@ -58,9 +58,9 @@ def held(pid: int) -> Held:
 async def settled(pid: int, files: int) -> Held:
     """What it holds once nothing is under way, with `files` at most: they are closed a moment after the last byte."""
     deadline = time.monotonic() + PATIENCE_S
-    while (now := held(pid)).files > files and time.monotonic() < deadline:
+    while (usage := held(pid)).files > files and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
-    return now
+    return usage
 
 
 async def load(process: Process, count: int, seconds: float, kind: str) -> dict[str, int]:
@@ -68,16 +68,16 @@ async def load(process: Process, count: int, seconds: float, kind: str) -> dict[
     program = (sys.executable, "-m", "tests.support.load", process.origin, str(count), str(seconds), kind)
     root = Path(__file__).parents[2]
     child = await asyncio.create_subprocess_exec(*program, stdout=-1, env=environment(), cwd=root)
-    out, _ = await child.communicate()
+    stdout, _ = await child.communicate()
     assert child.returncode == 0
-    seen: dict[str, int] = json.loads(out)
-    return seen
+    outcomes: dict[str, int] = json.loads(stdout)
+    return outcomes
 
 
-def streamed(asked: str) -> Interaction:
+def streamed(prompt: str) -> Interaction:
     """The recording of a stream that lasts a second."""
     request = Request("POST", f"https://api.openai.com{CHAT}", (("content-type", "application/json"),), b'"same"')
-    frames = tuple(Frame(50 + 25 * number, data) for number, data in enumerate(events(asked)))
+    frames = tuple(Frame(50 + 25 * number, data) for number, data in enumerate(events(prompt)))
     head = Head(200, "OK", (("content-type", "text/event-stream"),))
     return Interaction(request, Response(head, 40, frames, frames[-1].at_ms + 1))
 
@@ -99,16 +99,16 @@ async def test_many_paced_streams_at_once(tmp_path: Path, capsys: pytest.Capture
         before = held(process.pid)
         half = await load(process, STREAMS, SECONDS / 2, "same")
         middle = await settled(process.pid, before.files + 4)
-        seen = await load(process, STREAMS, SECONDS / 2, "same")
+        outcomes = await load(process, STREAMS, SECONDS / 2, "same")
         after = await settled(process.pid, before.files + 4)
-        said = process.stderr
+        output = process.stderr
     with capsys.disabled():
-        total = half["whole"] + seen["whole"]
+        total = half["whole"] + outcomes["whole"]
         print(f" [{STREAMS} streams, {total} played: {before.mib:.0f}, {middle.mib:.0f}, {after.mib:.0f} MB]", end="")
-    assert set(half) == set(seen) == {"whole"}, (half, seen)
-    assert min(half["whole"], seen["whole"]) >= STREAMS
+    assert set(half) == set(outcomes) == {"whole"}, (half, outcomes)
+    assert min(half["whole"], outcomes["whole"]) >= STREAMS
     nothing_is_left(before, middle, after)
-    assert said == ""
+    assert output == ""
 
 
 @needs_proc
@@ -117,22 +117,22 @@ async def test_many_recordings_at_once(tmp_path: Path, capsys: pytest.CaptureFix
     async with upstream_process() as url, command("record", tape, "--upstream", url, "-q") as process:
         await load(process, 10, 0.1, "same")
         before = held(process.pid)
-        seen = await load(process, RECORDINGS, SECONDS, "unlike")
-        kept = before.files + 4 + RECORDINGS  # connections to the upstream
-        after = await settled(process.pid, kept)
+        outcomes = await load(process, RECORDINGS, SECONDS, "unlike")
+        max_files = before.files + 4 + RECORDINGS  # connections to the upstream
+        after = await settled(process.pid, max_files)
         assert await process.stop() == 0
-        said = process.stderr
+        output = process.stderr
     recorded = [one for one in interactions(tape) if json.loads(one.request.body) != "same"]
     with capsys.disabled():
         print(f" [{RECORDINGS} at once, {len(recorded)} recorded: {before.mib:.0f}, {after.mib:.0f} MB]", end="")
-    assert set(seen) == {"whole"}, seen
-    assert len(recorded) == seen["whole"] >= RECORDINGS
-    for one in recorded:
-        assert [frame.data for frame in one.response.frames] == events(json.loads(one.request.body))
-        assert one.response.end is End.COMPLETE
-    assert after.files <= kept
+    assert set(outcomes) == {"whole"}, outcomes
+    assert len(recorded) == outcomes["whole"] >= RECORDINGS
+    for interaction in recorded:
+        assert [frame.data for frame in interaction.response.frames] == events(json.loads(interaction.request.body))
+        assert interaction.response.end is End.COMPLETE
+    assert after.files <= max_files
     assert after.threads <= before.threads + 32
-    assert said == ""
+    assert output == ""
 
 
 def nothing_is_left(before: Held, middle: Held, after: Held) -> None:
@@ -163,7 +163,7 @@ async def upstream_process() -> AsyncIterator[str]:
 
 def streams(request: Received) -> list[Step]:
     """What the simulated upstream answers."""
-    return sse(*events(request.json()), every=0.005, ttft=0.01)
+    return sse(*events(request.json()), interval=0.005, ttft=0.01)
 
 
 @pytest.mark.parametrize("mode", [Mode.NONE, Mode.ALL, Mode.OFF])
@@ -227,8 +227,8 @@ async def test_a_jump_of_the_clock_does_not_disturb_the_pace(
     assert heard.cuts == live.cuts == events("same")
     due_ms = [frame.at_ms for frame in streamed("same").response.frames]
     came_ms = [1000 * piece.at for piece in heard.pieces]
-    for came, due in zip(came_ms, due_ms, strict=True):
-        assert due - 2 <= came < due + 5_000
+    for arrival_ms, due in zip(came_ms, due_ms, strict=True):
+        assert due - 2 <= arrival_ms < due + 5_000
     response = interactions(new)[0].response
     times = [response.head_ms, *(frame.at_ms for frame in response.frames), response.end_ms]
     assert times == sorted(times)

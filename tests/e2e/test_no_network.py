@@ -54,13 +54,13 @@ async def do_everything(process: Process) -> None:
 
 async def test_play_where_every_way_out_ends_the_process(tmp_path: Path) -> None:
     cassette(tmp_path / "tape.yaml", SAME)
-    for what in (tmp_path / "tape.yaml", tmp_path):
-        async with command("play", what, "--pace", "original", program=NO_WAY_OUT) as process:
-            if what.is_file():
+    for path in (tmp_path / "tape.yaml", tmp_path):
+        async with command("play", path, "--pace", "original", program=NO_WAY_OUT) as process:
+            if path.is_file():
                 await do_everything(process)
             else:
                 await process.ask("GET", "/@/health")
-            assert await process.stop() == (1 if what.is_file() else 0), process.stderr
+            assert await process.stop() == (1 if path.is_file() else 0), process.stderr
             assert "WENT OUT" not in process.stderr
 
 
@@ -144,13 +144,13 @@ WAYS_OUT = {
 
 def test_only_upstream_names_a_way_out() -> None:
     folder = Path(openai_replay.__file__).parent
-    found: dict[str, set[str]] = {}
+    uses: dict[str, set[str]] = {}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
             if name in WAYS_OUT and ast.unparse(node) != "sqlite3.connect":  # of a file
-                found.setdefault(path.name, set()).add(name)
-    assert set(found) == {"upstream.py"}, json.dumps({name: sorted(ways) for name, ways in found.items()})
+                uses.setdefault(path.name, set()).add(name)
+    assert set(uses) == {"upstream.py"}, json.dumps({name: sorted(names) for name, names in uses.items()})
 
 
 def test_uvloop_changes_nothing_about_that() -> None:

@@ -234,7 +234,7 @@ async def test_several_cassettes_and_folders_are_one_tape(tmp_path: Path) -> Non
     (tmp_path / "many" / "deep").mkdir(parents=True)
     one = cassette(tmp_path / "one.yaml", item('{"said": 1}'))
     cassette(tmp_path / "many" / "b.yml", item('{"said": 3}'))
-    cassette(tmp_path / "many" / "a.yaml", item('{"said": 2}'), item('{"said": "other"}', asked="other"))
+    cassette(tmp_path / "many" / "a.yaml", item('{"said": 2}'), item('{"said": "other"}', prompt="other"))
     cassette(tmp_path / "many" / "deep" / "c.yaml", item('{"said": 4}'))
     (tmp_path / "many" / "notes.txt").write_text("not a cassette")
     async with playing(one, tmp_path / "many", on_exhausted=OnExhausted.ERROR) as player:
@@ -313,7 +313,7 @@ async def test_a_miss_names_the_difference(tmp_path: Path, target: str, body: An
 
 
 async def test_the_closest_is_not_one_that_is_wholly_unlike(tmp_path: Path) -> None:
-    tape = cassette(tmp_path / "tape.yaml", item('{"said": 1}', asked="unlike"), asked(chat("Say hello")))
+    tape = cassette(tmp_path / "tape.yaml", item('{"said": 1}', prompt="unlike"), asked(chat("Say hello")))
     async with playing(tape) as player:
         missed = await player.ask("POST", CHAT, chat("Say hi"))
         assert "Closest is #2" in missed.json["error"]["message"]
@@ -395,7 +395,7 @@ async def test_strict(tmp_path: Path) -> None:
 )
 async def test_retry_after(tmp_path: Path, option: list[str], values: list[str]) -> None:
     headers = (("content-type", "application/json"), ("Retry-After", "20"), ("retry-after-ms", "20123"))
-    tape = cassette(tmp_path / "tape.yaml", item("{}", status=429, headers=headers), item('{"said": 1}', asked="x"))
+    tape = cassette(tmp_path / "tape.yaml", item("{}", status=429, headers=headers), item('{"said": 1}', prompt="x"))
     async with command("play", tape, *option) as process:
         heard = await process.ask("POST", CHAT, "hello")
         assert [heard.header("retry-after"), heard.header("retry-after-ms")] == values

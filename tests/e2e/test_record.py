@@ -925,9 +925,9 @@ async def test_old_text_stays_as_it_is(tmp_path: Path, before: str, mode: Mode) 
 async def test_mode_all_puts_the_new_in_the_place_of_the_old(tmp_path: Path) -> None:
     """A small diff: what was not asked for stays where and as it is, comments and all."""
     tape = tmp_path / "tape.yaml"
-    kept = [f"# about {word}\n{item(OLD, asked=word)}" for word in ("first", "last")]
+    kept = [f"# about {word}\n{item(OLD, prompt=word)}" for word in ("first", "last")]
     tape.write_text(
-        "version: 1\ninteractions:\n" + kept[0] + item(OLD) + item(OLD, asked="third") + item(OLD) + kept[1]
+        "version: 1\ninteractions:\n" + kept[0] + item(OLD) + item(OLD, prompt="third") + item(OLD) + kept[1]
     )
     async with Upstream() as up, recording(up.url, tape, Mode.ALL) as proxy:
         for number in range(3):
@@ -1000,7 +1000,7 @@ async def test_a_large_body_does_not_stop_the_others(tmp_path: Path) -> None:
     """Law 3 holds beside it, too: the work on it is done in slices that nobody notices."""
     events = [b"data: %d\n\n" % number for number in range(100)]
     async with Upstream() as up:
-        up.script("POST", CHAT, sse(*events, every=0.02))
+        up.script("POST", CHAT, sse(*events, interval=0.02))
         up.script("POST", "/v1/files", plain(b"{}"))
         async with command("record", tmp_path / "tape.yaml", "--upstream", up.url) as process:
             small = asyncio.create_task(process.ask("POST", CHAT, {}))

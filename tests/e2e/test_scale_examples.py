@@ -24,10 +24,10 @@ PLAYER: dict[str, Any] = PODS["Deployment", "player"]["spec"]["containers"][0]
 
 @pytest.mark.parametrize("arguments", [COMPOSE["services"]["player"]["command"], PLAYER["args"]])
 def test_players_are_started_as_help_says(arguments: list[str]) -> None:
-    verb, *rest = arguments
+    verb, *options = arguments
     command = main.get_command(click.Context(main), verb)
     assert command is not None
-    params = command.make_context(verb, list(rest)).params
+    params = command.make_context(verb, list(options)).params
     assert params["workers"] == 2
     assert params["port"] == 8765
     assert RedisPositionStore(params["state"]).run == "load-test"
@@ -38,7 +38,7 @@ def test_players_are_started_as_help_says(arguments: list[str]) -> None:
 def test_names_and_ports_lead_where_they_should() -> None:
     services = COMPOSE["services"]
     assert set(services) == {"store", "player", "balancer"}
-    assert all(needed in services for one in services.values() for needed in one.get("depends_on", ()))
+    assert all(dependency in services for service in services.values() for dependency in service.get("depends_on", ()))
     nginx = (FOLDER / "nginx.conf").read_text("utf-8")
     assert "set $players player;" in nginx
     assert "http://$players:8765" in nginx
@@ -48,7 +48,7 @@ def test_names_and_ports_lead_where_they_should() -> None:
         labels = PODS[kind]["metadata"]["labels"]
         service = KUBERNETES["Service", kind[1]]["spec"]
         assert KUBERNETES[kind]["spec"]["selector"]["matchLabels"] == labels == service["selector"]
-        assert [one["targetPort"] for one in service["ports"]] == [port]
+        assert [service["targetPort"] for service in service["ports"]] == [port]
         assert PODS[kind]["spec"]["containers"][0]["ports"] == [{"containerPort": port}]
     assert PLAYER["readinessProbe"]["tcpSocket"] == {"port": 8765}
     for stored in (services["store"]["command"], PODS["StatefulSet", "store"]["spec"]["containers"][0]["args"]):

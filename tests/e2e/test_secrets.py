@@ -54,12 +54,12 @@ class Kind(NamedTuple):
     name: str
     text: str
     secret: str
-    named: bool
+    is_named: bool
 
 
-def _kind(name: str, prefix: str, alphabet: str = "", length: int = 0, suffix: str = "", named: bool = True) -> Kind:
+def _kind(name: str, prefix: str, alphabet: str = "", length: int = 0, suffix: str = "", is_named: bool = True) -> Kind:
     secret = _chance(name, alphabet, length)
-    return Kind(name, prefix + secret + suffix, secret, named)
+    return Kind(name, prefix + secret + suffix, secret, is_named)
 
 
 KINDS = [
@@ -97,13 +97,13 @@ KINDS = [
     _kind("Tavily key", "tvly-dev-", _WORD, 32),
     _kind("Databricks token", "dapi", _HEX, 32),
     _kind("`Bearer` token", "Bearer ", _WORD, 40),
-    _kind("JSON web token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", _WORD, 43, named=False),
-    _kind("AWS secret access key", "", _WORD + "/+", 40, named=False),
-    _kind("Azure key (32 hex digits)", "", _HEX, 32, named=False),
-    _kind("UUID for a key", "", _HEX, 8, "-0000-4000-8000-000000000000", named=False),
-    _kind("password assignment", "password=", _WORD, 16, named=False),
-    _kind("password in a URL", "postgres://user:", _WORD, 16, "@db.example/x", named=False),
-    _kind("PEM private key", "-----BEGIN PRIVATE KEY-----\n", _WORD, 64, "\n-----END PRIVATE KEY-----", named=False),
+    _kind("JSON web token", "eyJhbGciOiJub25lIn0.eyJzdWIiOiIxIn0.", _WORD, 43, is_named=False),
+    _kind("AWS secret access key", "", _WORD + "/+", 40, is_named=False),
+    _kind("Azure key (32 hex digits)", "", _HEX, 32, is_named=False),
+    _kind("UUID for a key", "", _HEX, 8, "-0000-4000-8000-000000000000", is_named=False),
+    _kind("password assignment", "password=", _WORD, 16, is_named=False),
+    _kind("password in a URL", "postgres://user:", _WORD, 16, "@db.example/x", is_named=False),
+    _kind("PEM private key", "-----BEGIN PRIVATE KEY-----\n", _WORD, 64, "\n-----END PRIVATE KEY-----", is_named=False),
 ]
 
 # ------------------------------------------------------------------------------------------------ thirteen places
@@ -132,7 +132,7 @@ def _event(text: str) -> bytes:
 
 def _stream(*chunks: bytes) -> Sent:
     headers = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]
-    return Sent(answer=(Send(head(200, "OK", headers)), *(Chunk(one) for one in chunks), End()))
+    return Sent(answer=(Send(head(200, "OK", headers)), *(Chunk(chunk) for chunk in chunks), End()))
 
 
 def _over_frames(text: str) -> Sent:
@@ -142,8 +142,8 @@ def _over_frames(text: str) -> Sent:
 
 
 def _over_events(text: str) -> Sent:
-    said = f"It is {text} so far."
-    return _stream(*(_event(said[at : at + 5]) for at in range(0, len(said), 5)))
+    sentence = f"It is {text} so far."
+    return _stream(*(_event(sentence[at : at + 5]) for at in range(0, len(sentence), 5)))
 
 
 def _part(disposition: str, content: str) -> Sent:
@@ -171,11 +171,11 @@ PLACES: dict[str, Callable[[str], Sent]] = {
 }
 
 
-def _shows(secret: str, place: str, kind: Kind, left: str) -> bool:
+def _shows(secret: str, location: str, kind: Kind, output: str) -> bool:
     """Whether `secret` can be read in what is `left`, also as it stands there, encoded."""
-    if place == "base64":
-        return base64.b64encode(kind.text.encode()).decode() in left
-    return any(form in left for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
+    if location == "base64":
+        return base64.b64encode(kind.text.encode()).decode() in output
+    return any(form in output for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
 
 
 async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
@@ -187,54 +187,57 @@ async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
         # The sender gets it as it is: what is written is what changes.
         return list(sent[request.path].answer)
 
-    tape, said = folder / "tape.yaml", io.StringIO()
+    tape, stderr = folder / "tape.yaml", io.StringIO()
     async with Upstream(answer) as up:
-        with redirect_stderr(said), logs_of("debug"):
+        with redirect_stderr(stderr), logs_of("debug"):
             rules = Rules(mode=Mode.NEW_EPISODES)
             async with serving(Serving(rules, (tape,), up.url, port=0)) as (origin, sessions):
                 origin = origin.removesuffix("/v1")
-                for path, one in sent.items():
-                    heard = await ask(origin, "POST", path + one.query, one.body, one.headers)
-                    assert b"".join(step.data for step in one.answer if isinstance(step, Send)).endswith(
-                        heard.body
-                    ) or (heard.body == b"".join(b"".join(step) for step in one.answer if isinstance(step, Chunk))), (
-                        "the client gets the real thing"
+                for path, sent_message in sent.items():
+                    heard = await ask(
+                        origin, "POST", path + sent_message.query, sent_message.body, sent_message.headers
                     )
+                    assert b"".join(step.data for step in sent_message.answer if isinstance(step, Send)).endswith(
+                        heard.body
+                    ) or (
+                        heard.body
+                        == b"".join(b"".join(step) for step in sent_message.answer if isinstance(step, Chunk))
+                    ), "the client gets the real thing"
                 assert sessions.own is not None
                 journal = json.dumps(control_api.journal(sessions.own), ensure_ascii=False)
     text = tape.read_text("utf-8")
     items = dict(re.findall(r"(?ms)^# \d+  POST (/v1/\d+/\d+)  (.*?)(?=^# \d+  POST |\Z)", text))
     played = {one.request.path: one for one in interactions(tape)}
-    logs = journal + said.getvalue()
+    logs = journal + stderr.getvalue()
     covered = {}
     for row, kind in enumerate(KINDS):
-        for column, place in enumerate(PLACES):
+        for column, location in enumerate(PLACES):
             path = f"/v1/{row}/{column}"
             took = played[path]
-            left = (
+            output = (
                 items[path]
                 + unquote(items[path])
                 + "".join(f"{name}: {value}\n" for name, value in took.request.headers)
             )
-            left += took.response.body.decode() + took.request.body.decode()
-            left += "".join(re.findall(r'"content": "(.*?)"}', took.response.body.decode()))  # as a client joins it
-            own = "\n".join(line for line in logs.splitlines() if f" {path} " in f" {line} ")
-            covered[kind.name, place] = not (
-                _shows(kind.secret, place, kind, left) or _shows(kind.secret, place, kind, own)
+            output += took.response.body.decode() + took.request.body.decode()
+            output += "".join(re.findall(r'"content": "(.*?)"}', took.response.body.decode()))  # as a client joins it
+            own_lines = "\n".join(line for line in logs.splitlines() if f" {path} " in f" {line} ")
+            covered[kind.name, location] = not (
+                _shows(kind.secret, location, kind, output) or _shows(kind.secret, location, kind, own_lines)
             )
     for kind in KINDS:
-        if kind.named:
+        if kind.is_named:
             assert kind.secret not in logs, f"{kind.name} is in a log"
     return covered
 
 
 def table(covered: dict[tuple[str, str], bool]) -> str:
     """The table as docs/redaction.md shows it."""
-    out = ["| kind | " + " | ".join(PLACES) + " |", "|---|" + ":-:|" * len(PLACES)]
+    lines = ["| kind | " + " | ".join(PLACES) + " |", "|---|" + ":-:|" * len(PLACES)]
     for kind in KINDS:
-        marks = ("✓" if covered[kind.name, place] else "–" for place in PLACES)
-        out.append(f"| {kind.name} | {' | '.join(marks)} |")
-    return "\n".join(out) + "\n"
+        marks = ("✓" if covered[kind.name, location] else "–" for location in PLACES)
+        lines.append(f"| {kind.name} | {' | '.join(marks)} |")
+    return "\n".join(lines) + "\n"
 
 
 @pytest.fixture(scope="module")
@@ -248,23 +251,23 @@ def test_there_are_forty_kinds_in_twelve_places() -> None:
     assert len(PLACES) >= 12
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.named], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.is_named], ids=lambda kind: kind.name)
 def test_what_the_rules_name_is_nowhere(covered: dict[tuple[str, str], bool], kind: Kind) -> None:
-    assert [place for place in PLACES if not covered[kind.name, place]] == ["base64"]
+    assert [location for location in PLACES if not covered[kind.name, location]] == ["base64"]
 
 
 def test_the_measure_finds_what_is_not_covered(covered: dict[tuple[str, str], bool]) -> None:
     """Or it would find nothing anywhere."""
     for kind in KINDS:
-        if not kind.named:
-            assert not all(covered[kind.name, place] for place in PLACES), kind.name
+        if not kind.is_named:
+            assert not all(covered[kind.name, location] for location in PLACES), kind.name
     assert not covered["password assignment", "JSON string"]
     assert not covered["Azure key (32 hex digits)", "split over events"]
 
 
 def test_the_table_in_the_docs_is_what_is_measured(covered: dict[tuple[str, str], bool]) -> None:
-    shown = PAGE.read_text("utf-8").partition(START)[2].partition(STOP)[0]
-    assert shown == table(covered), "run: python -m tests.e2e.test_secrets"
+    published = PAGE.read_text("utf-8").partition(START)[2].partition(STOP)[0]
+    assert published == table(covered), "run: python -m tests.e2e.test_secrets"
 
 
 def test_every_shape_has_a_kind_that_is_planted() -> None:
@@ -272,17 +275,17 @@ def test_every_shape_has_a_kind_that_is_planted() -> None:
     for shape in key_patterns.SHAPES:
         signs.setdefault(shape.kind, []).append(shape.sign)
     for kind, its in signs.items():
-        assert any(sign in planted.text for planted in KINDS if planted.named for sign in its), kind
+        assert any(sign in planted.text for planted in KINDS if planted.is_named for sign in its), kind
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus of recorded traffic: set OPENAI_REPLAY_CORPUS to its folder")
 def test_no_shape_of_another_maker_hits_recorded_traffic() -> None:
     """What is there are keys of OpenAI's shape; a hit of any other shape would be a mistake, or news."""
-    others = [shape for shape in key_patterns.SHAPES if shape.sign not in ("sk-", "ek_", "sess-")]
+    shapes = [shape for shape in key_patterns.SHAPES if shape.sign not in ("sk-", "ek_", "sess-")]
     for path in sorted(CORPUS.rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
         for start, end in key_patterns.keys(data):
-            assert not data.startswith(tuple(shape.sign.encode() for shape in others), start), (path, data[start:end])
+            assert not data.startswith(tuple(shape.sign.encode() for shape in shapes), start), (path, data[start:end])
 
 
 def main() -> None:
@@ -291,8 +294,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measured = table(asyncio.run(_measure(Path(folder))))
     text = PAGE.read_text("utf-8")
-    before, _, rest = text.partition(START)
-    PAGE.write_text(before + START + measured + STOP + rest.partition(STOP)[2], "utf-8")
+    before, _, tail = text.partition(START)
+    PAGE.write_text(before + START + measured + STOP + tail.partition(STOP)[2], "utf-8")
 
 
 if __name__ == "__main__":

@@ -252,7 +252,7 @@ def test_a_cassette_that_both_add_to(tmp_path: Path) -> None:
 
 def test_chunk_times_are_not_vcrpys(tmp_path: Path) -> None:
     """What the proxy is for: under vcrpy a stream is joined before the client sees its first byte."""
-    steps = sse(*[Chunk(b"data: x\n\n")] * 3, every=0.1)
+    steps = sse(*[Chunk(b"data: x\n\n")] * 3, interval=0.1)
     tape = tmp_path / "tape.yaml"
     with running_upstream() as up:
         up.script("POST", CHAT, steps)

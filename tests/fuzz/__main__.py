@@ -37,9 +37,9 @@ def main(seconds: int, names: list[str]) -> int:
             f"-timeout={LONGEST_S}",
             f"-rss_limit_mb={MOST_MB}",
         ]
-        where = [f"-artifact_prefix={FOUND}/{name}-", "-max_len=4096", str(corpus), f"tests/fuzz/corpus/{name}"]
+        paths = [f"-artifact_prefix={FOUND}/{name}-", "-max_len=4096", str(corpus), f"tests/fuzz/corpus/{name}"]
         print(f"== {name}", flush=True)
-        code |= subprocess.run([sys.executable, "-m", "tests.fuzz", "--one", name, *limits, *where]).returncode != 0
+        code |= subprocess.run([sys.executable, "-m", "tests.fuzz", "--one", name, *limits, *paths]).returncode != 0
     return code
 
 

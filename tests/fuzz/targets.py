@@ -36,16 +36,16 @@ def fuzz_format(data: bytes) -> None:
         reader.item_starts(text, TAPE)
     if document.indent is not None:
         assert 0 <= document.tail <= len(text)
-    for one in document.interactions:
-        Rules().key(one.request)
-        written = writer.HEADER + "".join(writer.dump(one, 1))
-        (again,) = reader.load(written, TAPE).interactions
-        assert again.response.body == one.response.body
-        assert [len(frame.data) for frame in again.response.frames] == [
-            len(frame.data) for frame in one.response.frames
+    for interaction in document.interactions:
+        Rules().key(interaction.request)
+        written = writer.HEADER + "".join(writer.dump(interaction, 1))
+        (reread,) = reader.load(written, TAPE).interactions
+        assert reread.response.body == interaction.response.body
+        assert [len(frame.data) for frame in reread.response.frames] == [
+            len(frame.data) for frame in interaction.response.frames
         ]
-        assert again.response.head.status == one.response.head.status
-        assert Rules().key(again.request) == Rules().key(one.request)
+        assert reread.response.head.status == interaction.response.head.status
+        assert Rules().key(reread.request) == Rules().key(interaction.request)
 
 
 def fuzz_sse(data: bytes) -> None:
@@ -66,24 +66,26 @@ def fuzz_multipart(data: bytes) -> None:
     first, _, body = data.partition(b"\n")
     boundary = first.decode("latin-1").strip()
     multipart.boundary(f'multipart/form-data; boundary="{boundary}"')
-    found = multipart.parts(body, boundary)
+    parts = multipart.parts(body, boundary)
     position = 0
-    for part in found or []:
+    for part in parts or []:
         assert part.start >= position
         position = part.start + len(part.content)
         assert body[part.start : position] == bytes(part.content)
-    if found is None or not boundary.isalnum() or not boundary.isascii():
+    if parts is None or not boundary.isalnum() or not boundary.isascii():
         return
-    other = "another0123456789"
-    if other.encode() in body or body.count(boundary.encode()) != len(found) + 1:  # it is in a part's content, too
+    new_boundary = "another0123456789"
+    if (
+        new_boundary.encode() in body or body.count(boundary.encode()) != len(parts) + 1
+    ):  # it is in a part's content, too
         return
-    renamed = body.replace(b"--" + boundary.encode(), b"--" + other.encode())
-    if len(multipart.parts(renamed, other) or []) == len(found) and boundary.encode() not in renamed:
+    renamed = body.replace(b"--" + boundary.encode(), b"--" + new_boundary.encode())
+    if len(multipart.parts(renamed, new_boundary) or []) == len(parts) and boundary.encode() not in renamed:
         keys = {
             Rules().key(
                 Request("POST", "http://h/", (("content-type", f"multipart/form-data; boundary={name}"),), text)
             )
-            for name, text in ((boundary, body), (other, renamed))
+            for name, text in ((boundary, body), (new_boundary, renamed))
         }
         assert len(keys) == 1
 
@@ -96,15 +98,15 @@ def fuzz_headers(data: bytes) -> None:
         else data.decode("latin-1")
     )
     pairs = tuple((name, value) for name, _, value in (line.partition(":") for line in text.split("\x1e")))
-    kept = http_headers.kept(pairs, everything=True)
-    assert all(name.isascii() and name.lower() not in http_headers.HOP_BY_HOP for name, _ in kept)
-    head = http_headers.head_bytes([f"HTTP/1.1 200 {text}", *(f"{name}: {value}" for name, value in kept)])
+    stored = http_headers.kept(pairs, everything=True)
+    assert all(name.isascii() and name.lower() not in http_headers.HOP_BY_HOP for name, _ in stored)
+    head = http_headers.head_bytes([f"HTTP/1.1 200 {text}", *(f"{name}: {value}" for name, value in stored)])
     assert head.endswith(b"\r\n\r\n")
-    assert head.count(b"\r") == head.count(b"\n") == len(kept) + 2
+    assert head.count(b"\r") == head.count(b"\n") == len(stored) + 2
     assert b"\0" not in head
-    for line, (name, _) in zip(head.split(b"\r\n")[1:], kept, strict=False):
+    for line, (name, _) in zip(head.split(b"\r\n")[1:], stored, strict=False):
         assert line.startswith(name.encode() + b": ")
-    http_headers.true_encoding(kept, data)
+    http_headers.true_encoding(stored, data)
 
 
 def _is_text(data: bytes) -> bool:
@@ -117,20 +119,23 @@ def _is_text(data: bytes) -> bool:
 
 def fuzz_redactor(data: bytes) -> None:
     """No planted key survives, JSON stays JSON, an answer keeps its length and its frames, and twice is once."""
-    how, cut, data = data[:1], data[1:2], data[2:]
+    kind, cut, data = data[:1], data[1:2], data[2:]
     middle = len(data) // 2
-    said = [data[:middle].decode("utf-8", "replace"), data[middle:].decode("utf-8", "replace")]
-    planted = f"{said[0]} {KEY} {said[1]}"
-    match how[0] % 5 if how else 0:
+    halves = [data[:middle].decode("utf-8", "replace"), data[middle:].decode("utf-8", "replace")]
+    planted = f"{halves[0]} {KEY} {halves[1]}"
+    match kind[0] % 5 if kind else 0:
         case 0:
-            media, body = "application/json", json.dumps({said[0][:9]: [planted, {"n": 1.5, "s": said[1]}]}).encode()
+            media, body = (
+                "application/json",
+                json.dumps({halves[0][:9]: [planted, {"n": 1.5, "s": halves[1]}]}).encode(),
+            )
         case 1:
             media, body = "text/plain", data[:middle] + f" {KEY} ".encode() + data[middle:]
         case 2:
             size = cut[0] % 7 + 1 if cut else 3
             pieces = [planted[at : at + size] for at in range(0, len(planted), size)]
             media = "text/event-stream"
-            body = b"".join(b"data: %b\n\n" % json.dumps({"delta": {"content": one}}).encode() for one in pieces)
+            body = b"".join(b"data: %b\n\n" % json.dumps({"delta": {"content": text}}).encode() for text in pieces)
         case 3:
             media = "multipart/form-data; boundary=x"
             body = b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\n' + planted.encode() + b"\r\n--x--\r\n"

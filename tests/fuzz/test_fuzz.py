@@ -34,7 +34,7 @@ def test_anything(target: str, data: st.DataObject) -> None:
 @given(data=st.data())
 def test_what_is_nearly_a_seed(target: str, data: st.DataObject) -> None:
     text = data.draw(st.sampled_from(seeds(target)))
-    for where, length, new in data.draw(CHANGES):
-        at = int(where * len(text))
+    for position, length, new in data.draw(CHANGES):
+        at = int(position * len(text))
         text = text[:at] + new + text[at + length :]
     TARGETS[target](text)

@@ -204,10 +204,10 @@ async def test_a_page_that_is_allowed_by_name_may_ask(tmp_path: Path) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org", ""])
 def test_other_machines_are_let_in_only_on_request(tmp_path: Path, verb: str, host: str) -> None:
     tape = cassette(tmp_path / "tape.yaml", SAME)
-    done = invoke(verb, tape, "--host", host, "--port", "0")
-    assert done.code == 2
-    assert "Add --allow-remote" in done.stderr
-    assert done.stdout == ""
+    result = invoke(verb, tape, "--host", host, "--port", "0")
+    assert result.code == 2
+    assert "Add --allow-remote" in result.stderr
+    assert result.stdout == ""
 
 
 async def test_a_remote_server_says_that_it_is_one(tmp_path: Path) -> None:
@@ -281,15 +281,15 @@ async def test_the_required_key_stays_here_and_the_upstreams_key_goes_on(
     ):
         up.script("POST", CHAT, plain(b'{"a": 1}'))
         assert (await process.ask("POST", CHAT, {}, [(header, value.format("wrong"))])).status == 401
-        mine = [("Authorization", "Bearer none")] if header == "api-key" else []
-        heard = await process.ask("POST", CHAT, {}, [*mine, (header, value.format(REQUIRED))])
+        extra = [("Authorization", "Bearer none")] if header == "api-key" else []
+        heard = await process.ask("POST", CHAT, {}, [*extra, (header, value.format(REQUIRED))])
         assert heard.json == {"a": 1}
         assert await process.stop() == 0
-        said = process.stderr + process.stdout
-    assert [one.header(header) for one in up.requests] == [value.format(REAL)]
+        output = process.stderr + process.stdout
+    assert [request.header(header) for request in up.requests] == [value.format(REAL)]
     assert REQUIRED not in repr(up.requests)
     for secret in (REQUIRED, REAL):
-        assert secret not in tape.read_text() + said
+        assert secret not in tape.read_text() + output
 
 
 async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (
             ["play", "TAPE", "--client-key-env", "sk-0123456789-the-key-itself"],
@@ -314,15 +314,15 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_way_to_name_a_key(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.setenv("SOME_KEY", REQUIRED)
     tape = cassette(tmp_path / "tape.yaml", SAME)
-    done = invoke(*(str(tape) if one == "TAPE" else one for one in arguments))
-    assert done.code == 2
-    assert said in done.stderr
-    assert "key-itself" not in done.stderr
-    assert REQUIRED not in done.stderr
+    result = invoke(*(str(tape) if argument == "TAPE" else argument for argument in arguments))
+    assert result.code == 2
+    assert message in result.stderr
+    assert "key-itself" not in result.stderr
+    assert REQUIRED not in result.stderr
 
 
 def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -370,33 +370,33 @@ TARGETS = [
 @pytest.mark.parametrize("target", TARGETS)
 async def test_record_reaches_no_other_host(tmp_path: Path, target: str) -> None:
     """Whatever the target, the `Host` and the like say: the upstream gets the request, or nobody."""
-    async with Upstream() as up, Upstream() as other, recording(up.url, tmp_path / "tape.yaml") as proxy:
-        name = other.origin.removeprefix("http://")
+    async with Upstream() as up, Upstream() as stranger, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        name = stranger.origin.removeprefix("http://")
         headers: list[list[tuple[str, str]]] = [
             [],
             [("Host", name)],
             [("X-Forwarded-Host", name), ("Forwarded", f"host={name}"), ("X-Original-URL", f"http://{name}/")],
         ]
-        for more in headers:
+        for extra in headers:
             async with Connection(proxy.origin) as client:
-                client.send("GET", target.format(other=name), b"", more)
+                client.send("GET", target.format(other=name), b"", extra)
                 heard = await client.rest()
                 assert heard.status >= 400 or up.requests
         async with Connection(proxy.origin) as client:
             client.write(f"CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n".encode(), "GET")
             assert (await client.rest()).status == 400
-        assert other.connections == 0
+        assert stranger.connections == 0
         assert all(request.header("host") == up.origin.removeprefix("http://") for request in up.requests)
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirects_are_passed_on_and_not_followed(tmp_path: Path, status: int) -> None:
-    async with Upstream() as up, Upstream() as other, recording(up.url, tmp_path / "tape.yaml") as proxy:
-        location = [("location", f"{other.url}/models")]
+    async with Upstream() as up, Upstream() as stranger, recording(up.url, tmp_path / "tape.yaml") as proxy:
+        location = [("location", f"{stranger.url}/models")]
         up.script("GET", "/v1/models", plain(b"{}", status=status, reason="Elsewhere", headers=location))
         heard = await proxy.ask("GET", "/v1/models")
-        assert (heard.status, heard.header("location")) == (status, f"{other.url}/models")
-        assert (len(up.requests), other.connections) == (1, 0)
+        assert (heard.status, heard.header("location")) == (status, f"{stranger.url}/models")
+        assert (len(up.requests), stranger.connections) == (1, 0)
     assert interactions(tmp_path / "tape.yaml")[0].response.head.status == status
 
 
@@ -423,12 +423,12 @@ async def test_a_handler_that_fails_tells_no_secret(
             heard = await player.ask("POST", f"{CHAT}?api-key={PLANTED}", {"key": PLANTED}, secrets)
             assert heard.status == 500
             assert PLANTED not in heard.body.decode()
-    said = caplog.text + "".join(capfd.readouterr())
-    assert "openai-replay failed on POST" in said
-    assert "in fails" in said, "it tells where"
-    assert "builtins.KeyError" in said
-    assert "builtins.ValueError" in said
-    assert PLANTED not in said
+    output = caplog.text + "".join(capfd.readouterr())
+    assert "openai-replay failed on POST" in output
+    assert "in fails" in output, "it tells where"
+    assert "builtins.KeyError" in output
+    assert "builtins.ValueError" in output
+    assert PLANTED not in output
 
 
 async def test_what_fails_behind_the_answer_is_lost_loudly_and_tells_no_secret(tmp_path: Path) -> None:
@@ -461,14 +461,14 @@ async def test_log_level_debug_shows_redacted_heads(tmp_path: Path) -> None:
         ) as process:
             await process.ask("POST", f"{CHAT}?api-key={PLANTED}&deep={PLANTED}", {}, [("X-Mine", PLANTED)])
             await process.says("< 200 OK")
-            said = process.stderr
-    assert f"> POST {up.origin}{CHAT}?api-key=REDACTED&deep=REDACTED  (2 bytes)" in said
-    assert "Authorization: Bearer REDACTED" in said
-    assert "X-Mine: REDACTED" in said
-    assert "set-cookie: REDACTED" in said
-    assert "x-shown: yes" in said
-    assert PLANTED not in said
-    assert KEY not in said
+            output = process.stderr
+    assert f"> POST {up.origin}{CHAT}?api-key=REDACTED&deep=REDACTED  (2 bytes)" in output
+    assert "Authorization: Bearer REDACTED" in output
+    assert "X-Mine: REDACTED" in output
+    assert "set-cookie: REDACTED" in output
+    assert "x-shown: yes" in output
+    assert PLANTED not in output
+    assert KEY not in output
 
 
 async def test_refusals_are_logged_without_secrets(tmp_path: Path) -> None:
@@ -500,7 +500,7 @@ async def test_what_nobody_waits_for_tells_no_secret(caplog: pytest.LogCaptureFi
 
 def test_other_programs_logging_is_left_alone() -> None:
     """In a test run or a program the logger is theirs to show."""
-    ours = logging.getLogger("openai_replay")
-    assert ours.handlers == []
-    assert ours.propagate
-    assert ours.level == logging.NOTSET
+    logger = logging.getLogger("openai_replay")
+    assert logger.handlers == []
+    assert logger.propagate
+    assert logger.level == logging.NOTSET

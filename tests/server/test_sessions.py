@@ -25,8 +25,8 @@ from tests.support.upstream import Upstream, running_upstream
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as running:
+        yield running
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ class Server:
 async def server(folder: Path, upstream: str | None = None, **rules: Any) -> AsyncIterator[Server]:
     """Serve `folder`, as `openai-replay play FOLDER` (with an upstream `record FOLDER`) does."""
     mode = Mode.NEW_EPISODES if upstream else Mode.NONE
-    what = Serving(
+    config = Serving(
         Rules(mode=mode, **rules),
         () if upstream else (folder,),
         upstream,
@@ -72,7 +72,7 @@ async def server(folder: Path, upstream: str | None = None, **rules: Any) -> Asy
         folder=folder,
         tell=lambda exchange: None,
     )
-    async with serving(what) as (_, sessions):
+    async with serving(config) as (_, sessions):
         yield Server(sessions.origin)
 
 
@@ -84,39 +84,39 @@ def path_of(base_url: str) -> str:
 
 
 async def test_a_name_is_a_session_of_its_own(folder: Path) -> None:
-    async with server(folder) as one:
+    async with server(folder) as running:
         for name in ("chat", "tools", "chat.yaml", "more%2Fdeep"):
-            said = name.removesuffix(".yaml").replace("%2F", "/").encode()
-            assert (await one.ask(f"/@{name}/v1/chat/completions")).body == said + b" first"
+            expected = name.removesuffix(".yaml").replace("%2F", "/").encode()
+            assert (await running.ask(f"/@{name}/v1/chat/completions")).body == expected + b" first"
         for name in ("tools", "chat"):
-            assert (await one.ask(f"/@{name}/v1/chat/completions")).body == f"{name} second".encode()
-        state = await one.control("GET", "/@/sessions/tools")
+            assert (await running.ask(f"/@{name}/v1/chat/completions")).body == f"{name} second".encode()
+        state = await running.control("GET", "/@/sessions/tools")
         assert (state["played"], state["missed"], state["unplayed"]) == (2, [], [])
         # The folder as one tape is another session still.
-        assert (await one.ask(CHAT)).body == b"chat first"
+        assert (await running.ask(CHAT)).body == b"chat first"
 
 
 async def test_a_session_keeps_its_place_until_it_is_ended(folder: Path) -> None:
-    async with server(folder) as one:
-        assert (await one.ask("/@chat/v1/chat/completions")).body == b"chat first"
-        await one.control("DELETE", "/@/sessions/chat")
-        assert (await one.ask("/@chat/v1/chat/completions")).body == b"chat first"
+    async with server(folder) as running:
+        assert (await running.ask("/@chat/v1/chat/completions")).body == b"chat first"
+        await running.control("DELETE", "/@/sessions/chat")
+        assert (await running.ask("/@chat/v1/chat/completions")).body == b"chat first"
 
 
 # ------------------------------------------------------------------------------------------------ /@/sessions
 
 
 async def test_open_ask_and_end(folder: Path) -> None:
-    async with server(folder) as one:
-        opened = await one.open(cassette="chat", mode="none", pace="2x", on_exhausted="error", ignore=["/metadata"])
+    async with server(folder) as running:
+        opened = await running.open(cassette="chat", mode="none", pace="2x", on_exhausted="error", ignore=["/metadata"])
         assert opened.keys() == {"id", "base_url"}
-        assert opened["base_url"] == f"{one.origin}/@{opened['id']}/v1"
+        assert opened["base_url"] == f"{running.origin}/@{opened['id']}/v1"
         path = path_of(opened["base_url"])
-        assert (await one.ask(path)).body == b"chat first"
-        refused = await one.ask(path, "goodbye")
+        assert (await running.ask(path)).body == b"chat first"
+        refused = await running.ask(path, "goodbye")
         assert (refused.status, refused.header("x-should-retry")) == (424, "false")
 
-        state = await one.control("GET", f"/@/sessions/{opened['id']}")
+        state = await running.control("GET", f"/@/sessions/{opened['id']}")
         assert state == {
             "id": opened["id"],
             "cassette": str(folder / "chat.yaml"),
@@ -130,17 +130,17 @@ async def test_open_ask_and_end(folder: Path) -> None:
             "unplayed": ["POST /v1/chat/completions"],
         }
         assert "recorded 'hello'  now 'goodbye'" in state["missed"][0]
-        assert await one.control("DELETE", f"/@/sessions/{opened['id']}") == state
+        assert await running.control("DELETE", f"/@/sessions/{opened['id']}") == state
         for method in ("GET", "DELETE"):
-            assert "There is no session" in await one.control(method, f"/@/sessions/{opened['id']}", status=404)
+            assert "There is no session" in await running.control(method, f"/@/sessions/{opened['id']}", status=404)
 
 
 async def test_the_settings_of_a_session(folder: Path) -> None:
-    async with server(folder) as one:
-        repeating = path_of((await one.open(cassette="chat"))["base_url"])
-        strict = path_of((await one.open(cassette="chat", on_exhausted="error"))["base_url"])
-        assert [(await one.ask(repeating)).status for _ in range(3)] == [200, 200, 200]
-        assert [(await one.ask(strict)).status for _ in range(3)] == [200, 200, 424]
+    async with server(folder) as running:
+        repeating = path_of((await running.open(cassette="chat"))["base_url"])
+        strict = path_of((await running.open(cassette="chat", on_exhausted="error"))["base_url"])
+        assert [(await running.ask(repeating)).status for _ in range(3)] == [200, 200, 200]
+        assert [(await running.ask(strict)).status for _ in range(3)] == [200, 200, 424]
 
 
 async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folder: Path) -> None:
@@ -151,14 +151,14 @@ async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folde
         assert (ended["played"], ended["missed"], ended["unplayed"]) == (2, [], [])
         return answers
 
-    async with server(folder) as one:
-        answers = await asyncio.gather(*(test(one) for _ in range(25)))
+    async with server(folder) as running:
+        answers = await asyncio.gather(*(test(running) for _ in range(25)))
         assert answers == [[b"chat first", b"chat second"]] * 25
-        assert (await one.control("GET", "/@/health"))["sessions"] == 1
+        assert (await running.control("GET", "/@/health"))["sessions"] == 1
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"", "This is no session: Invalid JSON"),
         (b"[]", "This is no session: "),
@@ -170,23 +170,23 @@ async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folde
         ({"cassette": "chat", "mode": "all"}, "mode all needs an upstream, and this server only plays"),
     ],
 )
-async def test_what_is_no_session(folder: Path, body: Any, said: str) -> None:
-    async with server(folder) as one:
-        assert said in await one.control("POST", "/@/sessions", body, status=400)
+async def test_what_is_no_session(folder: Path, body: Any, message: str) -> None:
+    async with server(folder) as running:
+        assert message in await running.control("POST", "/@/sessions", body, status=400)
 
 
 async def test_what_the_control_api_has_not(folder: Path) -> None:
-    async with server(folder) as one:
-        assert "There are /@/health, /@/journal" in await one.control("GET", "/@/nothing", status=404)
-        assert "Use GET or DELETE." in await one.control("PUT", "/@/sessions/chat", status=405)
-        assert "Use POST." in await one.control("GET", "/@/sessions", status=405)
+    async with server(folder) as running:
+        assert "There are /@/health, /@/journal" in await running.control("GET", "/@/nothing", status=404)
+        assert "Use GET or DELETE." in await running.control("PUT", "/@/sessions/chat", status=405)
+        assert "Use POST." in await running.control("GET", "/@/sessions", status=405)
 
 
 async def test_a_page_of_another_origin_has_no_control(folder: Path) -> None:
     """A page may send a simple POST to any address without asking first."""
-    async with server(folder) as one:
+    async with server(folder) as running:
         for origin in ("https://example.org", "null", "http://localhost:3000"):
-            heard = await ask(one.origin, "POST", "/@/rewind", b"", [("Origin", origin)])
+            heard = await ask(running.origin, "POST", "/@/rewind", b"", [("Origin", origin)])
             assert heard.status == 403
 
 
@@ -206,29 +206,29 @@ def with_links(folder: Path) -> Path:
 
 @pytest.mark.parametrize("name", [*OUTSIDE, *NOWHERE], ids=lambda name: repr(name)[:20])
 async def test_names_that_leave_the_folder_are_refused(with_links: Path, name: str) -> None:
-    async with server(with_links) as one:
-        opened = await ask(one.origin, "POST", "/@/sessions", {"cassette": name})
+    async with server(with_links) as running:
+        opened = await ask(running.origin, "POST", "/@/sessions", {"cassette": name})
         assert opened.status in ((403,) if name in OUTSIDE and name != ".." else (403, 404)), opened.body
         answers = [opened]
         if name:  # /@/v1 is the control API's
-            astray = await one.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
+            astray = await running.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
             assert astray.status == 424, "as loud as any miss"
             assert astray.json["error"]["reason"] == "no_session"
             answers.append(astray)
         for heard in answers:
             assert heard.json["error"]["type"] == "openai_replay"
             assert b"first" not in heard.body
-        assert (await one.control("GET", "/@/health"))["sessions"] == 1
+        assert (await running.control("GET", "/@/health"))["sessions"] == 1
 
 
 async def test_a_name_has_one_spelling(folder: Path) -> None:
     """There is no end to the others, and each would be a session that lasts."""
-    async with server(folder) as one:
-        sessions = (await one.control("GET", "/@/health"))["sessions"]
+    async with server(folder) as running:
+        sessions = (await running.control("GET", "/@/health"))["sessions"]
         for name in ("./chat", "././chat", "more/../chat", "more//../chat"):
-            heard = await one.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
+            heard = await running.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
             assert (heard.status, "Write 'chat'." in heard.json["error"]["message"]) == (424, True), heard.body
-        assert (await one.control("GET", "/@/health"))["sessions"] == sessions
+        assert (await running.control("GET", "/@/health"))["sessions"] == sessions
 
 
 def files(folder: Path) -> dict[Path, int]:
@@ -239,25 +239,25 @@ def files(folder: Path) -> dict[Path, int]:
 @pytest.mark.parametrize("name", [*OUTSIDE, "x" * 300], ids=lambda name: repr(name)[:20])
 async def test_nothing_is_recorded_outside_the_folder(with_links: Path, upstream: Upstream, name: str) -> None:
     before = files(with_links.parent)
-    async with server(with_links, upstream.url) as one:
-        heard = await one.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
+    async with server(with_links, upstream.url) as running:
+        heard = await running.ask(f"/@{quote(name, safe='')}/v1/chat/completions")
     written = files(with_links.parent).items() - before.items()
     assert all(path.resolve().is_relative_to(with_links) for path, _ in written)
     assert written or heard.json["error"]["type"] == "openai_replay"
 
 
 async def test_dots_that_stay_inside_are_fine(folder: Path) -> None:
-    async with server(folder) as one:
-        opened = await one.open(cassette="more/../chat")
-        assert (await one.ask(path_of(opened["base_url"]))).body == b"chat first"
+    async with server(folder) as running:
+        opened = await running.open(cassette="more/../chat")
+        assert (await running.ask(path_of(opened["base_url"]))).body == b"chat first"
 
 
 async def test_a_server_of_one_file_has_no_other_names(folder: Path) -> None:
     async with serving(Serving(Rules(), (folder / "chat.yaml",), port=0, quiet=True)) as (_, sessions):
-        one = Server(sessions.origin)
-        assert (await one.ask("/@tools/v1/chat/completions")).status == 424
+        running = Server(sessions.origin)
+        assert (await running.ask("/@tools/v1/chat/completions")).status == 424
         assert sessions.counts()[Outcome.MISSED] == 1
-        assert "serves no folder" in await one.control("POST", "/@/sessions", {"cassette": "tools"}, status=404)
+        assert "serves no folder" in await running.control("POST", "/@/sessions", {"cassette": "tools"}, status=404)
 
 
 # ------------------------------------------------------------------------------------------------ recording
@@ -265,8 +265,8 @@ async def test_a_server_of_one_file_has_no_other_names(folder: Path) -> None:
 
 async def say(base_url: str, text: str) -> str:
     async with AsyncOpenAI(base_url=base_url, api_key="sk-test") as client:
-        asked: Any = [{"role": "user", "content": text}]
-        answer = await client.chat.completions.create(model="gpt-4o-mini", messages=asked)
+        messages: Any = [{"role": "user", "content": text}]
+        answer = await client.chat.completions.create(model="gpt-4o-mini", messages=messages)
         return answer.choices[0].message.content or ""
 
 
@@ -290,26 +290,26 @@ async def test_record_a_folder_then_play_it(tmp_path: Path, upstream: Upstream) 
         "four.yaml",
     }
     async with command("play", folder) as process:
-        for name, said in zip([*names, "four"], live, strict=True):
-            assert await say(f"{process.origin}/@{quote(name, safe='')}/v1", name) == said
+        for name, expected in zip([*names, "four"], live, strict=True):
+            assert await say(f"{process.origin}/@{quote(name, safe='')}/v1", name) == expected
         assert (await Server(process.origin).ask("/@one/v1/chat/completions")).status == 424
         assert await process.stop() == 1
 
 
 async def test_a_recording_server_has_no_session_of_its_own(tmp_path: Path, upstream: Upstream) -> None:
-    async with server(tmp_path, upstream.url) as one:
-        heard = await one.ask(CHAT)
+    async with server(tmp_path, upstream.url) as running:
+        heard = await running.ask(CHAT)
         assert heard.status == 424
         assert "Set the base URL to http://HOST:PORT/@NAME/v1" in heard.json["error"]["message"]
 
 
 async def test_two_sessions_that_record_to_one_cassette(tmp_path: Path, upstream: Upstream) -> None:
-    async with server(tmp_path, upstream.url) as one:
-        urls = [(await one.open(cassette="both"))["base_url"] for _ in range(2)]
+    async with server(tmp_path, upstream.url) as running:
+        urls = [(await running.open(cassette="both"))["base_url"] for _ in range(2)]
         await asyncio.gather(*(say(url, f"{at} {number}") for number in range(10) for at, url in enumerate(urls)))
     bodies = [json.loads(one.request.body) for one in interactions(tmp_path / "both.yaml")]
-    said = {body["messages"][0]["content"] for body in bodies}
-    assert said == {f"{at} {number}" for at in (0, 1) for number in range(10)}
+    prompts = {body["messages"][0]["content"] for body in bodies}
+    assert prompts == {f"{at} {number}" for at in (0, 1) for number in range(10)}
     assert len(bodies) == 20
 
 

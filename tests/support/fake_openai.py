@@ -84,7 +84,7 @@ class Call(NamedTuple):
     def id(self, prefix: str) -> str:
         return prefix + hashlib.sha256(f"{prefix}{self.number}".encode()).hexdigest()[:24]
 
-    def headers(self, content_type: str, *more: tuple[str, str]) -> list[tuple[str, str]]:
+    def headers(self, content_type: str, *extra: tuple[str, str]) -> list[tuple[str, str]]:
         """The headers that real answers carry; rate limits only where a model was called."""
         limits = [
             ("x-ratelimit-limit-requests", "10000"),
@@ -117,7 +117,7 @@ class Call(NamedTuple):
             ("server", "cloudflare"),
             ("cf-ray", self.id("")[:16] + "-SIM"),
             ("alt-svc", 'h3=":443"; ma=86400'),
-            *more,
+            *extra,
         ]
 
 
@@ -143,21 +143,21 @@ def tokens(text: str) -> list[str]:
 # Answers ------------------------------------------------------------------------------------------------------------
 
 
-def json_answer(call: Call, value: Json, status: int = 200, reason: str = "OK", *more: tuple[str, str]) -> list[Step]:
+def json_answer(call: Call, value: Json, status: int = 200, reason: str = "OK", *extra: tuple[str, str]) -> list[Step]:
     body = json.dumps(value, ensure_ascii=False, indent=2).encode()  # OpenAI indents its plain answers
     path = call.request.path
     if path in GZIPPED and "gzip" in (call.request.header("accept-encoding") or ""):
-        body, more = gzip.compress(body, mtime=0), (*more, ("content-encoding", "gzip"))
+        body, extra = gzip.compress(body, mtime=0), (*extra, ("content-encoding", "gzip"))
     elif path not in CHUNKED:
-        headers = call.headers("application/json", *more, ("content-length", str(len(body))))
+        headers = call.headers("application/json", *extra, ("content-length", str(len(body))))
         return [Send(head(status, reason, headers)), Send(body)]
-    return chunked_answer(call, "application/json", body, status, reason, *more)
+    return chunked_answer(call, "application/json", body, status, reason, *extra)
 
 
 def chunked_answer(
-    call: Call, content_type: str, body: bytes, status: int = 200, reason: str = "OK", *more: tuple[str, str]
+    call: Call, content_type: str, body: bytes, status: int = 200, reason: str = "OK", *extra: tuple[str, str]
 ) -> list[Step]:
-    headers = call.headers(content_type, *more, ("transfer-encoding", "chunked"))
+    headers = call.headers(content_type, *extra, ("transfer-encoding", "chunked"))
     pieces = [body[at : at + 4096] for at in range(0, len(body), 4096)]
     return [Sleep(0.02), Send(head(status, reason, headers)), *map(Chunk, pieces), End()]
 
@@ -165,32 +165,34 @@ def chunked_answer(
 def error_answer(
     call: Call, status: int, reason: str, message: str, kind: str, code: str | None, param: str | None = None
 ) -> list[Step]:
-    more: list[tuple[str, str]] = []
+    extra: list[tuple[str, str]] = []
     if status == 401:
-        more.append(("www-authenticate", 'Bearer realm="OpenAI API"'))
+        extra.append(("www-authenticate", 'Bearer realm="OpenAI API"'))
     if status == 429:
-        more.append(("retry-after", "1"))
+        extra.append(("retry-after", "1"))
     value = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-    return json_answer(call, value, status, reason, *more)
+    return json_answer(call, value, status, reason, *extra)
 
 
-def stream_answer(call: Call, events: Sequence[bytes], *, named: bool = False) -> list[Step]:
+def stream_answer(call: Call, events: Sequence[bytes], *, with_names: bool = False) -> list[Step]:
     """The events as a stream, bent as the model says. `named`: the endpoint writes `event:` lines."""
-    ttft, every = PACE.get(call.model, USUAL_PACE)
+    ttft, interval = PACE.get(call.model, USUAL_PACE)
     frames = [Chunk(item) for item in events]
     ending: Step = End()
     middle = len(events) // 2
     match call.model:
         case "stream-error":
             error = {"type": "server_error", "code": None, "message": "The server had an error.", "param": None}
-            failure = {"type": "error", "sequence_number": 3, "error": error} if named else {"error": error}
-            frames[3:] = [Chunk(event(failure, "error" if named else ""))]
+            failure = {"type": "error", "sequence_number": 3, "error": error} if with_names else {"error": error}
+            frames[3:] = [Chunk(event(failure, "error" if with_names else ""))]
         case "stream-cut" | "stream-reset":
             frames[middle:] = [Chunk(events[middle][: len(events[middle]) // 2])]
             ending = Close() if call.model == "stream-cut" else Reset()
         case "keepalive":
             alive = (
-                event({"type": "keepalive", "sequence_number": middle}, "keepalive") if named else b": keepalive\n\n"
+                event({"type": "keepalive", "sequence_number": middle}, "keepalive")
+                if with_names
+                else b": keepalive\n\n"
             )
             frames.insert(middle, Chunk(alive))
         case "utf8":
@@ -198,7 +200,7 @@ def stream_answer(call: Call, events: Sequence[bytes], *, named: bool = False) -
     headers = call.headers("text/event-stream; charset=utf-8", ("transfer-encoding", "chunked"))
     steps: list[Step] = [Sleep(ttft), Send(head(200, "OK", headers))]
     for frame in frames:
-        steps += [frame, Sleep(every)]
+        steps += [frame, Sleep(interval)]
     return [*steps[:-1], ending]
 
 
@@ -313,8 +315,8 @@ class FakeOpenAI:
             self._limited.add(request.body)
             return error_answer(call, *ERRORS[call.model])
         for method, pattern, handler in ROUTES:
-            if request.method.replace("HEAD", "GET") == method and (found := re.fullmatch(pattern, request.path)):
-                return handler(self, call, *found.groups())
+            if request.method.replace("HEAD", "GET") == method and (match := re.fullmatch(pattern, request.path)):
+                return handler(self, call, *match.groups())
         message = f"Invalid URL ({request.method} {request.path})"
         return error_answer(call, 404, "Not Found", message, "invalid_request_error", None)
 
@@ -394,13 +396,13 @@ class FakeOpenAI:
                 "call_id": call.id("call_"),
                 "name": tool["name"],
             }
-            begun, done = {**item, "arguments": ""}, {**item, "arguments": text}
+            started, finished = {**item, "arguments": ""}, {**item, "arguments": text}
         else:
             text = as_json(shape["schema"], prompt) if "schema" in shape else reply(call, prompt)
             item = {"id": call.id("msg_"), "type": "message", "role": "assistant"}
             part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
-            begun, done = {**item, "content": []}, {**item, "content": [part]}
-        begun, done = {**begun, "status": "in_progress"}, {**done, "status": "completed"}
+            started, finished = {**item, "content": []}, {**item, "content": [part]}
+        started, finished = {**started, "status": "in_progress"}, {**finished, "status": "completed"}
 
         def response(status: str, output: list[Json]) -> Json:
             names = ("input_tokens", "output_tokens")
@@ -413,9 +415,9 @@ class FakeOpenAI:
                 "usage": usage,
             }
             options = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": call.params.get("tools") or []}
-            own = {"id": call.id("resp_"), "object": "response", "created_at": call.created, "status": status}
+            fields = {"id": call.id("resp_"), "object": "response", "created_at": call.created, "status": status}
             return {
-                **own,
+                **fields,
                 "model": call.model,
                 "output": output,
                 **settings,
@@ -425,12 +427,12 @@ class FakeOpenAI:
             }
 
         if not call.stream:
-            return json_answer(call, response("completed", [done]))
+            return json_answer(call, response("completed", [finished]))
         at = {"item_id": item["id"], "output_index": 0}
         values: list[Json] = [
             {"type": "response.created", "response": response("in_progress", [])},
             {"type": "response.in_progress", "response": response("in_progress", [])},
-            {"type": "response.output_item.added", "output_index": 0, "item": begun},
+            {"type": "response.output_item.added", "output_index": 0, "item": started},
         ]
         if tool:
             kind = "response.function_call_arguments"
@@ -444,18 +446,18 @@ class FakeOpenAI:
             values += [{"type": f"{kind}.done", **at, "text": text, "logprobs": []}]
             values += [{"type": "response.content_part.done", **at, "part": part}]
         values += [
-            {"type": "response.output_item.done", "output_index": 0, "item": done},
-            {"type": "response.completed", "response": response("completed", [done])},
+            {"type": "response.output_item.done", "output_index": 0, "item": finished},
+            {"type": "response.completed", "response": response("completed", [finished])},
         ]
         numbered = [{**value, "sequence_number": number} for number, value in enumerate(values)]
-        return stream_answer(call, [event(value, value["type"]) for value in numbered], named=True)
+        return stream_answer(call, [event(value, value["type"]) for value in numbered], with_names=True)
 
     # Assistants -----------------------------------------------------------------------------------------------------
 
     def run(self, call: Call, thread: str = "") -> list[Step]:
         thread = thread or call.id("thread_")
-        asked = (call.params.get("thread") or {}).get("messages", call.params.get("additional_messages"))
-        text = reply(call, text_of(asked or ""))
+        messages = (call.params.get("thread") or {}).get("messages", call.params.get("additional_messages"))
+        text = reply(call, text_of(messages or ""))
         run, step, message = call.id("run_"), call.id("step_"), call.id("msg_")
         ids = {"created_at": call.created, "thread_id": thread, "assistant_id": call.params.get("assistant_id")}
         of_run = self._run(run, ids, "queued")
@@ -485,7 +487,7 @@ class FakeOpenAI:
         if not call.request.path.startswith(f"/v1/threads/{thread}/"):
             events.insert(0, ("thread.created", {"id": thread, "object": "thread", "created_at": call.created}))
         written = [event(value, name) for name, value in events]
-        return stream_answer(call, [*written, event("[DONE]", "done")], named=True)
+        return stream_answer(call, [*written, event("[DONE]", "done")], with_names=True)
 
     def poll_run(self, call: Call, thread: str, run: str) -> list[Step]:
         """The same request, another answer: queued, in progress, then completed."""
@@ -502,8 +504,8 @@ class FakeOpenAI:
     # Vectors, sound, pictures ---------------------------------------------------------------------------------------
 
     def embeddings(self, call: Call) -> list[Step]:
-        given = call.params.get("input", "")
-        inputs = given if isinstance(given, list) and given and not isinstance(given[0], int) else [given]
+        texts = call.params.get("input", "")
+        inputs = texts if isinstance(texts, list) and texts and not isinstance(texts[0], int) else [texts]
         size = call.params.get("dimensions") or 1536
         data: list[Json] = []
         for index, text in enumerate(inputs):
@@ -539,17 +541,17 @@ class FakeOpenAI:
     def images(self, call: Call) -> list[Step]:
         png = b"\x89PNG\r\n\x1a\n" + noise(str(call.params.get("prompt")), 24_000)
         data = [{"b64_json": base64.b64encode(png).decode()} for _ in range(call.params.get("n") or 1)]
-        more = {"background": "opaque", "output_format": "png", "quality": "low", "size": "1024x1024"}
+        parameters = {"background": "opaque", "output_format": "png", "quality": "low", "size": "1024x1024"}
         usage = {"input_tokens": 9, "output_tokens": 272, "total_tokens": 281}
-        return json_answer(call, {"created": call.created, **more, "data": data, "usage": usage})
+        return json_answer(call, {"created": call.created, **parameters, "data": data, "usage": usage})
 
     # Files and the rest ---------------------------------------------------------------------------------------------
 
     def upload(self, call: Call) -> list[Step]:
         name, content = call.uploads.get("file", Upload("nothing", b""))
-        own = {"object": "file", "id": call.id("file-"), "purpose": call.params.get("purpose"), "filename": name}
+        fields = {"object": "file", "id": call.id("file-"), "purpose": call.params.get("purpose"), "filename": name}
         file: Json = {
-            **own,
+            **fields,
             "bytes": len(content),
             "created_at": call.created,
             "expires_at": None,
@@ -623,8 +625,8 @@ def parameters(request: Received) -> tuple[Json, dict[str, Upload]]:
         return (value if isinstance(value, dict) else {}), {}
     fields: Json = {}
     uploads: dict[str, Upload] = {}
-    if found := re.search(r'multipart/form-data;.*boundary="?([^";]+)', content_type):
-        for part in request.body.split(b"--" + found[1].encode())[1:-1]:
+    if match := re.search(r'multipart/form-data;.*boundary="?([^";]+)', content_type):
+        for part in request.body.split(b"--" + match[1].encode())[1:-1]:
             top, _, content = part.removeprefix(b"\r\n").partition(b"\r\n\r\n")
             names = dict(re.findall(r'\b(name|filename)="?([^";\r\n]*)', top.decode()))
             content = content.removesuffix(b"\r\n")

@@ -17,10 +17,10 @@ from tests.support.proxy import CHAT, Connection, Ended, Over
 FRAMES = 40
 
 
-def events(asked: str) -> list[bytes]:
+def events(prompt: str) -> list[bytes]:
     """What whoever asks this is streamed."""
     return [
-        *(f"data: {asked} {number} {'x' * (number % 50)}\n\n".encode() for number in range(FRAMES)),
+        *(f"data: {prompt} {number} {'x' * (number % 50)}\n\n".encode() for number in range(FRAMES)),
         b"data: [DONE]\n\n",
     ]
 
@@ -28,25 +28,25 @@ def events(asked: str) -> list[bytes]:
 async def main(origin: str, count: int, seconds: float, unlike: bool) -> None:
     """Run the load. `unlike`: every request is another one, to be recorded; else all are the same."""
     until = time.monotonic() + seconds
-    seen: Counter[str] = Counter()
+    outcomes: Counter[str] = Counter()
 
     async def one(name: int) -> None:
         await asyncio.sleep(name / count * min(2.0, seconds / 4))  # they do not all begin at one instant
         number = 0
         while time.monotonic() < until:
             number += 1
-            asked = f"{name}-{number}" if unlike else "same"
+            prompt = f"{name}-{number}" if unlike else "same"
             try:
                 async with Connection(origin) as client:
-                    heard = await client.ask("POST", CHAT, asked)
+                    heard = await client.ask("POST", CHAT, prompt)
             except (Over, OSError, TimeoutError) as error:
-                seen[f"{type(error).__name__}"] += 1
+                outcomes[f"{type(error).__name__}"] += 1
                 continue
-            whole = heard.cuts == events(asked) and heard.ended is Ended.COMPLETE
-            seen["whole" if whole else f"{heard.status} {heard.ended} {len(heard.cuts)} frames"] += 1
+            is_whole = heard.cuts == events(prompt) and heard.ended is Ended.COMPLETE
+            outcomes["whole" if is_whole else f"{heard.status} {heard.ended} {len(heard.cuts)} frames"] += 1
 
     await asyncio.gather(*(one(name) for name in range(count)))
-    print(json.dumps(seen))
+    print(json.dumps(outcomes))
 
 
 if __name__ == "__main__":

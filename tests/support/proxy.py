@@ -210,15 +210,15 @@ class Connection:
         self, method: str, target: str, body: bytes | object = b"", headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Send a request. A `body` that is not bytes is sent as JSON."""
-        own = [("Host", f"{self._host}:{self._port}"), ("Authorization", f"Bearer {KEY}")]
+        defaults = [("Host", f"{self._host}:{self._port}"), ("Authorization", f"Bearer {KEY}")]
         if not isinstance(body, bytes):
             body = json.dumps(body, ensure_ascii=False).encode()
-            own.append(("Content-Type", "application/json"))
-        given = list(headers)
-        names = {name.lower() for name, _ in given}
+            defaults.append(("Content-Type", "application/json"))
+        extra = list(headers)
+        names = {name.lower() for name, _ in extra}
         lines = [f"{method} {target} HTTP/1.1"]
-        lines += [f"{name}: {value}" for name, value in own if name.lower() not in names]
-        lines += [f"{name}: {value}" for name, value in given]
+        lines += [f"{name}: {value}" for name, value in defaults if name.lower() not in names]
+        lines += [f"{name}: {value}" for name, value in extra]
         if (body or method in ("POST", "PUT", "PATCH")) and not names & {"content-length", "transfer-encoding"}:
             lines.append(f"Content-Length: {len(body)}")
         self.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body, method)
@@ -271,9 +271,9 @@ class Connection:
                     self._ends(Ended.COMPLETE)
                     return None
         except Over:
-            if rest := self.unread[:size]:  # of a chunk that was cut
-                self._position += len(rest)
-                heard.pieces.append(Piece(self._at(), rest))
+            if unread := self.unread[:size]:  # of a chunk that was cut
+                self._position += len(unread)
+                heard.pieces.append(Piece(self._at(), unread))
             over = self._arrivals.over
             self._ends(Ended.COMPLETE if heard.framing == "close" and over is Ended.EARLY else over)
             return None
@@ -315,8 +315,8 @@ class Connection:
         """What has come and was not taken yet."""
         return bytes(self._arrivals.data[self._position :])
 
-    def _ends(self, how: Ended | None) -> None:
-        self.heard.ended = how
+    def _ends(self, ending: Ended | None) -> None:
+        self.heard.ended = ending
         self.heard.end_at = asyncio.get_running_loop().time() - self._sent_at
 
     def _at(self) -> float:
@@ -324,9 +324,9 @@ class Connection:
 
     async def _through(self, mark: bytes) -> bytes:
         start = self._position
-        while (found := self._arrivals.data.find(mark, start)) < 0:
+        while (position := self._arrivals.data.find(mark, start)) < 0:
             await self._arrivals.until(len(self._arrivals.data) + 1)
-        return await self._exactly(found + len(mark) - start)
+        return await self._exactly(position + len(mark) - start)
 
     async def _exactly(self, size: int) -> bytes:
         await self._arrivals.until(self._position + size)
@@ -386,7 +386,7 @@ class Proxy:
     @property
     def outcomes(self) -> list[str]:
         """The outcome of every request so far."""
-        return [str(one.outcome) for one in self.journal]
+        return [str(exchange.outcome) for exchange in self.journal]
 
     async def ask(self, method: str, target: str, body: Any = b"", headers: Iterable[tuple[str, str]] = ()) -> Heard:
         """One request on a connection of its own, and the whole answer."""
@@ -398,8 +398,8 @@ async def recording(
     upstream: str, tape: Path, mode: Mode = Mode.NEW_EPISODES, idle_timeout_s: float = 60.0, **rules: Any
 ) -> AsyncIterator[Proxy]:
     """Record from `upstream` on `tape`; `rules` are fields of `rules.Rules`."""
-    what = Serving(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_timeout_s=idle_timeout_s)
-    async with serving(what) as (base_url, sessions):
+    config = Serving(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_timeout_s=idle_timeout_s)
+    async with serving(config) as (base_url, sessions):
         assert sessions.own is not None
         yield Proxy(base_url, sessions.own.engine)
 
@@ -481,9 +481,9 @@ class Process:
     def peak_bytes(self) -> int:
         """The most memory it has had so far (resident set)."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        assert found
-        return int(found[1]) << 10
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert match
+        return int(match[1]) << 10
 
     async def ask(self, method: str, target: str, body: Any = b"", headers: Iterable[tuple[str, str]] = ()) -> Heard:
         """One request on a connection of its own, and the whole answer."""
@@ -517,14 +517,14 @@ class Process:
                 await asyncio.sleep(0.01)
 
 
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Ours without what would steer the program or its clients, and `more`."""
-    ours = {
+    variables = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith("OPENAI_") and not name.lower().endswith("_proxy") and not name.startswith("COV_")
     }
-    return {**ours, "PYTHONUNBUFFERED": "1", **(more or {})}
+    return {**variables, "PYTHONUNBUFFERED": "1", **(extra or {})}
 
 
 @asynccontextmanager
@@ -541,14 +541,14 @@ async def command(
     """
     with tempfile.TemporaryDirectory(prefix="openai-replay-test-") as name:
         folder = Path(name)
-        verb, *others = map(str, arguments)
-        own = [verb, "--port", "0", "--ready-file", str(folder / "ready")]
-        with (folder / "stdout").open("wb") as out, (folder / "stderr").open("wb") as err:
+        verb, *options = map(str, arguments)
+        defaults = [verb, "--port", "0", "--ready-file", str(folder / "ready")]
+        with (folder / "stdout").open("wb") as stdout, (folder / "stderr").open("wb") as stderr:
             popen = subprocess.Popen(  # noqa: ASYNC220 - it returns at once, and only Popen can be killed without a loop
-                [*program, *own, *others],
+                [*program, *defaults, *options],
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=stdout,
+                stderr=stderr,
                 env=environment(env),
                 cwd=cwd or folder,
             )
@@ -571,7 +571,7 @@ async def run(
 ) -> Finished:
     """Run `openai-replay ARGUMENTS` to its end."""
     with tempfile.TemporaryDirectory(prefix="openai-replay-test-") as folder:
-        done = await asyncio.to_thread(
+        result = await asyncio.to_thread(
             subprocess.run,
             [*program, *map(str, arguments)],
             stdin=subprocess.DEVNULL,
@@ -581,7 +581,7 @@ async def run(
             timeout=3 * PATIENCE_S,
             check=False,
         )
-    return Finished(done.returncode, done.stdout.decode(), done.stderr.decode())
+    return Finished(result.returncode, result.stdout.decode(), result.stderr.decode())
 
 
 def invoke(*arguments: str | Path) -> Finished:
@@ -596,7 +596,7 @@ def invoke(*arguments: str | Path) -> Finished:
 def item(
     body: str,
     *,
-    asked: str = "hello",
+    prompt: str = "hello",
     path: str = CHAT,
     status: int = 200,
     headers: Headers = (("content-type", "application/json"),),
@@ -605,7 +605,7 @@ def item(
     lines = "".join(f"      {name}: [{json.dumps(value)}]\n" for name, value in headers)
     return (
         f"- request:\n    method: POST\n    uri: https://api.openai.com{path}\n"
-        f"    headers:\n      content-type: [application/json]\n    body: '{json.dumps(asked)}'\n"
+        f"    headers:\n      content-type: [application/json]\n    body: '{json.dumps(prompt)}'\n"
         f"  response:\n    status: {{code: {status}, message: OK}}\n    headers:\n{lines}"
         f"    body: {{string: '{body}'}}\n"
     )

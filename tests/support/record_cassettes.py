@@ -58,7 +58,7 @@ class Api(FakeOpenAI):
 
     def __call__(self, request: Received) -> list[Step]:
         if QUESTION.encode() in request.body:
-            return sse(*(Chunk(one) for one in _chunks()), every=0.04, ttft=0.31)
+            return sse(*(Chunk(chunk) for chunk in _chunks()), interval=0.04, ttft=0.31)
         return super().__call__(request)
 
 

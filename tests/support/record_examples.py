@@ -22,11 +22,11 @@ QUESTION = "Write a report about rivers"
 PORT = 8799
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(**extra: str) -> dict[str, str]:
     """With our programs first, and what is in `more`."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    ours = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTEST_"))}
-    return {**ours, "PATH": path, **more}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI_", "PYTEST_"))}
+    return {**variables, "PATH": path, **extra}
 
 
 def main() -> None:

@@ -141,7 +141,9 @@ def plain(
     return [Send(head(status, reason, [*headers, ("content-length", str(len(body)))]) + body)]
 
 
-def sse(*chunks: bytes | Chunk, every: float = 0.01, ttft: float = 0.05, headers: Headers = SSE_HEADERS) -> list[Step]:
+def sse(
+    *chunks: bytes | Chunk, interval: float = 0.01, ttft: float = 0.05, headers: Headers = SSE_HEADERS
+) -> list[Step]:
     """The steps of a complete event stream.
 
     The head and the first chunk come `ttft` seconds after the request, the other chunks `every` seconds apart, the
@@ -150,7 +152,7 @@ def sse(*chunks: bytes | Chunk, every: float = 0.01, ttft: float = 0.05, headers
     steps: list[Step] = [Sleep(ttft), Send(head(200, "OK", [*headers, ("transfer-encoding", "chunked")]))]
     for number, chunk in enumerate(chunks):
         if number:
-            steps.append(Sleep(every))
+            steps.append(Sleep(interval))
         steps.append(chunk if isinstance(chunk, Chunk) else Chunk(chunk))
     return [*steps, End()]
 
@@ -305,19 +307,19 @@ async def _read_request(
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     if (method, target.partition("?")[0]) in early:
         return Received(method, target, headers, b"", time.monotonic())
-    known = {name.lower(): value.lower() for name, value in headers}
-    if known.get("expect") == "100-continue":
+    fields = {name.lower(): value.lower() for name, value in headers}
+    if fields.get("expect") == "100-continue":
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await writer.drain()
     pieces: list[bytes] = []
-    if "chunked" in known.get("transfer-encoding", ""):
+    if "chunked" in fields.get("transfer-encoding", ""):
         while size := int((await reader.readuntil(b"\n")).partition(b";")[0], 16):
             await _read_into(pieces, reader, size)
             await reader.readexactly(2)
         while (await reader.readuntil(b"\n")).strip():
             pass  # trailers
     else:
-        await _read_into(pieces, reader, int(known.get("content-length", 0)))
+        await _read_into(pieces, reader, int(fields.get("content-length", 0)))
     return Received(method, target, headers, b"".join(pieces), time.monotonic())
 
 

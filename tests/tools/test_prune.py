@@ -44,7 +44,7 @@ def asked(tape: Path) -> list[str]:
 
 
 def three(path: Path) -> Path:
-    return cassette(path, *(item(f"of {word}", asked=word) for word in ("one", "two", "three")))
+    return cassette(path, *(item(f"of {word}", prompt=word) for word in ("one", "two", "three")))
 
 
 # ------------------------------------------------------------------------------------------------ the file
@@ -77,7 +77,7 @@ async def test_a_line_an_exchange(tmp_path: Path) -> None:
 async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) -> None:
     first, second = (
         three(tmp_path / "1.yaml"),
-        cassette(tmp_path / "2.yaml", item("x", asked="a"), item("y", asked="b")),
+        cassette(tmp_path / "2.yaml", item("x", prompt="a"), item("y", prompt="b")),
     )
     journal = tmp_path / "journal.jsonl"
     for words in (["b"], ["three"]):
@@ -87,11 +87,11 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
 
 
 async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Path) -> None:
-    first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", asked=word + at) for at in "12")) for word in "ab")
+    first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", prompt=word + at) for at in "12")) for word in "ab")
     journal = tmp_path / "journal.jsonl"
     what = Serving(Rules(), (first, second), port=0, tell=lambda exchange: None, journal=journal)
     async with serving(what) as (_, sessions):
-        cassette(first, *(item("", asked=word) for word in ("a0", "a1", "a2")))
+        cassette(first, *(item("", prompt=word) for word in ("a0", "a1", "a2")))
         assert [(await ask(sessions.origin, "POST", CHAT, word)).status for word in ("a0", "b1")] == [200, 200]
     played = [(Path(line["cassette"]).name, line["item"]) for line in lines(journal) if line["event"] == "exchange"]
     assert played == [("a.yaml", 1), ("b.yaml", 1)]

@@ -37,13 +37,13 @@ def client(mode: Any = instructor.Mode.TOOLS, **more: Any) -> Any:
 
 
 async def partial(model: str = "gpt-4o-mini") -> Any:
-    seen: list[Any] = []
+    states: list[Any] = []
     try:
         async for report in client().create_partial(**asked(model)):
-            seen.append(report.model_dump())
+            states.append(report.model_dump())
     except Exception as problem:
-        return [seen, failure(problem)]
-    return seen
+        return [states, failure(problem)]
+    return states
 
 
 @scenario

@@ -33,34 +33,34 @@ def told(message: Any) -> Any:
     return [message.content, message.tool_calls, message.usage_metadata, message.response_metadata]
 
 
-async def streamed(runnable: Any, asked: Any) -> Any:
+async def streamed(runnable: Any, prompt: Any) -> Any:
     chunks: list[Any] = []
     error = None
     try:
-        async for chunk in runnable.astream(asked):
+        async for chunk in runnable.astream(prompt):
             chunks.append(chunk)
     except Exception as problem:
         error = failure(problem)
-    whole = None
+    total = None
     for chunk in chunks:
-        whole = chunk if whole is None else whole + chunk
-    return [[chunk.content for chunk in chunks], whole and told(whole), error], whole
+        total = chunk if total is None else total + chunk
+    return [[chunk.content for chunk in chunks], total and told(total), error], total
 
 
 async def tool_loop_of(model: Any) -> Any:
     """Ask, run the tools that are asked for, tell their answers, and listen again; each time as a stream."""
     bound = model.bind_tools([weather])
     messages: list[Any] = [HumanMessage(ASK_WEATHER)]
-    seen = []
+    results = []
     for _ in range(3):
         told_so_far, answer = await streamed(bound, messages)
-        seen.append(told_so_far)
+        results.append(told_so_far)
         if not answer.tool_calls:
             break
         messages.append(answer)
         for call in answer.tool_calls:
             messages.append(ToolMessage(await weather.ainvoke(call["args"]), tool_call_id=call["id"]))
-    return seen
+    return results
 
 
 @scenario

@@ -34,10 +34,10 @@ async def streamed(**more: Any) -> Any:
             chunks.append(chunk)
     except Exception as problem:
         error = failure(problem)
-    whole = litellm.stream_chunk_builder(chunks) if chunks else None
+    response = litellm.stream_chunk_builder(chunks) if chunks else None
     texts = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices]
-    calls = whole and [call.model_dump() for call in whole.choices[0].message.tool_calls or []]
-    return [texts, whole and whole.choices[0].finish_reason, calls, error]
+    calls = response and [call.model_dump() for call in response.choices[0].message.tool_calls or []]
+    return [texts, response and response.choices[0].finish_reason, calls, error]
 
 
 @scenario
@@ -64,18 +64,18 @@ def stream_sync() -> Any:
 @scenario
 async def tool_loop() -> Any:
     messages: list[Any] = [{"role": "user", "content": ASK_WEATHER}]
-    seen = []
+    results = []
     for _ in range(3):
         answer = await litellm.acompletion(**{**asked(), "messages": messages}, tools=[WEATHER])
         message = answer.choices[0].message
-        seen.append([answer.id, message.content, [call.model_dump() for call in message.tool_calls or []]])
+        results.append([answer.id, message.content, [call.model_dump() for call in message.tool_calls or []]])
         if not message.tool_calls:
             break
         messages.append(message.model_dump())
         for call in message.tool_calls:
-            said = weather(**json.loads(call.function.arguments))
-            messages.append({"role": "tool", "tool_call_id": call.id, "content": said})
-    return seen
+            output = weather(**json.loads(call.function.arguments))
+            messages.append({"role": "tool", "tool_call_id": call.id, "content": output})
+    return results
 
 
 @scenario

@@ -53,8 +53,8 @@ async def command(*arguments: str) -> Any:
     child = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "llm", *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
     )
-    out, err = await child.communicate()
-    return [child.returncode, out.decode(), err.decode()]
+    stdout, stderr = await child.communicate()
+    return [child.returncode, stdout.decode(), stderr.decode()]
 
 
 @scenario

@@ -37,10 +37,10 @@ def told(result: Any) -> Any:
     return [parts, str(result.output), [usage.requests, usage.input_tokens, usage.output_tokens]]
 
 
-async def streamed(one: Any, prompt: str) -> Any:
+async def streamed(runner: Any, prompt: str) -> Any:
     texts: list[str] = []
     try:
-        async with one.run_stream(prompt) as result:
+        async with runner.run_stream(prompt) as result:
             async for text in result.stream_text(delta=True, debounce_by=None):
                 texts.append(text)  # one by one: what came before an error counts, too
     except Exception as problem:
@@ -70,11 +70,11 @@ async def tool_loop_with_structured_output() -> Any:
 
 @scenario
 async def tool_loop_by_events() -> Any:
-    seen = []
+    results = []
     async with reporter().iter(ASK_WEATHER) as run:
         async for node in run:
-            seen.append(type(node).__name__)
-    return [seen, told(run.result)]
+            results.append(type(node).__name__)
+    return [results, told(run.result)]
 
 
 @scenario

@@ -58,11 +58,11 @@ def run_all() -> None:
     """Run all scenarios in one event loop, and print {scenario: what was seen}."""
 
     async def run() -> dict[str, Any]:
-        seen = {}
+        results = {}
         for function in SCENARIOS:
             print(function.__name__, file=sys.stderr, flush=True)
             value = function()
-            seen[function.__name__] = await value if inspect.isawaitable(value) else value
-        return seen
+            results[function.__name__] = await value if inspect.isawaitable(value) else value
+        return results
 
     print(json.dumps(asyncio.run(run()), ensure_ascii=False, indent=1))

@@ -45,8 +45,8 @@ def tape_of(path: Path) -> Cassette:
 
 
 async def all_of(processes: list[Process], count: int) -> list[int]:
-    heard = await asyncio.gather(*(many(one, count) for one in processes))
-    return said(one for group in heard for one in group)
+    heard = await asyncio.gather(*(many(process, count) for process in processes))
+    return said(process for group in heard for process in group)
 
 
 @real
@@ -56,17 +56,17 @@ async def test_stored_positions_hold_the_rules(store: RedisPositionStore, tmp_pa
 
 @real
 async def test_who_shares_positions(store: RedisPositionStore, redis: redisserver.Server, tmp_path: Path) -> None:
-    tape, other = (tape_of(numbered(tmp_path / f"{count}.yaml", count)) for count in (3, 4))
+    tape, other_tape = (tape_of(numbered(tmp_path / f"{count}.yaml", count)) for count in (3, 4))
     copy = tape_of(numbered(tmp_path / "copy.yaml", 3))
     first = store.positions_for("", tape, "told")
     assert await first.claim(A, None) == 0
     assert await store.positions_for("", copy, "told").claim(A, None) == 1, "the same tape under another name"
-    assert await store.positions_for("", other, "told").claim(A, None) == 0, "another tape"
+    assert await store.positions_for("", other_tape, "told").claim(A, None) == 0, "another tape"
     assert await store.positions_for("", tape, "matched otherwise").claim(A, None) == 0
     assert await store.positions_for("name", tape, "told").claim(A, None) == 0, "another session"
     async with AsyncExitStack() as stack:
-        await stack.enter_async_context(another := RedisPositionStore(f"{redis.url}?run=two"))
-        assert await another.positions_for("", tape, "told").claim(A, None) == 0, "another run"
+        await stack.enter_async_context(second_run := RedisPositionStore(f"{redis.url}?run=two"))
+        assert await second_run.positions_for("", tape, "told").claim(A, None) == 0, "another run"
     later = store.positions_for("", copy, "told")
     await later.rewind()
     assert await first.claim(A, None) == 0, "a rewind is everybody's"
@@ -76,29 +76,29 @@ async def test_who_shares_positions(store: RedisPositionStore, redis: redisserve
 @real
 async def test_what_the_store_has_lost_is_not_taken_for_a_beginning(store: RedisPositionStore, tmp_path: Path) -> None:
     tape = tape_of(numbered(tmp_path / "tape.yaml", 3))
-    one, other = store.positions_for("", tape, "told"), store.positions_for("", tape, "told")
-    assert [await one.claim(A, None), await other.claim(A, None)] == [0, 1]
+    first, second = store.positions_for("", tape, "told"), store.positions_for("", tape, "told")
+    assert [await first.claim(A, None), await second.claim(A, None)] == [0, 1]
     await store._redis.flushall()
     with pytest.raises(StateError) as lost:
-        await one.claim(A, None)
+        await first.claim(A, None)
     assert lost.value.code == "state_lost"
     assert await store.positions_for("", tape, "told").claim(A, None) == 0, "who begins now knows nothing of it"
     with pytest.raises(StateError):
-        await one.claim(A, None)
-    await other.rewind()
-    assert [await one.claim(A, None), await other.claim(A, None)] == [0, 1]
+        await first.claim(A, None)
+    await second.rewind()
+    assert [await first.claim(A, None), await second.claim(A, None)] == [0, 1]
 
 
 @real
 async def test_two_servers_play_every_recording_once(redis: redisserver.Server, tmp_path: Path) -> None:
     tape = numbered(tmp_path / "tape.yaml")
     options = ("--state", redis.url, "--on-exhausted", "error", "--strict")
-    async with command("play", tape, *options) as one, command("play", tape, "--workers", "2", *options) as other:
-        assert await all_of([one, other], EACH // 2) == list(range(EACH))
-        assert (await one.ask("POST", "/@/rewind")).status == 200
-        assert (await one.ask("GET", "/@/journal")).status == 409
-        assert await all_of([one, other], EACH // 2) == list(range(EACH))
-        for process in (one, other):
+    async with command("play", tape, *options) as first, command("play", tape, "--workers", "2", *options) as second:
+        assert await all_of([first, second], EACH // 2) == list(range(EACH))
+        assert (await first.ask("POST", "/@/rewind")).status == 200
+        assert (await first.ask("GET", "/@/journal")).status == 409
+        assert await all_of([first, second], EACH // 2) == list(range(EACH))
+        for process in (first, second):
             assert await process.stop() == 0, process.stderr[-1000:]
             assert f"{EACH} played" in process.stderr
 
@@ -110,10 +110,10 @@ async def test_a_store_that_is_gone_and_comes_back(redis: redisserver.Server, tm
         assert (await process.ask("POST", CHAT, "hello")).json == {"said": 0}
         redis.stop()
         for _ in range(2):
-            gone = await process.ask("POST", CHAT, "hello")
-            assert (gone.status, gone.json["error"]["code"]) == (503, "state_unreachable")
-            assert gone.header("x-should-retry") == "false"
-            assert gone.json["error"]["message"].startswith(f"The position store {redis.url} cannot be reached.")
+            refused = await process.ask("POST", CHAT, "hello")
+            assert (refused.status, refused.json["error"]["code"]) == (503, "state_unreachable")
+            assert refused.header("x-should-retry") == "false"
+            assert refused.json["error"]["message"].startswith(f"The position store {redis.url} cannot be reached.")
         assert (await process.ask("POST", "/@/rewind")).status == 503
         assert (await process.ask("GET", "/@/health")).status == 200
         redis.start()
@@ -136,10 +136,10 @@ async def test_no_password_is_said(tmp_path: Path) -> None:
             assert PASSWORD.encode() not in (await process.ask("POST", CHAT, "hello")).body
             assert PASSWORD not in process.stderr
         server.start()
-        done = await run("play", tape, "--port", "0", "--state", url.replace(PASSWORD, "wrong-" + PASSWORD))
-        assert done.code == 3
-        assert f"error: The position store {server.url} refuses the password." in done.stderr
-        assert PASSWORD not in done.stderr
+        result = await run("play", tape, "--port", "0", "--state", url.replace(PASSWORD, "wrong-" + PASSWORD))
+        assert result.code == 3
+        assert f"error: The position store {server.url} refuses the password." in result.stderr
+        assert PASSWORD not in result.stderr
     finally:
         server.stop()
 
@@ -147,9 +147,9 @@ async def test_no_password_is_said(tmp_path: Path) -> None:
 async def test_a_store_that_is_not_there_at_the_start(tmp_path: Path) -> None:
     tape = numbered(tmp_path / "tape.yaml", 1)
     for workers in ("1", "2"):
-        done = await run("play", tape, "--port", "0", "--state", "redis://127.0.0.1:9/0", "--workers", workers)
-        assert done.code == 3
-        assert done.stderr.count("error: The position store redis://127.0.0.1:9/0") == 1
+        result = await run("play", tape, "--port", "0", "--state", "redis://127.0.0.1:9/0", "--workers", workers)
+        assert result.code == 3
+        assert result.stderr.count("error: The position store redis://127.0.0.1:9/0") == 1
 
 
 async def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -175,7 +175,7 @@ async def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -
     ],
 )
 def test_urls_that_make_no_sense(tmp_path: Path, url: str) -> None:
-    done = invoke("play", numbered(tmp_path / "tape.yaml", 1), "--state", url)
-    assert done.code == 2
-    assert "--state" in done.stderr
-    assert PASSWORD not in done.stderr
+    result = invoke("play", numbered(tmp_path / "tape.yaml", 1), "--state", url)
+    assert result.code == 2
+    assert "--state" in result.stderr
+    assert PASSWORD not in result.stderr

@@ -23,14 +23,14 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "SO_REUSEPORT"), reason="thi
 EACH = 60  # recordings of one request
 
 
-def numbered(path: Path, count: int = EACH, asked: str = "hello") -> Path:
-    return cassette(path, *(item(f'{{"said": {number}}}', asked=asked) for number in range(count)))
+def numbered(path: Path, count: int = EACH, prompt: str = "hello") -> Path:
+    return cassette(path, *(item(f'{{"said": {number}}}', prompt=prompt) for number in range(count)))
 
 
 def children(process: Process) -> list[int]:
     """The workers, by process."""
-    found = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(one) for one in found]
+    pids = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    return [int(pid) for pid in pids]
 
 
 def is_there(pid: int) -> bool:
@@ -47,16 +47,16 @@ async def gone(pids: Iterable[int]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def many(process: Process, count: int, asked: str = "hello") -> list[Heard | BaseException]:
+async def many(process: Process, count: int, prompt: str = "hello") -> list[Heard | BaseException]:
     """Ask so often at once, over a connection each."""
     return await asyncio.gather(
-        *(process.ask("POST", CHAT, asked) for _ in range(count)),
+        *(process.ask("POST", CHAT, prompt) for _ in range(count)),
         return_exceptions=True,
     )
 
 
 def said(heard: Iterable[Heard | BaseException]) -> list[int]:
-    return sorted(one.json["said"] for one in heard if isinstance(one, Heard) and one.status == 200)
+    return sorted(response.json["said"] for response in heard if isinstance(response, Heard) and response.status == 200)
 
 
 async def test_shared_positions_hold_the_rules() -> None:
@@ -65,12 +65,12 @@ async def test_shared_positions_hold_the_rules() -> None:
 
 async def test_what_one_takes_the_other_sees_and_tapes_are_apart() -> None:
     table = PositionTable(10)
-    one, other, apart = SharedPositions(table, "t"), SharedPositions(table, "t"), SharedPositions(table, "u")
-    assert [await one.claim(A, None), await other.claim(A, None), await apart.claim(A, None)] == [0, 1, 0]
-    assert one.is_played(A, 1)
-    await other.rewind()
-    assert not one.is_played(A, 0)
-    assert [await one.claim(A, None), await apart.claim(A, None)] == [0, 1]
+    first, second, unrelated = SharedPositions(table, "t"), SharedPositions(table, "t"), SharedPositions(table, "u")
+    assert [await first.claim(A, None), await second.claim(A, None), await unrelated.claim(A, None)] == [0, 1, 0]
+    assert first.is_played(A, 1)
+    await second.rewind()
+    assert not first.is_played(A, 0)
+    assert [await first.claim(A, None), await unrelated.claim(A, None)] == [0, 1]
 
 
 async def test_a_table_has_room_for_what_it_was_made_for() -> None:
@@ -201,10 +201,10 @@ async def test_kill_9_of_a_worker_loses_at_most_what_it_was_answering(tmp_path: 
         load = [asyncio.create_task(many(process, EACH)) for _ in range(3)]
         await process.says("play    POST")
         os.kill(victim, signal.SIGKILL)
-        heard = [one for group in await asyncio.gather(*load) for one in group]
+        heard = [response for group in await asyncio.gather(*load) for response in group]
         await process.says(f"Worker 1 (pid {victim}) was killed by SIGKILL. Restarting it.")
-        lost = [one for one in heard if not isinstance(one, Heard)]
-        assert all(isinstance(one, (Over, ConnectionError)) for one in lost), lost
+        lost = [response for response in heard if not isinstance(response, Heard)]
+        assert all(isinstance(response, (Over, ConnectionError)) for response in lost), lost
         played = said(heard)
         assert len(set(played)) == len(played) == 3 * EACH - len(lost), "none was played twice"
         async with asyncio.timeout(PATIENCE_S):
@@ -246,26 +246,26 @@ async def test_with_a_command(tmp_path: Path) -> None:
         "data=b'\"hello\"', headers={'Content-Type': 'application/json'}); print(u.urlopen(r).read().decode());"
         "sys.exit(7)"
     )
-    done = await run("play", tape, "--workers", "2", "--", "python3", "-c", ask)
-    assert (done.code, done.stdout) == (7, '{"said": 0}\n')
-    assert "0 recorded, 1 played" in done.stderr
-    done = await run("play", tape, "--workers", "2", "--", "no-such-program")
-    assert done.code == 3
-    assert "cannot run 'no-such-program'" in done.stderr
+    result = await run("play", tape, "--workers", "2", "--", "python3", "-c", ask)
+    assert (result.code, result.stdout) == (7, '{"said": 0}\n')
+    assert "0 recorded, 1 played" in result.stderr
+    result = await run("play", tape, "--workers", "2", "--", "no-such-program")
+    assert result.code == 3
+    assert "cannot run 'no-such-program'" in result.stderr
 
 
 async def test_what_cannot_start_is_said_once(tmp_path: Path) -> None:
     tape = numbered(tmp_path / "tape.yaml", 1)
-    done = await run("play", tmp_path / "none.yaml", "--workers", "2")
-    assert done.code == 3
-    assert done.stderr.count("error: ") == 1
-    done = await run("play", tape, "--workers", "2", "--port", "0", "--journal", tmp_path / "no" / "journal")
-    assert (done.code, done.stderr.count("error: ")) == (3, 1)
+    result = await run("play", tmp_path / "none.yaml", "--workers", "2")
+    assert result.code == 3
+    assert result.stderr.count("error: ") == 1
+    result = await run("play", tape, "--workers", "2", "--port", "0", "--journal", tmp_path / "no" / "journal")
+    assert (result.code, result.stderr.count("error: ")) == (3, 1)
     async with command("play", tape, "--workers", "2") as process:
         port = process.origin.rpartition(":")[2]
-        done = await run("play", tape, "--workers", "2", "--port", port)
-        assert done.code == 3
-        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in done.stderr
+        result = await run("play", tape, "--workers", "2", "--port", port)
+        assert result.code == 3
+        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in result.stderr
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1000", "two"])

@@ -289,7 +289,7 @@ async def test_a_client_that_leaves_at_any_byte_of_the_answer(tmp_path: Path) ->
     events = [b"data: %d\n\n" % number for number in range(4)]
     tape = tmp_path / "tape.yaml"
     async with Upstream() as up, recording(up.url, tape) as proxy:
-        up.script("POST", CHAT, sse(*events, every=0.002, ttft=0.0))
+        up.script("POST", CHAT, sse(*events, interval=0.002, ttft=0.0))
         whole = len(await raw(proxy, 0, b"first")) - len(b"Connection: close\r\n")
         before = len(asyncio.all_tasks())
         cuts = range(1, whole, 7)
@@ -363,7 +363,7 @@ async def test_times_are_those_of_the_upstream_and_not_of_a_slow_reader(tmp_path
     tape = tmp_path / "tape.yaml"
     pieces = [b"x" * 200_000] * 30
     async with Upstream() as up, recording(up.url, tape) as proxy:
-        up.script("POST", CHAT, sse(*pieces, every=0.01, ttft=0.01))
+        up.script("POST", CHAT, sse(*pieces, interval=0.01, ttft=0.01))
         async with Connection(proxy.origin, 4096) as client:
             client.send("POST", CHAT, {})
             client.transport.pause_reading()
@@ -416,7 +416,7 @@ async def test_a_busy_connection_is_not_closed_for_silent_ones(tmp_path: Path) -
     tape = tmp_path / "tape.yaml"
     async with Upstream() as up, AsyncExitStack() as stack:
         events = [b"data: %d\n\n" % number for number in range(20)]
-        up.script("POST", CHAT, sse(*events, every=0.05))
+        up.script("POST", CHAT, sse(*events, interval=0.05))
         program = ("bash", "-c", 'ulimit -n 100 && exec "$@"', "bash", *OPENAI_REPLAY)
         process = await stack.enter_async_context(command("record", tape, "--upstream", up.url, program=program))
         busy = await stack.enter_async_context(Connection(process.origin))
@@ -464,7 +464,7 @@ async def test_stopping_does_not_wait_for_connections_that_ask_for_nothing(tmp_p
 
 async def test_a_request_that_comes_while_another_is_answered_counts_from_its_last_byte(tmp_path: Path) -> None:
     first, second = (f"    wire: {{head: {ms}, frames: {ms}+11, end: {ms} complete}}\n" for ms in (400, 300))
-    tape = cassette(tmp_path / "tape.yaml", SAME + first, item('{"said": 1}', asked="again") + second)
+    tape = cassette(tmp_path / "tape.yaml", SAME + first, item('{"said": 1}', prompt="again") + second)
     async with playing(tape, pace=parse_pace("original")) as player, Connection(player.origin) as client:
         asked = request(body=b'"again"')
         client.write(request() + asked[:-7], "POST")
@@ -566,7 +566,7 @@ PACED = SAME + "    wire: {head: 0, frames: 0+5 300+6, end: 300 complete}\n"
 async def test_who_asks_for_more_while_a_stream_is_played_is_read_no_further_than_needed(tmp_path: Path) -> None:
     """Hundreds of requests, some with bodies that are too long to be held for whoever reads them, and one by halves."""
     much, count = b'"%b"' % (b"x" * MIB), 400
-    tape = cassette(tmp_path / "tape.yaml", PACED, item("{}", asked="x" * MIB))
+    tape = cassette(tmp_path / "tape.yaml", PACED, item("{}", prompt="x" * MIB))
     async with playing(tape, pace=parse_pace("original")) as player, Connection(player.origin) as client:
         client.write(request(), "POST")
         await client.head()
