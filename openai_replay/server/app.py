@@ -16,7 +16,7 @@ from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.access import Access
 from openai_replay.server.http import cors
 from openai_replay.server.http.errors import JSON, error_reply, head_too_large
-from openai_replay.server.http.kernel_timestamps import Noted, arrivals
+from openai_replay.server.http.kernel_timestamps import TimestampedProtocol, kernel_timestamps
 from openai_replay.server.http.protocol import Connection, Connections
 from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import ResponseWriter
@@ -44,16 +44,18 @@ class App:
         self._sessions = sessions
         self._access = access or Access()
         self._limits = limits or Limits()
-        self._arrivals = arrivals()
+        self._timestamps = kernel_timestamps()
         self.connections = Connections(self.answer, self._limits)
         # A client sends the same headers again and again, and whether it is let in depends on nothing else.
         self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
 
     def __call__(self) -> asyncio.BaseProtocol:
         """A protocol for one connection."""
-        connection = Connection(self.connections)
-        # To ask when a request came takes a fifth of what an answer takes: only where one is played by the clock.
-        return Noted(connection, self._arrivals) if self._arrivals and self._sessions.paced else connection
+        timestamps = self._timestamps
+        # A time stamp costs a fifth of what a response costs, so only paced sessions have them.
+        if timestamps is None or not self._sessions.paced:
+            return Connection(self.connections)
+        return TimestampedProtocol(Connection(self.connections, timestamps.received_at), timestamps)
 
     async def answer(self, incoming: Incoming, response: ResponseWriter) -> None:
         """Answer a request, whatever it is. Raises ConnectionError when the client has left."""

@@ -131,7 +131,7 @@ async def _listen(app: App, what: Serving) -> list[asyncio.Server]:
         servers = [await loop.create_server(app, what.host, what.port, backlog=BACKLOG)]
     for server in servers:
         for one in server.sockets:
-            kernel_timestamps.note(one)
+            kernel_timestamps.enable(one)
     if isinstance(loop, asyncio.BaseEventLoop):
         return servers
     same = [one.dup() for server in servers for one in server.sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]

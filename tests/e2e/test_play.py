@@ -85,7 +85,7 @@ async def test_a_request_counts_from_when_it_came_and_not_from_when_it_was_read(
 ) -> None:
     """A thousand that connect at once are not accepted at once: what is due when one is read comes together."""
     tape = stream(tmp_path / "tape.yaml", 0, [(30_000, "data: 1\n\n"), (60_000, "data: 2\n\n")], 60_000)
-    monkeypatch.setattr(kernel_timestamps.Arrivals, "waited_s", lambda *of: 60.0)
+    monkeypatch.setattr(kernel_timestamps.KernelTimestamps, "received_at", lambda *of: time.monotonic() - 60.0)
     async with playing(tape, pace=ORIGINAL) as player, asyncio.timeout(PATIENCE_S):
         heard = await player.ask("POST", CHAT, "hello")
     assert heard.cuts == [b"data: 1\n\n", b"data: 2\n\n"]

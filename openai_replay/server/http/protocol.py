@@ -125,9 +125,9 @@ class Connections:
 class Connection(BaseProtocol):
     """One connection. What is no request gets an answer in OpenAI's shape like everything else."""
 
-    __slots__ = ("_answered", "_asked", "_connections", "_deaf", "_last", "_parser", "came", "task")
+    __slots__ = ("_answered", "_asked", "_connections", "_deaf", "_last", "_parser", "received_at", "task")
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, received_at: Callable[[], float] = time.monotonic) -> None:
         super().__init__(asyncio.get_running_loop())
         # By this name aiohttp knows it from 3.14 on: a body that is too long for its reader pauses it, too.
         self._parser: HttpRequestParser | None = HttpRequestParser(
@@ -144,7 +144,7 @@ class Connection(BaseProtocol):
         self._last: StreamReader | None = None  # of the request that came last
         self._deaf = False  # whether what comes now is not read any more
         self._answered: Incoming | None = None  # the request that is being answered
-        self.came: float | None = None  # when what is read did, where that is known, in seconds of `time.monotonic()`
+        self.received_at = received_at  # when the current read arrived
         self.task: asyncio.Task[None] | None = None  # that answers
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -178,7 +178,7 @@ class Connection(BaseProtocol):
         else:
             if not messages:
                 return
-            now = self.came or time.monotonic()
+            now = self.received_at()
             for message, content in messages:
                 self._last = content
                 self._asked.append(Incoming(self, message, content, now))

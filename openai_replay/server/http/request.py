@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from http import HTTPStatus
@@ -93,7 +92,7 @@ class Incoming:
         return b"".join(pieces)
 
     def _came(self) -> None:
-        self.arrived = self._wire.came or time.monotonic()
+        self.arrived = self._wire.received_at()
 
     async def lingers(self) -> None:
         """Read what is left of a request that has been answered, as far as it comes."""

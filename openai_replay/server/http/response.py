@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from aiohttp.http import HttpVersion11, RawRequestMessage
@@ -33,7 +33,7 @@ class Wire(Protocol):
     """The connection that an answer goes out on."""
 
     transport: asyncio.Transport | None
-    came: float | None  # when what was read last did, in seconds of `time.monotonic()`; None where nobody knows
+    received_at: Callable[[], float]  # when the current read arrived, in seconds of `time.monotonic()`
 
     def write(self, data: bytes) -> bool:
         """Write `data`. Whether the client keeps up. Raises ConnectionError once it has left."""
