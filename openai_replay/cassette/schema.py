@@ -23,7 +23,7 @@ from openai_replay.text.http_headers import kept, true_encoding
 T = TypeVar("T")
 
 #: Milliseconds that an answer may take: a day. What is played at the original pace must not sleep for years.
-_LONGEST_MS = 86_400_000
+MAX_TIME_MS = 86_400_000
 _FRAME = re.compile(r"(\d{1,12})\+(\d{1,12})", re.ASCII)
 #: All frames of nearly every item at once, each within a day by its digits: a twentieth of reading a stream.
 _USUAL_FRAMES = re.compile(r"(?:\d{1,7}\+\d{1,12}(?: |\Z))*+", re.ASCII)
@@ -130,7 +130,7 @@ def _timed(request: Request, head: Head, body: bytes, value: Any) -> tuple[Respo
     its body.
     """
     wire = _mapping(value)
-    head_ms = _field(wire, "head", lambda value: _number(value, 0, _LONGEST_MS))
+    head_ms = _field(wire, "head", lambda value: _number(value, 0, MAX_TIME_MS))
     length = _optional(wire, "length", lambda value: _number(value, 0, 10**15 - 1), None)
     assumed = _field(wire, "assumed", _text) if "assumed" in wire else ""
     (times, sizes), (end_ms, end) = _field(wire, "frames", _cuts), _field(wire, "end", _end)
@@ -250,6 +250,6 @@ def _end(value: Any) -> tuple[int, End]:
 
 
 def _within_a_day(ms: str) -> int:
-    if int(ms) > _LONGEST_MS:
+    if int(ms) > MAX_TIME_MS:
         raise ValueError(f"{ms} ms is more than a day: no answer takes so long")
     return int(ms)

@@ -86,24 +86,24 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
     from openai_replay.errors import UsageError
     from openai_replay.playback import synthetic
     from openai_replay.text import escape
-    from openai_replay.tools.importers import Asked, run
+    from openai_replay.tools.importers import SuppliedRequest, run
 
     body = options["request"].read_bytes() if options["request"] else None
-    settings = run.Settings(
-        name=options["name"],
-        asked=Asked(body, options["method"], options["url"]) if body is not None else None,
+    settings = run.ImportSettings(
+        format_name=options["name"],
+        supplied_request=SuppliedRequest(body, options["method"], options["url"]) if body is not None else None,
         assumed=synthetic.parse(options["assume_pace"]) if options["assume_pace"] else None,
         redactor=redactor(options),
         all_headers=options["keep_headers"] == "all",
         write=not options["check"],
         overwrite=options["force"],
     )
-    found = run.jobs(sources, destination)
+    found = run.plan_jobs(sources, destination)
     if destination.suffix in (".yaml", ".yml") and len(found) > 1:
         raise UsageError(f"{destination} is one file, and SRC has {len(found)}", "Give -o the name of a folder.")
     shown = click.progressbar(found, label="import", file=sys.stderr) if sys.stderr.isatty() else nullcontext(found)
     with shown as waiting:
-        outcomes = [run.run(job, settings) for job in waiting]
+        outcomes = [run.run_job(job, settings) for job in waiting]
     for one in outcomes:
         if one.error:
             click.echo(escape.line(f"{one.job.source}: {one.error}"), err=True)
@@ -146,7 +146,7 @@ def export(
     from openai_replay.tools import exporters
     from openai_replay.tools.exporters import run
 
-    written = exporters.FORMATS[name](run.interactions(cassette, redactor(options)))
+    written = exporters.FORMATS[name](run.read_recordings(cassette, redactor(options)))
     for note in written.notes:
         click.echo(escape.line(f"{cassette}: {note}"), err=True)
     if not written.files:
@@ -154,9 +154,9 @@ def export(
         ctx.exit(1)
     if destination is None:
         sys.stdout.flush()
-        sys.stdout.buffer.write(run.alone(written, cassette))
+        sys.stdout.buffer.write(run.single_file(written, cassette))
     else:
-        run.put(written, cassette, destination, force)
+        run.write_files(written, cassette, destination, force)
 
 
 def _table(outcomes: Iterable[Outcome]) -> Iterable[str]:
@@ -171,7 +171,7 @@ def _table(outcomes: Iterable[Outcome]) -> Iterable[str]:
             "repaired": len(one.repaired),
             "left out": len(one.skipped) + bool(one.error),
         }
-        for name in (one.name or "not imported", "all"):
+        for name in (one.format_name or "not imported", "all"):
             rows.setdefault(name, Counter()).update(row)
         mended.update(one.repaired)
     columns = ("files", "interactions", "streams", "repaired", "left out")

@@ -53,7 +53,7 @@ def explain(
     from openai_replay.tools import request_file
 
     rules = building.rules(files.as_settings(options), label=lambda name: label(ctx, name))
-    said = request_file.Said(method, path, tuple(request_file.parse_header(one) for one in headers))
+    said = request_file.RequestOverrides(method, path, tuple(request_file.parse_header(one) for one in headers))
     text = _read(request)
     cassette = Cassette.for_play(cassettes, rules.key, rules.described)
     for warning in cassette.warnings:

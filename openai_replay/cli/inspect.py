@@ -30,10 +30,10 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
     from openai_replay.tools import select
     from openai_replay.tools import show as showing
 
-    found = select.chosen(places, console.warn)
+    found = select.select(places, console.warn)
     if as_json:
         output.echo_json(
-            {"cassette": str(one.path), **showing.line(one.number, one.interaction)._asdict()} for one in found
+            {"cassette": str(one.path), **showing.summarize(one.number, one.interaction)._asdict()} for one in found
         )
         return
 
@@ -42,7 +42,9 @@ def list_(places: tuple[str, ...], as_json: bool) -> None:
         for number, (path, group) in enumerate(groupby(found, lambda one: one.path)):
             if several:
                 yield from [""] * bool(number) + [escape.line(str(path))]
-            yield from showing.table([showing.line(one.number, one.interaction) for one in group], output.width())
+            yield from showing.format_table(
+                [showing.summarize(one.number, one.interaction) for one in group], output.width()
+            )
 
     output.echo(lines())
 
@@ -60,7 +62,7 @@ def show(place: str, how: str | None) -> None:
     from openai_replay.tools import select, timeline
     from openai_replay.tools import show as showing
 
-    found = select.chosen([place], console.warn)
+    found = select.select([place], console.warn)
     if how == "raw":
         several = list(found)
         if len(several) != 1:
@@ -72,8 +74,8 @@ def show(place: str, how: str | None) -> None:
         sys.stdout.buffer.write(several[0].interaction.response.body)
         sys.stdout.buffer.flush()
     elif how == "json":
-        values = (showing.machine(one.number, one.interaction) for one in found)
-        if select.parted(place)[1] is None:
+        values = (showing.as_json(one.number, one.interaction) for one in found)
+        if select.split_reference(place)[1] is None:
             output.echo_json(values)
         else:
             output.echo(output.dumped(value) for value in values)
@@ -88,12 +90,12 @@ def show(place: str, how: str | None) -> None:
                 if several and one.path != path:
                     yield from [escape.line(str(one.path)), ""]
                 path = one.path
-                title = showing.heading(one.number, one.interaction)
+                title = showing.format_heading(one.number, one.interaction)
                 yield click.style(title, bold=True) if output.has_colour() else title
                 if how == "timing":
-                    yield from timeline.lines(one.interaction.response, output.width(), style)
+                    yield from timeline.draw(one.interaction.response, output.width(), style)
                 else:
-                    yield from showing.lines(one.interaction)
+                    yield from showing.format_recording(one.interaction)
 
         output.echo(lines())
 
@@ -118,18 +120,18 @@ def stats(places: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> No
     from openai_replay.tools import select
     from openai_replay.tools import stats as counting
 
-    found = select.chosen(places, console.warn)
-    given = dict(counting.price(one) for one in prices)
+    found = select.select(places, console.warn)
+    given = dict(counting.parse_price(one) for one in prices)
     models: dict[str, Any] = {}
     for _, group in groupby(found, lambda one: one.path):
-        for name, count in counting.counted((one.interaction for one in group), given).items():
-            models.setdefault(name, counting.Count()).add(count)
-    total = counting.total(models.values())
+        for name, count in counting.count_by_model((one.interaction for one in group), given).items():
+            models.setdefault(name, counting.Totals()).add(count)
+    total = counting.sum_totals(models.values())
     if as_json:
         value = {"models": {name: count.as_json() for name, count in models.items()}, "total": total.as_json()}
         output.echo([output.dumped(value)])
     else:
-        output.echo(counting.lines(models, total))
+        output.echo(counting.format_table(models, total))
 
 
 def _several(places: Any) -> bool:
@@ -156,27 +158,27 @@ def diff(ctx: click.Context, /, first: str, second: str, everything: bool, timin
     from openai_replay.tools import compare, select
     from openai_replay.tools import show as showing
 
-    sides = [list(select.chosen([place], console.warn)) for place in (first, second)]
+    sides = [list(select.select([place], console.warn)) for place in (first, second)]
     old, new = ([one.interaction for one in side] for side in sides)
     counts: Counter[str] = Counter()
 
     def lines() -> Iterator[str]:
-        for pair in compare.pairs(old, new, Rules().key):
+        for pair in compare.pair_recordings(old, new, Rules().key):
             if pair.first is None or pair.second is None:
                 side, place = (sides[1], pair.second) if pair.first is None else (sides[0], pair.first)
                 one = side[place or 0]
                 where = escape.line(second if pair.first is None else first)
                 counts["second" if pair.first is None else "first"] += 1
-                yield f"{showing.heading(one.number, one.interaction)}  only in {where}"
+                yield f"{showing.format_heading(one.number, one.interaction)}  only in {where}"
                 continue
             a, b = sides[0][pair.first], sides[1][pair.second]
-            found = compare.differences(a.interaction, b.interaction)
-            counts["differ" if found.found else "same"] += 1
-            shown = found.found + (found.expected if everything else [])
+            found = compare.compare_recordings(a.interaction, b.interaction)
+            counts["differ" if found.unexpected else "same"] += 1
+            shown = found.unexpected + (found.expected if everything else [])
             if timing:
-                shown += compare.times(a.interaction.response, b.interaction.response)
+                shown += compare.compare_times(a.interaction.response, b.interaction.response)
             if shown:
-                title = showing.heading(a.number, a.interaction).partition("  ")[2]
+                title = showing.format_heading(a.number, a.interaction).partition("  ")[2]
                 yield f"#{a.number} and #{b.number}  {title}"
                 yield from (f"    {line}" for line in shown)
                 if found.expected and not everything:

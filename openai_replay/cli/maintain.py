@@ -15,7 +15,7 @@ from openai_replay.errors import CassetteError, IncompleteJournalError, StartErr
 if TYPE_CHECKING:
     from openai_replay.redaction.redactor import Redactor
     from openai_replay.tools.lint_rules import Finding
-    from openai_replay.tools.prune import Usage
+    from openai_replay.tools.prune import CassetteUsage
 
 _paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 _cassettes = click.argument(
@@ -82,7 +82,7 @@ def lint(
         for found in _findings(file, fix, max_age_s):
             if found.rule not in lint_allow and (not rules or found.rule in rules):
                 click.echo(_annotation(file, found) if form == "github" else _line(file, found))
-                clean = clean and found.mended
+                clean = clean and found.fixed
     ctx.exit(0 if clean else 1)
 
 
@@ -94,25 +94,26 @@ def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
     try:
         text, torn_at = file_store.read_text(path)
     except CassetteError as error:
-        return [linting.unreadable(path, error)]
-    found = linting.findings(text, path, torn_at is not None, time.time(), max_age_s)
+        return [linting.describe_unreadable(path, error)]
+    found = linting.find_problems(text, path, torn_at is not None, time.time(), max_age_s)
     if fix and any(one.rule is Rule.FRAMES for one in found):
-        file_store.rewrite(path, lambda text: linting.mended(text, path))
+        file_store.rewrite(path, lambda text: linting.fix_frames(text, path))
         found = [
-            one._replace(what=f"{one.what}; cut anew", mended=True) if one.rule is Rule.FRAMES else one for one in found
+            one._replace(message=f"{one.message}; cut anew", fixed=True) if one.rule is Rule.FRAMES else one
+            for one in found
         ]
     return found
 
 
 def _line(path: Path, found: Finding) -> str:
-    return f"{path}:{found.line}: {found.rule}: {found.what}"
+    return f"{path}:{found.line}: {found.rule}: {found.message}"
 
 
 def _annotation(path: Path, found: Finding) -> str:
     """A workflow command of GitHub Actions, escaped as its toolkit does (actions/toolkit, core/src/command.ts)."""
-    level = "notice" if found.mended else "error"
+    level = "notice" if found.fixed else "error"
     where = _escaped(str(path), ":,")
-    return f"::{level} file={where},line={found.line},title=openai-replay {found.rule}::{_escaped(found.what)}"
+    return f"::{level} file={where},line={found.line},title=openai-replay {found.rule}::{_escaped(found.message)}"
 
 
 def _escaped(text: str, more: str = "") -> str:
@@ -141,15 +142,15 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         text, torn_at = file_store.read_text(file)
         if torn_at is not None and not check:
             file_store.drop_torn(file)
-        done = redacting.redacted(text, file, rules)
+        done = redacting.redact_cassette(text, file, rules)
         if done.changed and not check:
             _redact(file, rules)
-        for line, what in done.unread:
+        for line, what in done.unsearchable:
             click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
         verb = "would be redacted" if check else "redacted"
-        where = f" ({', '.join(done.places)})" if done.places else ""
-        click.echo(f"{file}: {done.changed} of {done.items} {verb}{where}")
-        clean = clean and not done.unread and not (check and done.changed)
+        where = f" ({', '.join(done.locations)})" if done.locations else ""
+        click.echo(f"{file}: {done.changed} of {done.recordings} {verb}{where}")
+        clean = clean and not done.unsearchable and not (check and done.changed)
     ctx.exit(0 if clean else 1)
 
 
@@ -157,7 +158,7 @@ def _redact(file: Path, rules: Redactor) -> None:
     from openai_replay.cassette import file_store
     from openai_replay.tools import redact as redacting
 
-    file_store.rewrite(file, lambda text: redacting.redacted(text, file, rules).text)
+    file_store.rewrite(file, lambda text: redacting.redact_cassette(text, file, rules).text)
 
 
 @click.command(cls=Configured)
@@ -193,12 +194,12 @@ def prune(
 
     try:
         with journal.open(encoding="utf-8") as lines:
-            runs = labelled(str(journal), pruning.runs, lines)
+            runs = labelled(str(journal), pruning.read_journal, lines)
     except (OSError, UnicodeDecodeError) as error:
         hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
         raise StartError(f"{journal}: cannot be read: {error}", hint) from None
     if not force:
-        pruning.check(runs)
+        pruning.require_complete(runs)
     clean = True
     for file in _files(cassettes):
         usage = runs.cassettes.get(str(file.resolve()))
@@ -220,7 +221,7 @@ def prune(
     ctx.exit(0 if clean else 1)
 
 
-def _prune(path: Path, usage: Usage, check: bool) -> bool:
+def _prune(path: Path, usage: CassetteUsage, check: bool) -> bool:
     """Drop what `usage` did not play, and say what; False where it would be and is not.
 
     Raises IncompleteJournalError.
@@ -229,7 +230,7 @@ def _prune(path: Path, usage: Usage, check: bool) -> bool:
     from openai_replay.tools import prune as pruning
 
     def kept(text: str) -> str:
-        dropped = pruning.unplayed(path.read_bytes(), usage)
+        dropped = pruning.find_unplayed(path.read_bytes(), usage)
         return editor.edited(text, path, dict.fromkeys(dropped))
 
     text, torn_at = file_store.read_text(path)
@@ -237,7 +238,7 @@ def _prune(path: Path, usage: Usage, check: bool) -> bool:
         raise IncompleteJournalError(
             "a recorder was killed while it added to it: left alone; the next `record` mends it"
         )
-    dropped = pruning.unplayed(path.read_bytes(), usage)
+    dropped = pruning.find_unplayed(path.read_bytes(), usage)
     interactions = reader.load(text, path).interactions
     for number in dropped:
         request = interactions[number - 1].request

@@ -19,7 +19,7 @@ from openai_replay.errors import CassetteError
 if TYPE_CHECKING:
     from openai_replay.model import Interaction
     from openai_replay.redaction.redactor import Redactor
-    from openai_replay.tools.refresh import Asked
+    from openai_replay.tools.refresh import RefreshResult
 
 
 @click.command(cls=Configured)
@@ -53,9 +53,9 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     from openai_replay.playback.pace import parse_duration
     from openai_replay.proxy.upstream import Upstream
     from openai_replay.text import escape
-    from openai_replay.tools.refresh import checked_key, impossible
+    from openai_replay.tools.refresh import cannot_resend, check_key
 
-    key = checked_key(os.environ.get("OPENAI_API_KEY", ""))
+    key = check_key(os.environ.get("OPENAI_API_KEY", ""))
     rules = redactor(options)
     if len(key) >= 8:  # an answer may repeat it
         rules = replace(rules, patterns=(*rules.patterns, re.compile(re.escape(key))))
@@ -70,7 +70,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     problems = {
         number: why
         for number, one in enumerate(recorded, 1)
-        if (why := impossible(one.request, None if named else upstream.origin))
+        if (why := cannot_resend(one.request, None if named else upstream.origin))
     }
     output.echo(f"#{number}  cannot be asked again: {escape.line(why)}" for number, why in problems.items())
     if problems and not (keep_going or check):
@@ -99,29 +99,29 @@ class _Work:
     async def run(self, api: Any, key: str, redactor: Redactor) -> None:
         from contextlib import aclosing
 
-        from openai_replay.tools.refresh import ask_again
+        from openai_replay.tools.refresh import resend
 
-        async with api, aclosing(ask_again(self._recorded, api, key, redactor, self._skip)) as answers:
+        async with api, aclosing(resend(self._recorded, api, key, redactor, self._skip)) as answers:
             async for one in answers:
                 output.echo(self._told(one))
                 if self.failed and not (self._keep_going or self._check):
                     return
 
-    def _told(self, one: Asked) -> Iterator[str]:
+    def _told(self, one: RefreshResult) -> Iterator[str]:
         """What has come of a request, in lines, and noted."""
         from openai_replay.text import escape
         from openai_replay.tools import drift, show
 
-        title = show.heading(one.number, one.now or one.recorded)
-        if one.now is None or (one.why and not self._check):
+        title = show.format_heading(one.number, one.current or one.recorded)
+        if one.current is None or (one.refusal and not self._check):
             self.failed += 1
-            yield f"{title}  FAILED: {escape.line(one.why)}"
+            yield f"{title}  FAILED: {escape.line(one.refusal)}"
             return
-        self.fresh[one.number] = one.now
-        found = drift.drift(one.recorded.response, one.now.response)
-        self.drifted += bool(found.form)
-        yield f"{title}  {'DRIFT' if found.form else 'as recorded' if self._check else 'fresh'}"
-        yield from (f"    {escape.line(line)}" for line in found.form)
+        self.fresh[one.number] = one.current
+        found = drift.find_drift(one.recorded.response, one.current.response)
+        self.drifted += bool(found.breaking)
+        yield f"{title}  {'DRIFT' if found.breaking else 'as recorded' if self._check else 'fresh'}"
+        yield from (f"    {escape.line(line)}" for line in found.breaking)
         yield from (f"    (as expected: {escape.line(line)})" for line in found.notes)
 
     def closing(self) -> str:

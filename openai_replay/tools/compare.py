@@ -19,8 +19,8 @@ from openai_replay.text import display, escape, json_codec
 from openai_replay.tools import timeline
 
 #: Keys whose values are made anew for every answer.
-_EXPECTED = frozenset({"id", "created", "system_fingerprint", "obfuscation"})
-_EXPECTED_ENDS = ("_id", "_at")
+_CHANGING_KEYS = frozenset({"id", "created", "system_fingerprint", "obfuscation"})
+_CHANGING_KEY_ENDS = ("_id", "_at")
 _MATCHER = Matcher()
 
 
@@ -34,11 +34,13 @@ class Pair(NamedTuple):
 class Differences(NamedTuple):
     """Where two recordings differ, a line each: `found`, and what is `expected` to differ."""
 
-    found: list[str]
+    unexpected: list[str]
     expected: list[str]
 
 
-def pairs(first: Sequence[Interaction], second: Sequence[Interaction], key: Callable[..., Hashable]) -> list[Pair]:
+def pair_recordings(
+    first: Sequence[Interaction], second: Sequence[Interaction], key: Callable[..., Hashable]
+) -> list[Pair]:
     """Which recordings stand for each other: by the `key` of their requests in order, ids that answers gave counting
     as the same, then those of one method and path in order. One alone is always compared with one alone.
     """
@@ -58,30 +60,30 @@ def pairs(first: Sequence[Interaction], second: Sequence[Interaction], key: Call
     return [*(Pair(number, of_first.get(number)) for number in range(len(first))), *(Pair(None, one) for one in alone)]
 
 
-def differences(first: Interaction, second: Interaction) -> Differences:
+def compare_recordings(first: Interaction, second: Interaction) -> Differences:
     """Where two recordings differ, but for their times."""
     found = Differences([], [])
-    for apart in diff.differences(_asked(first.request), _asked(second.request)):
-        _put(found, "request", apart)
+    for apart in diff.differences(_comparable_request(first.request), _comparable_request(second.request)):
+        _add(found, "request", apart)
     before, after = first.response, second.response
     for what, was, now in (
         ("status", before.head.status, after.head.status),
         ("end", str(before.end), str(after.end)),
     ):
         if was != now:
-            found.found.append(f"answer  {what}: {was}, now {now}")
-    for apart in _answers(before, after):
-        _put(found, "answer", apart)
+            found.unexpected.append(f"answer  {what}: {was}, now {now}")
+    for apart in _compare_responses(before, after):
+        _add(found, "answer", apart)
     old, new = (dict(sorted((name.lower(), value) for name, value in one.head.headers)) for one in (before, after))
     found.expected.extend(
-        f"answer  header {escape.line(name)}: {_changed(old.get(name), new.get(name))}"
+        f"answer  header {escape.line(name)}: {_describe_change(old.get(name), new.get(name))}"
         for name in sorted({*old, *new} - {"content-type"})
         if old.get(name) != new.get(name)
     )
     return found
 
 
-def times(first: Response, second: Response) -> list[str]:
+def compare_times(first: Response, second: Response) -> list[str]:
     """How long both took, a line each, whether they differ or not."""
     return [
         f"timing  {what}: {was} ms, now {now} ms"
@@ -94,51 +96,51 @@ def times(first: Response, second: Response) -> list[str]:
     ] + [f"timing  frames: {len(first.frames)}, now {len(second.frames)}"]
 
 
-def _answers(before: Response, after: Response) -> Iterator[Apart]:
+def _compare_responses(before: Response, after: Response) -> Iterator[Apart]:
     old, new = transcript.answer(before), transcript.answer(after)
     if old.media != new.media:
         yield Apart("content-type", (), How.CHANGED, old.media, new.media)
     if old.value is not None and new.value is not None:
-        yield from diff.differences(_meaning(old.value), _meaning(new.value))
+        yield from diff.differences(_comparable_json(old.value), _comparable_json(new.value))
     elif old.body != new.body:
-        yield Apart("body", (), How.CHANGED, _readable(old.body), _readable(new.body))
+        yield Apart("body", (), How.CHANGED, _printable(old.body), _printable(new.body))
 
 
-def _meaning(value: Any) -> Meaning:
-    return Meaning("", "", [], "json", _unfolded(value), [])
+def _comparable_json(value: Any) -> Meaning:
+    return Meaning("", "", [], "json", _with_parsed_arguments(value), [])
 
 
-def _asked(request: Request) -> Meaning:
+def _comparable_request(request: Request) -> Meaning:
     meaning = _MATCHER.meaning(request)
     try:
-        return meaning._replace(body=_unfolded(meaning.body)) if meaning.kind == "json" else meaning
+        return meaning._replace(body=_with_parsed_arguments(meaning.body)) if meaning.kind == "json" else meaning
     except RecursionError:  # nested too deeply, which `differing` says
         return meaning
 
 
-def _unfolded(value: Any) -> Any:
+def _with_parsed_arguments(value: Any) -> Any:
     """`value` with the arguments of calls, which are JSON in a text, as JSON."""
     if isinstance(value, list):
-        return [_unfolded(one) for one in value]
+        return [_with_parsed_arguments(one) for one in value]
     if not isinstance(value, dict):
         return value
-    new = {name: _unfolded(inner) for name, inner in value.items()}
+    new = {name: _with_parsed_arguments(inner) for name, inner in value.items()}
     if isinstance(arguments := value.get("arguments"), str):
         with suppress(ValueError):  # of a stream that was cut
             new["arguments"] = json_codec.shallow(arguments.encode("utf-8", "surrogatepass"))
     return new
 
 
-def _readable(body: bytes) -> str:
+def _printable(body: bytes) -> str:
     try:
         return body.decode()
     except UnicodeDecodeError:
         return f"{len(body)} bytes"
 
 
-def _put(found: Differences, side: str, apart: Apart) -> None:
+def _add(found: Differences, side: str, apart: Apart) -> None:
     expected = apart.field == "body" and _is_expected(apart)
-    (found.expected if expected else found.found).append(f"{side:<7} {_line(apart)}")
+    (found.expected if expected else found.unexpected).append(f"{side:<7} {_describe(apart)}")
 
 
 def _is_expected(apart: Apart) -> bool:
@@ -148,10 +150,10 @@ def _is_expected(apart: Apart) -> bool:
     was, now = apart.recorded, apart.now
     if isinstance(was, str) and isinstance(now, str) and ids.kind(was) and ids.kind(was) == ids.kind(now):
         return True
-    return type(was) is type(now) and (name in _EXPECTED or name.endswith(_EXPECTED_ENDS))
+    return type(was) is type(now) and (name in _CHANGING_KEYS or name.endswith(_CHANGING_KEY_ENDS))
 
 
-def _line(apart: Apart) -> str:
+def _describe(apart: Apart) -> str:
     where = display.path(apart.path) or apart.field
     match apart.how:
         case How.ADDED:
@@ -162,10 +164,10 @@ def _line(apart: Apart) -> str:
             return f"{where}: the same in another order"
         case How.UNKNOWN:
             return f"{where}: nested too deeply to be compared"
-    return f"{where}: {_changed(apart.recorded, apart.now)}"
+    return f"{where}: {_describe_change(apart.recorded, apart.now)}"
 
 
-def _changed(was: Any, now: Any) -> str:
+def _describe_change(was: Any, now: Any) -> str:
     if isinstance(was, str) and isinstance(now, str) and (text := display.changes(was, now)):
         return text
     return f"{display.value(was)}, now {display.value(now)}"

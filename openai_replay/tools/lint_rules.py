@@ -22,18 +22,18 @@ class Finding(NamedTuple):
 
     line: int
     rule: Rule
-    what: str
-    mended: bool = False
+    message: str
+    fixed: bool = False
 
 
 #: Characters of one quoted line that nobody reads any more.
-_LONG_LINE = 10_000
+_MAX_LINE_CHARACTERS = 10_000
 #: Answers that a suite seldom means to record: a key that is wrong, a limit that was hit, a server that was down.
-_ERRORS = frozenset({401, 403, 408, 429})
+_ERROR_STATUSES = frozenset({401, 403, 408, 429})
 #: Names of headers whose value is a key, beside those that are redacted.
 _SECRET_HEADER = re.compile(r"(?i).*(?:api-?key|auth|auth-token|security-token|access-token|authorization|secret)")
 #: What is redacted though it lets nobody in.
-_NO_SECRETS = frozenset({"openai-organization", "openai-project"})
+_HARMLESS_HEADERS = frozenset({"openai-organization", "openai-project"})
 #: What Cloudflare sets for everybody: it is good for half an hour at the address it was given to.
 _CLOUDFLARE = re.compile(r"(?:__cf_bm|_cfuvid|__cflb|cf_clearance)=")
 _TEXT = re.compile(
@@ -56,7 +56,7 @@ class _Side(NamedTuple):
         return self.scalar is not None and self.scalar.node.tag == _YAML_BINARY
 
 
-class Item:
+class LintedRecording:
     """One item of a cassette, looked at rule by rule."""
 
     def __init__(self, text: str, node: Any, interaction: Interaction) -> None:
@@ -72,14 +72,14 @@ class Item:
         self.request = _Side("request", request.headers, request.body, asked)
         self.response = _Side("answer", response.head.headers, response.body, answered)
 
-    def schema(self) -> Iterator[Finding]:
+    def check_schema(self) -> Iterator[Finding]:
         """Keys that make other readers fail."""
         for key, value in self.node.value:
             if key.value == "request" and value.id == "mapping":
                 why = "in a request: vcrpy cannot load it"
-                yield from unknown_keys(value, ("method", "uri", "body", "headers"), why)
+                yield from find_unknown_keys(value, ("method", "uri", "body", "headers"), why)
 
-    def secrets(self) -> Iterator[Finding]:
+    def check_secrets(self) -> Iterator[Finding]:
         """Keys, tokens and passwords, wherever they stand."""
         for scalar in self.scalars:
             value, is_header = scalar.node.value, len(scalar.path) > 2 and scalar.path[1] == "headers"
@@ -90,15 +90,15 @@ class Item:
             elif scalar.node.tag != _YAML_BINARY:
                 for leak in secret_scanner.leaks(value):
                     line = yaml_positions.line_at(self.text, scalar.node, leak.start)
-                    yield Finding(line, Rule.SECRET, said(leak))
-        comments = comments_above(self.text, self.node)
+                    yield Finding(line, Rule.SECRET, describe_leak(leak))
+        comments = read_comments_above(self.text, self.node)
         for leak in secret_scanner.leaks(comments):
             line = self.line - comments.count("\n", leak.start)
-            yield Finding(line, Rule.SECRET, said(leak, " in a comment"))
+            yield Finding(line, Rule.SECRET, describe_leak(leak, " in a comment"))
         for side in (self.request, self.response):
-            yield from self._secrets_in(side)
+            yield from self._check_hidden_secrets(side)
 
-    def _secrets_in(self, side: _Side) -> Iterator[Finding]:
+    def _check_hidden_secrets(self, side: _Side) -> Iterator[Finding]:
         """What does not show in the file's text: in compressed bodies, split over events, or told by its place."""
         if side.scalar is None:
             return
@@ -106,7 +106,7 @@ class Item:
         hidden = side.is_binary or body is not side.body
         told = list(secret_scanner.leaks(body.decode("utf-8", "replace"))) if hidden else []
         for leak in told:
-            yield Finding(side.scalar.line, Rule.SECRET, said(leak, f" in the {side.name}'s binary body"))
+            yield Finding(side.scalar.line, Rule.SECRET, describe_leak(leak, f" in the {side.name}'s binary body"))
         if told or (not side.is_binary and any(secret_scanner.leaks(side.scalar.node.value))):
             return
         masker = Masker((), redactor.POINTERS)
@@ -121,7 +121,7 @@ class Item:
             what = f"a key or credential in the {side.name}, which `record` takes out ({len(secret)} characters)"
             yield Finding(line, Rule.SECRET, what)
 
-    def unreviewable(self) -> Iterator[Finding]:
+    def check_reviewable(self) -> Iterator[Finding]:
         """Text that stands in the file in a way that nobody can read."""
         for side in (self.request, self.response):
             if side.scalar is None or not _TEXT.fullmatch(media_type(side.headers)):
@@ -136,38 +136,38 @@ class Item:
                 yield Finding(side.scalar.line, Rule.UNREVIEWABLE, what)
             elif side.scalar.node.style == '"':
                 for number, line in enumerate(raw.split("\n")):
-                    if len(_BASE64.sub("", line)) > _LONG_LINE:
+                    if len(_BASE64.sub("", line)) > _MAX_LINE_CHARACTERS:
                         what = f"{len(line)} characters of the {side.name} in one quoted line; record it anew"
                         yield Finding(side.scalar.line + number, Rule.UNREVIEWABLE, what)
                         break
 
-    def errors(self) -> Iterator[Finding]:
+    def check_errors(self) -> Iterator[Finding]:
         """Answers that went wrong, and were likely not meant to be kept."""
         response = self.interaction.response
         status = response.head.status
-        if status in _ERRORS or status >= 500:
+        if status in _ERROR_STATUSES or status >= 500:
             line = self.status.line if self.status else self.line
             yield Finding(line, Rule.ERROR, f"the answer is an error: {status} {response.head.reason}".rstrip())
         if response.end is not End.COMPLETE:
             line = self.end.line if self.end else self.line
             what = "closed before it was whole" if response.end is End.TRUNCATED else "cut off by a broken connection"
             yield Finding(line, Rule.ERROR, f"the answer is {what} ({response.end})")
-        elif status < 400 and (at := _error_at(response)) is not None and self.response.scalar is not None:
+        elif status < 400 and (at := _find_error(response)) is not None and self.response.scalar is not None:
             scalar = self.response.scalar
             line = scalar.line if self.response.is_binary else yaml_positions.line_at(self.text, scalar.node, at)
             yield Finding(line, Rule.ERROR, "there is an error inside the answer")
 
 
-def _error_at(response: Response) -> int | None:
+def _find_error(response: Response) -> int | None:
     """Where, in characters, an error is said inside an answer whose status is fine."""
     body = response.body
     if media_type(response.head.headers) != "text/event-stream":
-        value = _json(body)
+        value = _parse_object(body)
         failed = bool(value.get("error")) or value.get("status") == "failed"
         return max(body.find(b'"error"'), 0) if failed and ("error" in value) else None
     for start, end in sse.spans(body):
         for event in sse.events(body[start:end]):
-            value = _json(event.data.encode())
+            value = _parse_object(event.data.encode())
             kind = value.get("type") or event.type
             if kind in ("error", "response.failed") or value.get("error"):
                 return len(body[:start].decode("utf-8", "replace"))
@@ -176,7 +176,7 @@ def _error_at(response: Response) -> int | None:
 
 def _is_secret_header(name: str, value: str) -> bool:
     lower = name.lower()
-    if lower in _NO_SECRETS or (lower not in redactor.HEADERS and not _SECRET_HEADER.fullmatch(lower)):
+    if lower in _HARMLESS_HEADERS or (lower not in redactor.HEADERS and not _SECRET_HEADER.fullmatch(lower)):
         return False
     if lower in ("cookie", "set-cookie") and _CLOUDFLARE.match(value):
         return False
@@ -186,7 +186,7 @@ def _is_secret_header(name: str, value: str) -> bool:
     return len(key) >= 8 and not secret_scanner.is_placeholder(key)
 
 
-def made_at(response: Response) -> float | None:
+def recorded_at_s(response: Response) -> float | None:
     """When an answer was given, in seconds since 1970: by its `Date`, or by what it says of itself; None if unknown."""
     try:
         return parsedate_to_datetime(header(response.head.headers, "date")).replace(tzinfo=UTC).timestamp()
@@ -195,7 +195,7 @@ def made_at(response: Response) -> float | None:
     body = response.body
     if media_type(response.head.headers) == "text/event-stream":
         body = next((event.data.encode() for event in sse.events(body)), b"")
-    value = _json(body)
+    value = _parse_object(body)
     inner = value.get("response")
     for one in (value, inner if isinstance(inner, dict) else {}):
         for name in ("created", "created_at"):
@@ -205,26 +205,26 @@ def made_at(response: Response) -> float | None:
     return None
 
 
-def said(leak: secret_scanner.Leak, where: str = "") -> str:
+def describe_leak(leak: secret_scanner.Leak, where: str = "") -> str:
     """What is said of a secret: never the secret."""
     return f"{leak.kind}{where}: {leak.shown}"
 
 
-def comments_above(text: str, node: Any) -> str:
+def read_comments_above(text: str, node: Any) -> str:
     """The lines of comments right above an item."""
     end = text.rfind("\n", 0, node.start_mark.index) + 1
     match = re.search(r"(?:^[ \t]*#.*\n)*\Z", text[max(0, end - 4000) : end], re.MULTILINE)
     return match[0] if match else ""
 
 
-def unknown_keys(node: Any, known: Iterable[str], why: str) -> Iterator[Finding]:
+def find_unknown_keys(node: Any, known: Iterable[str], why: str) -> Iterator[Finding]:
     """Findings of the keys of a mapping that are not `known`."""
     for key, _ in node.value:
         if key.value not in known:
             yield Finding(int(key.start_mark.line) + 1, Rule.SCHEMA, f"there is a key {key.value!r} {why}")
 
 
-def _json(body: bytes) -> dict[str, Any]:
+def _parse_object(body: bytes) -> dict[str, Any]:
     try:
         value = json_codec.loads(body)
     except ValueError:

@@ -15,7 +15,7 @@ _BAD = {"missed": "a request that no recording matched", "failed": "a request th
 
 
 @dataclass(slots=True)
-class Usage:
+class CassetteUsage:
     """What runs did with one cassette: how it was when they opened it (size in bytes, SHA-256, number of items), and
     which items, counted from 1, they played.
     """
@@ -25,16 +25,16 @@ class Usage:
 
 
 @dataclass(slots=True)
-class Runs:
+class JournalSummary:
     """All that a journal says: every cassette that was opened, by its whole path, and what went wrong."""
 
-    cassettes: dict[str, Usage]
-    flaws: list[str]
+    cassettes: dict[str, CassetteUsage]
+    failures: list[str]
 
 
-def runs(lines: Iterable[str]) -> Runs:
+def read_journal(lines: Iterable[str]) -> JournalSummary:
     """Read a journal. Raises UsageError with the line that is none of a journal's."""
-    cassettes: dict[str, Usage] = defaultdict(Usage)
+    cassettes: dict[str, CassetteUsage] = defaultdict(CassetteUsage)
     flaws: dict[str, None] = {}  # a set that keeps its order
     open_runs: dict[str, None] = {}
     any_run = False
@@ -52,7 +52,7 @@ def runs(lines: Iterable[str]) -> Runs:
                 case "flawed":
                     flaws[said["why"]] = None
                 case "exchange":
-                    _exchange(said, cassettes, flaws)
+                    _add_exchange(said, cassettes, flaws)
         except (ValueError, KeyError, TypeError):
             hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
             raise UsageError(f"line {number} of the journal is none of a journal's", hint) from None
@@ -60,28 +60,28 @@ def runs(lines: Iterable[str]) -> Runs:
         flaws["a run that never ended: it was killed, or it goes on"] = None
     if not any_run:
         flaws["no run at all"] = None
-    return Runs(dict(cassettes), list(flaws))
+    return JournalSummary(dict(cassettes), list(flaws))
 
 
-def _exchange(said: dict[str, Any], cassettes: dict[str, Usage], flaws: dict[str, None]) -> None:
+def _add_exchange(said: dict[str, Any], cassettes: dict[str, CassetteUsage], flaws: dict[str, None]) -> None:
     if "item" in said:
         cassettes[said["cassette"]].played.add(int(said["item"]))
     elif bad := _BAD.get(said["outcome"]):
         flaws[f"{bad}: {said['method']} {said['path']}"] = None
 
 
-def check(found: Runs) -> None:
+def require_complete(found: JournalSummary) -> None:
     """Raise IncompleteJournalError if a run failed, because it may not have sent all of its requests."""
-    if found.flaws:
-        shown = "\n".join(f"  {flaw}" for flaw in found.flaws[:10])
-        more = f"\n  and {len(found.flaws) - 10} more" if len(found.flaws) > 10 else ""
+    if found.failures:
+        shown = "\n".join(f"  {flaw}" for flaw in found.failures[:10])
+        more = f"\n  and {len(found.failures) - 10} more" if len(found.failures) > 10 else ""
         raise IncompleteJournalError(
             f"nothing is pruned: the journal tells of\n{shown}{more}",
             "Run everything with a new journal until it passes. --force prunes all the same.",
         )
 
 
-def unplayed(data: bytes, usage: Usage) -> list[int]:
+def find_unplayed(data: bytes, usage: CassetteUsage) -> list[int]:
     """The items, counted from 1, of the cassette `data` that nobody played; what was recorded since is no such item.
 
     Raises IncompleteJournalError where it is not what the runs opened.

@@ -11,19 +11,19 @@ from openai_replay.redaction.redactor import Redactor
 from openai_replay.text.http_headers import decoded, true_encoding
 
 
-class Redacted(NamedTuple):
+class RedactionResult(NamedTuple):
     """The text without secrets: how many of its `items` had one, in what `places` (header names, bodies, URLs), and
     what could not be read: a line, from 1, and why.
     """
 
     text: str
     changed: int
-    items: int
-    places: list[str]
-    unread: list[tuple[int, str]]
+    recordings: int
+    locations: list[str]
+    unsearchable: list[tuple[int, str]]
 
 
-def redacted(text: str, path: Path, redactor: Redactor) -> Redacted:
+def redact_cassette(text: str, path: Path, redactor: Redactor) -> RedactionResult:
     """`text` with its secrets taken out as recording would have done it. Every item that has none keeps its text; in
     the others frames keep their sizes and times. `path` is for messages. Raises CassetteError.
     """
@@ -33,36 +33,36 @@ def redacted(text: str, path: Path, redactor: Redactor) -> Redacted:
     places: dict[str, None] = {}  # a set that keeps its order
     unread: list[tuple[int, str]] = []
     for number, (interaction, node) in enumerate(zip(interactions, nodes, strict=True), 1):
-        clean = Interaction(_request(redactor, interaction.request), redactor.response(interaction.response))
+        clean = Interaction(_redact_request(redactor, interaction.request), redactor.response(interaction.response))
         if clean != interaction:
             changes[number] = clean
-            places.update(dict.fromkeys(_places(interaction, clean)))
+            places.update(dict.fromkeys(_changed_locations(interaction, clean)))
         response = interaction.response
         for side, headers, body in (
             ("request", interaction.request.headers, interaction.request.body),
             ("answer", response.head.headers, response.body),
         ):
-            if encoding := _unreadable(headers, body):
+            if encoding := _unreadable_encoding(headers, body):
                 what = f"the {side}'s body of interaction {number} is compressed ({encoding}) and cannot be looked into"
                 unread.append((int(node.start_mark.line) + 1, what))
-    return Redacted(editor.edited(text, path, changes), len(changes), len(interactions), list(places), unread)
+    return RedactionResult(editor.edited(text, path, changes), len(changes), len(interactions), list(places), unread)
 
 
-def _request(redactor: Redactor, request: Request) -> Request:
+def _redact_request(redactor: Redactor, request: Request) -> Request:
     clean = redactor.request(request)
     headers, body = decoded(request.headers, request.body)
     # A compressed body without a secret stays compressed: nothing is to change for nothing.
     return request if clean == Request(request.method, request.uri, headers, body) else clean
 
 
-def _unreadable(headers: Headers, body: bytes) -> str:
+def _unreadable_encoding(headers: Headers, body: bytes) -> str:
     """The encoding of a body that cannot be read, or nothing."""
     headers, body = decoded(headers, body)
     encoding = header(true_encoding(headers, body), "content-encoding").strip().lower()
     return encoding if body and encoding != "identity" else ""
 
 
-def _places(old: Interaction, new: Interaction) -> list[str]:
+def _changed_locations(old: Interaction, new: Interaction) -> list[str]:
     found = ["URL"] if old.request.uri != new.request.uri else []
     for before, after in (
         (old.request.headers, new.request.headers),

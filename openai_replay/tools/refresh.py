@@ -26,11 +26,11 @@ from openai_replay.text.http_headers import NOISE, decoded, kept, true_encoding
 
 _REDACTED = MARK.decode()
 #: Headers that carry the key itself; `authorization` has it behind its scheme.
-_KEYED = frozenset({"api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
+_KEY_HEADERS = frozenset({"api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
-class Asked(NamedTuple):
+class RefreshResult(NamedTuple):
     """A recording that was asked again: its `number`, what is on the tape, and what came now, None where nothing did.
 
     `why` says why it is not to be put in the place of what is on the tape; empty where it may.
@@ -38,11 +38,11 @@ class Asked(NamedTuple):
 
     number: int
     recorded: Interaction
-    now: Interaction | None
-    why: str = ""
+    current: Interaction | None
+    refusal: str = ""
 
 
-def checked_key(key: str) -> str:
+def check_key(key: str) -> str:
     """`key` as it can stand in a header. Raises UsageError, which does not show it."""
     if not _KEY.fullmatch(key := key.strip()):
         what = "holds characters that no key has" if key else "is not set"
@@ -53,7 +53,7 @@ def checked_key(key: str) -> str:
     return key
 
 
-def impossible(request: Request, origin: str | None) -> str:
+def cannot_resend(request: Request, origin: str | None) -> str:
     """Why `request` cannot be asked again; empty where it can. Where `origin` is given, only there."""
     if MARK in request.body or _REDACTED in request.uri:
         where = "body" if MARK in request.body else "URL"
@@ -66,9 +66,9 @@ def impossible(request: Request, origin: str | None) -> str:
     return ""
 
 
-async def ask_again(
+async def resend(
     recorded: Sequence[Interaction], upstream: Upstream, key: str, redactor: Redactor, skip: frozenset[int]
-) -> AsyncGenerator[Asked, None]:
+) -> AsyncGenerator[RefreshResult, None]:
     """Ask for every one of `recorded` again, in order, but for the numbers in `skip`; answers are redacted.
 
     The caller stops by closing the iterator.
@@ -78,33 +78,33 @@ async def ask_again(
         if number in skip:
             continue
         request = ids.renamed(one.request, renamed)
-        response, why = await _ask(_armed(request, upstream.origin, key), upstream)
+        response, why = await _send(with_credentials(request, upstream.origin, key), upstream)
         if response is None:
-            yield Asked(number, one, None, why)
+            yield RefreshResult(number, one, None, why)
             continue
         clean = redactor.response(response)
         everything = any(NOISE.fullmatch(name) for name, _ in one.response.head.headers)
         clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, everything)))
-        why = worse(one.response, clean)
+        why = refuses_update(one.response, clean)
         if not why:
-            renamed |= ids.paired(_plain(one.response), _plain(response))
+            renamed |= ids.paired(_decoded_body(one.response), _decoded_body(response))
         # What is on the tape already stays as it is; what an answer has put into it is new there.
         stored = request if request is one.request else redactor.request(request)
-        yield Asked(number, one, Interaction(stored, clean), why)
+        yield RefreshResult(number, one, Interaction(stored, clean), why)
 
 
-def worse(recorded: Response, now: Response) -> str:
+def refuses_update(recorded: Response, current: Response) -> str:
     """Why `now` is not to be put in the place of `recorded`; empty where it may."""
-    was, status = recorded.head.status, now.head.status
+    was, status = recorded.head.status, current.head.status
     if (was < 400) != (status < 400):
-        said = transcript.said(now)
+        said = transcript.said(current)
         return f"its status was {was}, and now is {status}{f': {said}' if said else ''}"
-    if recorded.end is End.COMPLETE and now.end is not End.COMPLETE:
-        return f"the answer was {now.end} after {len(now.body)} bytes"
+    if recorded.end is End.COMPLETE and current.end is not End.COMPLETE:
+        return f"the answer was {current.end} after {len(current.body)} bytes"
     return ""
 
 
-async def _ask(request: Request, upstream: Upstream) -> tuple[Response | None, str]:
+async def _send(request: Request, upstream: Upstream) -> tuple[Response | None, str]:
     loop = asyncio.get_running_loop()
     start = loop.time()
     arriving = Arriving(lambda: int((loop.time() - start) * 1000), upstream.most)
@@ -117,7 +117,7 @@ async def _ask(request: Request, upstream: Upstream) -> tuple[Response | None, s
     return arriving.response, ""
 
 
-def _armed(request: Request, origin: str, key: str) -> Request:
+def with_credentials(request: Request, origin: str, key: str) -> Request:
     """`request` as it can be sent to `origin`: with the key, without what is redacted."""
     headers: list[tuple[str, str]] = []
     for name, value in request.headers:
@@ -125,11 +125,11 @@ def _armed(request: Request, origin: str, key: str) -> Request:
         if lower == "authorization":
             scheme = value.partition(" ")[0]
             headers.append((name, f"{scheme if scheme.lower() in ('bearer', 'basic') else 'Bearer'} {key}"))
-        elif lower in _KEYED:
+        elif lower in _KEY_HEADERS:
             headers.append((name, key))
         elif _REDACTED not in value:
             headers.append((name, value))
-    if not any(name.lower() in _KEYED | {"authorization"} for name, _ in headers):
+    if not any(name.lower() in _KEY_HEADERS | {"authorization"} for name, _ in headers):
         host = urlsplit(request.uri).hostname or ""
         headers.append(("api-key", key) if host.endswith(".azure.com") else ("Authorization", f"Bearer {key}"))
     recorded = _origin(request.uri) or ""
@@ -143,5 +143,5 @@ def _origin(uri: str) -> str | None:
     return f"{parts.scheme}://{parts.netloc}" if parts.scheme in ("http", "https") and parts.netloc else None
 
 
-def _plain(response: Response) -> bytes:
+def _decoded_body(response: Response) -> bytes:
     return decoded(response.head.headers, response.body)[1]

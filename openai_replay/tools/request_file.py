@@ -16,13 +16,13 @@ from openai_replay.errors import UsageError
 from openai_replay.model import Headers, Request, header
 from openai_replay.text import json_codec
 
-_JSON = ("content-type", "application/json")
-_WHOLE = frozenset(("uri", "url", "path", "method"))
-_OF_A_BODY = frozenset(("model", "messages", "input", "prompt"))
+_JSON_HEADER = ("content-type", "application/json")
+_OBJECT_KEYS = frozenset(("uri", "url", "path", "method"))
+_BODY_KEYS = frozenset(("model", "messages", "input", "prompt"))
 _HINT = "Give the JSON body of a request, or an object with method, path, headers and body."
 
 
-class Said(NamedTuple):
+class RequestOverrides(NamedTuple):
     """What stands outside of the text: empty where nothing does."""
 
     method: str = ""
@@ -30,7 +30,7 @@ class Said(NamedTuple):
     headers: Headers = ()
 
 
-def parse(text: bytes, name: str, said: Said, recorded: Sequence[Request]) -> Request:
+def parse(text: bytes, name: str, overrides: RequestOverrides, recorded: Sequence[Request]) -> Request:
     """The request in `text`, which came from `name`; what is `said` goes before what the text says.
 
     A body does not tell its path: it is guessed by its shape, among those `recorded` if one of them fits. Raises
@@ -39,12 +39,14 @@ def parse(text: bytes, name: str, said: Said, recorded: Sequence[Request]) -> Re
     try:
         value = json_codec.exact(text)
     except ValueError:
-        raise UsageError(_wrong(text, name), _HINT) from None
+        raise UsageError(_describe_json_error(text, name), _HINT) from None
     if isinstance(value, dict) and isinstance(value.get("request"), dict) and "response" in value:
         value = value["request"]
-    if isinstance(value, dict) and value.keys() & _WHOLE and not value.keys() & _OF_A_BODY:
-        return _whole(value, name, said, recorded)
-    return _made(said.method or "POST", said.path or _guessed(value, recorded), said.headers, text)
+    if isinstance(value, dict) and value.keys() & _OBJECT_KEYS and not value.keys() & _BODY_KEYS:
+        return _parse_object(value, name, overrides, recorded)
+    return _build_request(
+        overrides.method or "POST", overrides.path or _guess_target(value, recorded), overrides.headers, text
+    )
 
 
 def parse_header(text: str) -> tuple[str, str]:
@@ -55,28 +57,32 @@ def parse_header(text: str) -> tuple[str, str]:
     return name.strip(), value.strip()
 
 
-def _made(method: str, path: str, headers: Headers, body: bytes) -> Request:
+def _build_request(method: str, path: str, headers: Headers, body: bytes) -> Request:
     if body and not header(headers, "content-type"):
-        headers = (*headers, _JSON)
+        headers = (*headers, _JSON_HEADER)
     return Request(method.upper(), f"http://tape{path if path.startswith('/') else f'/{path}'}", headers, body)
 
 
 # ------------------------------------------------------------------------------------------------ whole requests
 
 
-def _whole(value: dict[str, Any], name: str, said: Said, recorded: Sequence[Request]) -> Request:
+def _parse_object(
+    value: dict[str, Any], name: str, overrides: RequestOverrides, recorded: Sequence[Request]
+) -> Request:
     method = value.get("method", "POST" if value.get("body") else "GET")
     path = next((value[key] for key in ("path", "uri", "url") if key in value), "")
     if not isinstance(method, str) or not isinstance(path, str):
         raise UsageError(f"{name}: method and path have to be texts", _HINT)
     parts = urlsplit(path)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
-    body = _body(value.get("body"), name)
-    target = said.path or target or _guessed(value.get("body"), recorded)
-    return _made(said.method or method, target, (*said.headers, *_headers(value.get("headers"), name)), body)
+    body = _parse_body(value.get("body"), name)
+    target = overrides.path or target or _guess_target(value.get("body"), recorded)
+    return _build_request(
+        overrides.method or method, target, (*overrides.headers, *_parse_headers(value.get("headers"), name)), body
+    )
 
 
-def _body(value: Any, name: str) -> bytes:
+def _parse_body(value: Any, name: str) -> bytes:
     if value is None:
         return b""
     if isinstance(value, dict) and len(value) == 1:  # as `show --json` has it
@@ -90,7 +96,7 @@ def _body(value: Any, name: str) -> bytes:
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
 
 
-def _headers(value: Any, name: str) -> Headers:
+def _parse_headers(value: Any, name: str) -> Headers:
     pairs = list(value.items()) if isinstance(value, dict) else value or []
     try:
         found = [(key, one) for key, some in pairs for one in ([some] if isinstance(some, str) else some)]
@@ -104,9 +110,9 @@ def _headers(value: Any, name: str) -> Headers:
 # ------------------------------------------------------------------------------------------------ guesses
 
 
-def _guessed(body: Any, recorded: Sequence[Request]) -> str:
+def _guess_target(body: Any, recorded: Sequence[Request]) -> str:
     """Where a body would be sent. Raises UsageError where its shape does not tell."""
-    endpoints = _endpoints(body) if isinstance(body, dict) else []
+    endpoints = _candidate_endpoints(body) if isinstance(body, dict) else []
     posts = [one for one in recorded if one.method.upper() == "POST"]
     for endpoint in endpoints:
         for one in posts:
@@ -119,7 +125,7 @@ def _guessed(body: Any, recorded: Sequence[Request]) -> str:
     raise UsageError("the body does not tell its path", "Add for example --path /v1/chat/completions")
 
 
-def _endpoints(body: dict[str, Any]) -> list[str]:
+def _candidate_endpoints(body: dict[str, Any]) -> list[str]:
     """The endpoints that a body may be for, the likeliest first."""
     model = str(body.get("model", ""))
     if "messages" in body:
@@ -139,7 +145,7 @@ def _endpoints(body: dict[str, Any]) -> list[str]:
     return []
 
 
-def _wrong(text: bytes, name: str) -> str:
+def _describe_json_error(text: bytes, name: str) -> str:
     """Where and why `text` is no JSON."""
     if not text.strip():
         return f"{name}:1:1: there is nothing in it"

@@ -19,12 +19,12 @@ from openai_replay.text import escape, json_codec
 from openai_replay.tools import timeline
 
 #: Characters of a value in a tree that are worth reading; base64 and vectors are much longer.
-_LONG = 2000
+_MAX_CHARACTERS = 2000
 #: Items of a list of numbers that are shown.
-_NUMBERS = 8
+_MAX_NUMBERS = 8
 
 
-class Line(NamedTuple):
+class Summary(NamedTuple):
     """A recording in a list. `ttft_ms` is None where the answer is no stream."""
 
     number: int
@@ -36,14 +36,14 @@ class Line(NamedTuple):
     ms: int
     ttft_ms: int | None
     end: End
-    said: str
+    preview: str
 
 
-def line(number: int, interaction: Interaction) -> Line:
+def summarize(number: int, interaction: Interaction) -> Summary:
     """`interaction` in short."""
     request, response = interaction.request, interaction.response
     answer = transcript.answer(response)
-    return Line(
+    return Summary(
         number,
         request.method,
         request.path,
@@ -57,7 +57,7 @@ def line(number: int, interaction: Interaction) -> Line:
     )
 
 
-def table(lines: Sequence[Line], width: int) -> Iterator[str]:
+def format_table(summaries: Sequence[Summary], width: int) -> Iterator[str]:
     """`lines` in columns, what was said in as many characters as `width` leaves (20 at least)."""
     rows = [
         (
@@ -70,26 +70,29 @@ def table(lines: Sequence[Line], width: int) -> Iterator[str]:
             f"TTFT {one.ttft_ms} ms" if one.ttft_ms is not None else "",
             "" if one.end is End.COMPLETE else str(one.end),
         )
-        for one in lines
+        for one in summaries
     ]
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
-    for one, row in zip(lines, rows, strict=True):
+    for one, row in zip(summaries, rows, strict=True):
         padded = zip(row, widths, strict=True)
         cells = [f"{cell:>{wide}}" if cell.endswith(" ms") else f"{cell:<{wide}}" for cell, wide in padded]
         text = "  ".join(cell for cell, wide in zip(cells, widths, strict=True) if wide)
-        yield f"{text}  {_quoted(one.said, max(width - len(text) - 4, 20))}" if one.said else text.rstrip()
+        yield f"{text}  {_quote(one.preview, max(width - len(text) - 4, 20))}" if one.preview else text.rstrip()
 
 
-def _quoted(text: str, width: int) -> str:
+def _quote(text: str, width: int) -> str:
     return escape.line(json.dumps(text if len(text) <= width else f"{text[: width - 1]}…", ensure_ascii=False))
 
 
-def heading(number: int, interaction: Interaction) -> str:
+def format_heading(number: int, interaction: Interaction) -> str:
     """The line above a recording that is shown."""
-    return "  ".join(part.strip() for part in next(table([line(number, interaction)._replace(said="")], 0)).split("  "))
+    return "  ".join(
+        part.strip()
+        for part in next(format_table([summarize(number, interaction)._replace(preview="")], 0)).split("  ")
+    )
 
 
-def lines(interaction: Interaction) -> Iterator[str]:
+def format_recording(interaction: Interaction) -> Iterator[str]:
     """Request and answer for a reader, a line at a time."""
     request, response = interaction.request, interaction.response
     said = asked(request)
@@ -97,28 +100,28 @@ def lines(interaction: Interaction) -> Iterator[str]:
     if request.query:
         yield f"  ?{escape.line(request.query)}"
     for message in said.messages:
-        yield from _message(message)
+        yield from _format_message(message)
     for name, value in said.rest.items():
-        yield from _field(name, value)
+        yield from _format_field(name, value)
     yield ""
     yield "answer"
     answer = transcript.answer(response)
     for message in answer.messages:
         several = sum(not _is_error(one) for one in answer.messages) > 1
-        yield from _message(message, f"choice {message.choice}" if several and not message.role else "")
+        yield from _format_message(message, f"choice {message.choice}" if several and not message.role else "")
     if not answer.messages and answer.value is not None:
-        yield from _indented(_tree(answer.value), "  ")
+        yield from _indent(_format_tree(answer.value), "  ")
     elif not answer.messages and answer.body:
-        yield from _indented(_octets(answer.body).get("text") or f"{len(answer.body)} bytes", "  ")
+        yield from _indent(_encode_body(answer.body).get("text") or f"{len(answer.body)} bytes", "  ")
     if response.end is not End.COMPLETE:
         yield f"  the answer ended {response.end}"
     elif answer.is_stream and not answer.ended and answer.events:
         yield "  the stream ended without its last event"
     if (used := usage(answer.value)) is not None:
-        yield f"  usage: {tokens(used)}"
+        yield f"  usage: {format_usage(used)}"
 
 
-def tokens(used: Usage) -> str:
+def format_usage(used: Usage) -> str:
     """`12 in (4 cached), 30 out (10 reasoning)`."""
     if used.sound_s and not used.tokens_in:
         return f"{used.sound_s:g} s of sound"
@@ -127,11 +130,11 @@ def tokens(used: Usage) -> str:
     return f"{used.tokens_in:,} in{cached}, {used.tokens_out:,} out{reasoning}"
 
 
-def _message(message: Message, title: str = "") -> Iterator[str]:
+def _format_message(message: Message, title: str = "") -> Iterator[str]:
     if title := escape.line(title or message.role):
         yield f"  {title}"
     for part in message.parts:
-        yield from _part(part)
+        yield from _format_part(part)
     if message.finish:
         yield f"    finish: {escape.line(message.finish)}"
 
@@ -140,39 +143,39 @@ def _is_error(message: Message) -> bool:
     return any(part.kind is Kind.ERROR for part in message.parts)
 
 
-def _part(part: Part) -> Iterator[str]:
+def _format_part(part: Part) -> Iterator[str]:
     if part.kind is Kind.CALL:
         yield f"    call {escape.line(part.name)}  {escape.line(part.id)}".rstrip()
-        yield from _indented(_arguments(part.text), "      ")
+        yield from _indent(_format_arguments(part.text), "      ")
     elif part.kind is Kind.TEXT:
-        yield from _indented(part.text, "    ")
+        yield from _indent(part.text, "    ")
     elif "\n" in part.text.strip():
         yield f"    {part.kind}:"
-        yield from _indented(part.text, "      ")
+        yield from _indent(part.text, "      ")
     else:
         yield f"    {part.kind}: {escape.line(part.text.strip())}"
 
 
-def _arguments(text: str) -> str:
+def _format_arguments(text: str) -> str:
     """Arguments indented where they are JSON; of a stream that was cut they are none."""
     try:
-        return _dumped(json_codec.shallow(text.encode("utf-8", "surrogatepass")))
+        return _dump(json_codec.shallow(text.encode("utf-8", "surrogatepass")))
     except ValueError:
         return text
 
 
-def _field(name: str, value: Any) -> Iterator[str]:
+def _format_field(name: str, value: Any) -> Iterator[str]:
     if name in ("tools", "functions") and isinstance(value, list):
-        yield f"  {name}: {escape.line(', '.join(_tool(one) for one in value))}"
-    elif isinstance(value, (dict, list)) and len(shown := _tree(value)) > 60:
+        yield f"  {name}: {escape.line(', '.join(_describe_tool(one) for one in value))}"
+    elif isinstance(value, (dict, list)) and len(shown := _format_tree(value)) > 60:
         yield f"  {escape.line(name)}:"
-        yield from _indented(shown, "    ")
+        yield from _indent(shown, "    ")
     else:
-        shown = json.dumps(_folded(value), ensure_ascii=False) if not isinstance(value, str) else value
+        shown = json.dumps(_shorten(value), ensure_ascii=False) if not isinstance(value, str) else value
         yield f"  {escape.line(name)}: {escape.line(shown)}"
 
 
-def _tool(tool: Any) -> str:
+def _describe_tool(tool: Any) -> str:
     """`weather(city, unit)`, or the type of a tool of the API's own."""
     if not isinstance(tool, dict):
         return str(tool)
@@ -184,32 +187,32 @@ def _tool(tool: Any) -> str:
     return f"{name}({', '.join(properties)})" if isinstance(properties, dict) else str(name)
 
 
-def _tree(value: Any) -> str:
-    return _dumped(_folded(value))
+def _format_tree(value: Any) -> str:
+    return _dump(_shorten(value))
 
 
-def _dumped(value: Any) -> str:
+def _dump(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def _folded(value: Any) -> Any:
+def _shorten(value: Any) -> Any:
     """`value` without what nobody reads: of vectors and base64 only the start."""
     if isinstance(value, dict):
-        return {name: _folded(inner) for name, inner in value.items()}
+        return {name: _shorten(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        if len(value) > _NUMBERS and all(isinstance(one, (int, float)) for one in value):
-            return [*value[:_NUMBERS], f"… {len(value)} numbers"]
-        return [_folded(one) for one in value]
-    if isinstance(value, str) and len(value) > _LONG:
+        if len(value) > _MAX_NUMBERS and all(isinstance(one, (int, float)) for one in value):
+            return [*value[:_MAX_NUMBERS], f"… {len(value)} numbers"]
+        return [_shorten(one) for one in value]
+    if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
         return f"{value[:80]}… {len(value)} characters"
     return value
 
 
-def _indented(text: str, indent: str) -> Iterable[str]:
+def _indent(text: str, indent: str) -> Iterable[str]:
     return (f"{indent}{one}".rstrip() for one in escape.text(text).split("\n"))
 
 
-def machine(number: int, interaction: Interaction) -> dict[str, Any]:
+def as_json(number: int, interaction: Interaction) -> dict[str, Any]:
     """The whole recording as one JSON value. Bytes are `text` where they are UTF-8, else `base64`."""
     request, response = interaction.request, interaction.response
     head = response.head
@@ -219,14 +222,14 @@ def machine(number: int, interaction: Interaction) -> dict[str, Any]:
             "method": request.method,
             "uri": request.uri,
             "headers": _pairs(request.headers),
-            "body": _octets(request.body),
+            "body": _encode_body(request.body),
         },
         "response": {
             "status": head.status,
             "reason": head.reason,
             "headers": _pairs(head.headers),
             "head_ms": response.head_ms,
-            "frames": [{"at_ms": frame.at_ms, **_octets(frame.data)} for frame in response.frames],
+            "frames": [{"at_ms": frame.at_ms, **_encode_body(frame.data)} for frame in response.frames],
             "end_ms": response.end_ms,
             "end": str(response.end),
         },
@@ -237,7 +240,7 @@ def _pairs(headers: Headers) -> list[list[str]]:
     return [[name, value] for name, value in headers]
 
 
-def _octets(data: bytes) -> dict[str, str]:
+def _encode_body(data: bytes) -> dict[str, str]:
     try:
         return {"text": data.decode()}
     except UnicodeDecodeError:

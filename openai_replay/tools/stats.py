@@ -24,14 +24,14 @@ class Price(NamedTuple):
     tokens_out: float
     cached: float
 
-    def of(self, used: Usage) -> float:
+    def cost_of(self, used: Usage) -> float:
         """What `used` costs."""
         fresh = max(used.tokens_in - used.cached, 0)
         return (fresh * self.tokens_in + used.cached * self.cached + used.tokens_out * self.tokens_out) / 1e6
 
 
 @dataclass(slots=True)
-class Count:
+class Totals:
     """What was counted, of one model or of all: `ms` of waiting, `sent` and `received` bytes of bodies."""
 
     interactions: int = 0
@@ -44,7 +44,7 @@ class Count:
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
 
-    def add(self, other: Count) -> None:
+    def add(self, other: Totals) -> None:
         """Add what `other` counted."""
         for name in ("interactions", "streams", "errors", "without_usage", "ms", "sent", "received"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
@@ -58,7 +58,7 @@ class Count:
         return {**counts, **self.usage._asdict(), **({} if self.cost is None else {"cost": round(self.cost, 6)})}
 
 
-def price(text: str) -> tuple[str, Price]:
+def parse_price(text: str) -> tuple[str, Price]:
     """Model and price of `gpt-4o-mini=0.15/0.60`, per million tokens in and out; a third number is for cached ones.
 
     Raises UsageError.
@@ -72,13 +72,13 @@ def price(text: str) -> tuple[str, Price]:
     return match[1], Price(float(match[2]), float(match[3]), float(match[4] or match[2]))
 
 
-def counted(interactions: Iterable[Interaction], prices: Mapping[str, Price]) -> dict[str, Count]:
+def count_by_model(interactions: Iterable[Interaction], prices: Mapping[str, Price]) -> dict[str, Totals]:
     """A count a model, in the order of their first appearance; `-` where a request names none.
 
     The usage of an answer counts once, however often that answer was asked for again by its id. `prices` are by the
     model's name as the request has it, or the answer.
     """
-    found: dict[str, Count] = {}
+    found: dict[str, Totals] = {}
     seen: set[str] = set()
     for one in interactions:
         answer = transcript.answer(one.response)
@@ -89,7 +89,7 @@ def counted(interactions: Iterable[Interaction], prices: Mapping[str, Price]) ->
         name = name if isinstance(name, str) else ""
         response = one.response
         failed = response.head.status >= 400 or response.end is not End.COMPLETE or bool(value.get("error"))
-        count = Count(
+        count = Totals(
             interactions=1,
             streams=int(answer.is_stream),
             errors=int(failed),
@@ -103,22 +103,22 @@ def counted(interactions: Iterable[Interaction], prices: Mapping[str, Price]) ->
         elif not isinstance(known, str) or known not in seen:
             count.usage = used
             if paid := prices.get(model) or prices.get(name):
-                count.cost = paid.of(used)
+                count.cost = paid.cost_of(used)
             if isinstance(known, str):
                 seen.add(known)
-        found.setdefault(model or name or "-", Count()).add(count)
+        found.setdefault(model or name or "-", Totals()).add(count)
     return found
 
 
-def total(counts: Iterable[Count]) -> Count:
+def sum_totals(counts: Iterable[Totals]) -> Totals:
     """The sum of all."""
-    everything = Count()
+    everything = Totals()
     for one in counts:
         everything.add(one)
     return everything
 
 
-def lines(models: Mapping[str, Count], everything: Count) -> Iterator[str]:
+def format_table(models: Mapping[str, Totals], everything: Totals) -> Iterator[str]:
     """Counts by model and in total as a table, and what a replay saves."""
     head = (
         "model",
@@ -134,7 +134,7 @@ def lines(models: Mapping[str, Count], everything: Count) -> Iterator[str]:
         "received",
     )
     named = [*models.items(), *([("total", everything)] if len(models) != 1 else [])]
-    rows = [head, *((escape.line(name), *_cells(count)) for name, count in named)]
+    rows = [head, *((escape.line(name), *_format_cells(count)) for name, count in named)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *cells in rows:
         yield "  ".join(
@@ -152,7 +152,7 @@ def lines(models: Mapping[str, Count], everything: Count) -> Iterator[str]:
     yield f"every replay saves: {saved}{paid}"
 
 
-def _cells(count: Count) -> tuple[str, ...]:
+def _format_cells(count: Totals) -> tuple[str, ...]:
     used = count.usage
     numbers = (count.interactions, count.streams, count.errors, *used[:1], used.cached, used.tokens_out, used.reasoning)
     return (*(f"{one:,}" for one in numbers), f"{count.ms / 1000:.1f}", f"{count.sent:,}", f"{count.received:,}")

@@ -18,7 +18,7 @@ from openai_replay.text import sse
 #: Frames no further apart than this came together: the other side had written them at once.
 _BURST_MS = 1
 #: Rows of frames; where there are more, neighbours share one.
-_ROWS = 40
+_MAX_ROWS = 40
 #: What is left and right of the axis in a row.
 _LEFT, _RIGHT = 24, 1
 
@@ -52,22 +52,22 @@ def first_token_ms(response: Response) -> int | None:
     return None
 
 
-def lines(response: Response, width: int, style: Style) -> Iterator[str]:
+def draw(response: Response, width: int, style: Style) -> Iterator[str]:
     """The timeline of `response`, a line at a time, in `width` columns (40 at least)."""
     columns = max(width, 40) - _LEFT - _RIGHT
     first = first_token_ms(response)
     total = max([response.end_ms, response.head_ms, *(frame.at_ms for frame in response.frames)])
-    yield from _facts(response, first)
+    yield from _describe_numbers(response, first)
     yield ""
-    yield from _axis(total, columns, style)
+    yield from _draw_axis(total, columns, style)
     for what, at_ms in (("head", response.head_ms), ("TTFT", first)):
         if at_ms is not None:
-            yield _row(what, at_ms, " " * _column(at_ms, total, columns) + what[0].upper())
+            yield _draw_row(what, at_ms, " " * _column(at_ms, total, columns) + what[0].upper())
     most = max((len(frame.data) for frame in response.frames), default=1)
-    for group in _grouped(response.frames, total):
-        yield _frames_row(group, total, columns, most, style)
+    for group in _group_frames(response.frames, total):
+        yield _draw_frames(group, total, columns, most, style)
     ending = _column(response.end_ms, total, columns)
-    yield _row("end", response.end_ms, " " * ending + _ENDS[response.end])
+    yield _draw_row("end", response.end_ms, " " * ending + _ENDS[response.end])
 
 
 _ENDS = {End.COMPLETE: "E", End.TRUNCATED: "X", End.RESET: "X"}
@@ -78,7 +78,7 @@ _ENDED = {
 }
 
 
-def _facts(response: Response, first: int | None) -> Iterator[str]:
+def _describe_numbers(response: Response, first: int | None) -> Iterator[str]:
     """What there is to say in numbers."""
     frames = response.frames
     yield f"head    {response.head_ms} ms"
@@ -96,7 +96,7 @@ def _facts(response: Response, first: int | None) -> Iterator[str]:
         longest, number = max(gaps, key=lambda gap: (gap[0], -gap[1]))
         usual = median(gap for gap, _ in gaps)
         yield f"gaps    median {usual:,.0f} ms, longest {longest:,} ms before frame {number}"
-        bursts = [count for _, count in bursts_of(frames)]
+        bursts = [count for _, count in find_bursts(frames)]
         if bursts:
             most = max(bursts)
             yield f"bursts  {len(bursts)}, of up to {most} frames within {_BURST_MS} ms of each other"
@@ -104,7 +104,7 @@ def _facts(response: Response, first: int | None) -> Iterator[str]:
     yield f"end     {response.end_ms} ms, {after} ms after the last byte: {_ENDED[response.end]}"
 
 
-def bursts_of(frames: Sequence[Frame]) -> list[tuple[int, int]]:
+def find_bursts(frames: Sequence[Frame]) -> list[tuple[int, int]]:
     """Where several frames came at once: when each such burst began, and how many frames it has."""
     found: list[tuple[int, int]] = []
     begun, count, last = 0, 0, -_BURST_MS - 1
@@ -127,9 +127,9 @@ class _Group(NamedTuple):
     gap_ms: int
 
 
-def _grouped(frames: Sequence[Frame], total: int) -> Iterator[_Group]:
+def _group_frames(frames: Sequence[Frame], total: int) -> Iterator[_Group]:
     """A frame a row, or, where that would be too many, all that came in the same slice of the time."""
-    slice_ms = 0 if len(frames) <= _ROWS else max(total // _ROWS, 1)
+    slice_ms = 0 if len(frames) <= _MAX_ROWS else max(total // _MAX_ROWS, 1)
     group: list[Frame] = []
     began = last = 0
     for number, frame in enumerate(frames, 1):
@@ -143,7 +143,7 @@ def _grouped(frames: Sequence[Frame], total: int) -> Iterator[_Group]:
         yield _Group(began, group, group[0].at_ms - last if began > 1 else group[0].at_ms)
 
 
-def _frames_row(group: _Group, total: int, columns: int, most: int, style: Style) -> str:
+def _draw_frames(group: _Group, total: int, columns: int, most: int, style: Style) -> str:
     cells = [" "] * columns
     for frame in group.frames:
         column = _column(frame.at_ms, total, columns)
@@ -153,17 +153,17 @@ def _frames_row(group: _Group, total: int, columns: int, most: int, style: Style
     last = group.number + len(group.frames) - 1
     which = f"{group.number}" if len(group.frames) == 1 else f"{group.number}-{last}"
     size = sum(len(frame.data) for frame in group.frames)
-    return f"{which:>9}{_short(group.gap_ms, '+'):>7}{_bytes(size):>7} {''.join(cells).rstrip()}"
+    return f"{which:>9}{_format_gap(group.gap_ms, '+'):>7}{_format_size(size):>7} {''.join(cells).rstrip()}"
 
 
-def _row(what: str, at_ms: int, cells: str) -> str:
+def _draw_row(what: str, at_ms: int, cells: str) -> str:
     return f"{what:>9}{f'{at_ms} ms':>14} {cells}"
 
 
-def _axis(total: int, columns: int, style: Style) -> Iterator[str]:
+def _draw_axis(total: int, columns: int, style: Style) -> Iterator[str]:
     """Two lines: what the ticks say, and the ticks."""
     labels, ticks = [" "] * columns, [style.axis] * columns
-    step = _step(total, columns)
+    step = _tick_step_ms(total, columns)
     free = 0
     for at_ms in range(0, total + 1, step):
         column = _column(at_ms, total, columns)
@@ -177,7 +177,7 @@ def _axis(total: int, columns: int, style: Style) -> Iterator[str]:
     yield " " * _LEFT + "".join(ticks)
 
 
-def _step(total: int, columns: int) -> int:
+def _tick_step_ms(total: int, columns: int) -> int:
     """Ms from tick to tick: 1, 2 or 5 of a power of ten, so that there is room for the numbers."""
     step = 1
     while total // step > max(columns // 10, 1):
@@ -189,11 +189,11 @@ def _column(at_ms: int, total: int, columns: int) -> int:
     return min(at_ms * (columns - 1) // max(total, 1), columns - 1)
 
 
-def _short(value: int, sign: str = "") -> str:
+def _format_gap(value: int, sign: str = "") -> str:
     if value >= 100_000_000:
         return f"{sign}{value // 3_600_000}h"
     return f"{sign}{value}" if value < 100_000 else f"{sign}{value // 1000}s"
 
 
-def _bytes(size: int) -> str:
+def _format_size(size: int) -> str:
     return f"{size}" if size < 100_000 else f"{size // 1000}k"

@@ -28,10 +28,11 @@ from vcr.persisters.filesystem import FilesystemPersister
 from vcr.serializers import yamlserializer
 
 from openai_replay.cassette import reader
+from openai_replay.cassette.recordings import read_document
 from openai_replay.model import Interaction, OnExhausted, header
 from openai_replay.playback.pace import ORIGINAL
-from openai_replay.tools import exporters, select, show, stats, timeline
-from openai_replay.tools.importers import Asked, run
+from openai_replay.tools import exporters, show, stats, timeline
+from openai_replay.tools.importers import SuppliedRequest, run
 from tests.support.proxy import Connection, Ended, passed_on, playing, recording
 from tests.support.upstream import Chunk, End, Send, Sleep, Step, Upstream, head
 
@@ -173,17 +174,17 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
 def test_every_interaction_can_be_looked_at(folder: str) -> None:
     looked = 0
     for path in files(folder):
-        found = select.read(path, lambda _: None)
+        found = read_document(path, lambda _: None)[1].interactions
         for number, one in enumerate(found, 1):
-            shown = [*show.lines(one), *show.table([show.line(number, one)], 100)]
-            shown += timeline.lines(one.response, 80, timeline.ASCII)
+            shown = [*show.format_recording(one), *show.format_table([show.summarize(number, one)], 100)]
+            shown += timeline.draw(one.response, 80, timeline.ASCII)
             # No control character but a tab, and nothing that cannot be written.
             assert re.search("[\0-\x08\x0a-\x1f\x7f-\x9f]", "".join(shown)) is None
             "".join(shown).encode()
-            json.dumps(show.machine(number, one))
+            json.dumps(show.as_json(number, one))
             looked += 1
-        counts = stats.counted(found, {})
-        assert stats.total(counts.values()).interactions == len(found)
+        counts = stats.count_by_model(found, {})
+        assert stats.sum_totals(counts.values()).interactions == len(found)
     assert looked
 
 
@@ -216,7 +217,7 @@ def events(body: bytes) -> list[bytes]:
 # ------------------------------------------------------------------------------------------ import
 
 #: What a raw answer of the corpus is an answer to: nobody kept it.
-GIVEN = Asked(b'{"model": "m"}', "POST", None)
+GIVEN = SuppliedRequest(b'{"model": "m"}', "POST", None)
 
 
 class Plain(NamedTuple):
@@ -351,18 +352,20 @@ async def test_every_file_is_imported_and_plays(
 ) -> None:
     counts: Counter[str] = Counter()
     wrong: list[str] = []
-    settings = run.Settings(asked=GIVEN)
-    for job in run.jobs([CORPUS / folder], tmp_path)[::PART]:
-        done = run.run(job, settings)
+    settings = run.ImportSettings(supplied_request=GIVEN)
+    for job in run.plan_jobs([CORPUS / folder], tmp_path)[::PART]:
+        done = run.run_job(job, settings)
         if done.error:
             counts["refused"] += 1
             if not is_at_fault(job.source, done.error):
                 wrong.append(f"{job.source}: refused: {done.error}")
             continue
-        counts[done.name] += done.interactions
+        counts[done.format_name] += done.interactions
         counts["streams"] += done.streams
         wrong += [f"{job.source}: left out: {why}" for why in done.skipped]
-        wrong += [f"{job.source}: {what}" for what in await unlike(done.name, job.source.read_bytes(), job.target)]
+        wrong += [
+            f"{job.source}: {what}" for what in await unlike(done.format_name, job.source.read_bytes(), job.target)
+        ]
         wrong += [f"{job.source}: {what}" for what in unlike_in_vcrpy(job.target, tmp_path / "plain.yaml")]
     capsys.readouterr()
     assert not wrong, f"{len(wrong)}:\n" + "\n".join(one[:1000] for one in wrong[:10])

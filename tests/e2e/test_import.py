@@ -18,8 +18,8 @@ import pytest
 from openai_replay.cassette import reader, writer
 from openai_replay.cli.convert import _FORMATS, _TARGETS
 from openai_replay.model import Interaction, Request
-from openai_replay.tools.importers import NAMES
-from openai_replay.tools.importers.run import Settings, jobs, run
+from openai_replay.tools.importers import FORMAT_NAMES
+from openai_replay.tools.importers.run import ImportSettings, plan_jobs, run_job
 from tests.support.proxy import Connection, Finished, invoke, playing
 from tests.tools.test_importers import ASKED, EVENTS, GO, HAR, NOCK, RUBY, STREAM, TRACE, URL, VCRPY, answer
 
@@ -259,12 +259,12 @@ def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
 
 
 def test_the_names_of_the_command_are_those_of_the_formats() -> None:
-    assert ("auto", *NAMES) == _FORMATS
+    assert ("auto", *FORMAT_NAMES) == _FORMATS
 
 
 def test_every_format_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "importing.md").read_text("utf-8")
-    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *NAMES, "--to", *_TARGETS]
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *FORMAT_NAMES, "--to", *_TARGETS]
 
 
 def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
@@ -272,7 +272,7 @@ def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
     folder = sources(tmp_path, **{f"f{number}_yaml": big for number in range(40)})
     tracemalloc.start()
     try:
-        outcomes = [run(job, Settings()) for job in jobs([folder], tmp_path / "out")]
+        outcomes = [run_job(job, ImportSettings()) for job in plan_jobs([folder], tmp_path / "out")]
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

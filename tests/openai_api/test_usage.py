@@ -12,7 +12,7 @@ from openai_replay.errors import UsageError
 from openai_replay.model import End, Frame, Head, Interaction, Request, Response
 from openai_replay.openai_api.usage import Usage, usage
 from openai_replay.tools import stats
-from openai_replay.tools.stats import Count, Price
+from openai_replay.tools.stats import Price, Totals
 from tests.openai_api.test_stream_assembler import PARTS, asked
 from tests.openai_api.test_transcript import SSE
 
@@ -72,7 +72,7 @@ def test_counts_by_model() -> None:
         "/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a b"}], stream=True,
         stream_options={"include_usage": True},
     )  # fmt: skip
-    counts = stats.counted(
+    counts = stats.count_by_model(
         [
             interaction(CHAT),
             interaction({"error": {"message": "no"}}, status=429),
@@ -90,22 +90,22 @@ def test_counts_by_model() -> None:
     second = counts["streamed"]
     assert (second.interactions, second.errors, second.streams, second.without_usage) == (2, 1, 2, 1)
     assert (second.usage.tokens_in, second.usage.tokens_out > 5) == (2, True)
-    everything = stats.total(counts.values())
+    everything = stats.sum_totals(counts.values())
     assert (everything.interactions, everything.ms, everything.cost) == (6, 9000, None)
     assert everything.received == sum(one.received for one in counts.values()) > 0
 
 
 def test_an_answer_that_is_asked_for_again_counts_once() -> None:
-    counts = stats.counted([interaction(CHAT), interaction(CHAT), interaction(CHAT | {"id": "chatcmpl-2"})], {})
+    counts = stats.count_by_model([interaction(CHAT), interaction(CHAT), interaction(CHAT | {"id": "chatcmpl-2"})], {})
     assert counts["gpt-4o-mini"].usage == Usage(2000, 20)
     vectors = {"usage": {"prompt_tokens": 3}}  # these have no id
-    assert stats.counted([interaction(vectors), interaction(vectors)], {})["gpt-4o-mini"].usage == Usage(6)
+    assert stats.count_by_model([interaction(vectors), interaction(vectors)], {})["gpt-4o-mini"].usage == Usage(6)
 
 
 def test_a_run_has_its_own() -> None:
     run = {"object": "thread.run", "id": "run_1", "model": "gpt-4o", "usage": {"prompt_tokens": 3}}
     body = f"event: thread.run.completed\ndata: {json.dumps(run)}\n\n".encode()
-    assert stats.counted([interaction(body, "")], {})["gpt-4o"].usage == Usage(3)
+    assert stats.count_by_model([interaction(body, "")], {})["gpt-4o"].usage == Usage(3)
 
 
 @pytest.mark.parametrize(
@@ -116,28 +116,28 @@ def test_a_run_has_its_own() -> None:
     ],
 )
 def test_prices(text: str, name: str, price: Price) -> None:
-    assert stats.price(text) == (name, price)
+    assert stats.parse_price(text) == (name, price)
 
 
 @pytest.mark.parametrize("text", ["gpt-4o", "gpt-4o=1", "=1/2", "gpt-4o=a/b", "gpt-4o=1/2/3/4", "gpt-4o=-1/2"])
 def test_what_is_no_price(text: str) -> None:
     with pytest.raises(UsageError, match="is no price"):
-        stats.price(text)
+        stats.parse_price(text)
 
 
 def test_money_by_either_name() -> None:
     for name in ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"):
-        counts = stats.counted([interaction(CHAT), interaction(CHAT, "other")], {name: Price(1, 2, 1)})
+        counts = stats.count_by_model([interaction(CHAT), interaction(CHAT, "other")], {name: Price(1, 2, 1)})
         assert counts["gpt-4o-mini"].cost == pytest.approx(0.00102)
-    assert Price(2, 4, 1).of(Usage(1_000_000, 500_000, 400_000)) == pytest.approx(1.2 + 0.4 + 2)
-    assert stats.total([Count(cost=1.0), Count(), Count(cost=0.5)]).cost == 1.5
-    assert "cost" not in Count().as_json()
-    assert Count(cost=0.5).as_json()["cost"] == 0.5
+    assert Price(2, 4, 1).cost_of(Usage(1_000_000, 500_000, 400_000)) == pytest.approx(1.2 + 0.4 + 2)
+    assert stats.sum_totals([Totals(cost=1.0), Totals(), Totals(cost=0.5)]).cost == 1.5
+    assert "cost" not in Totals().as_json()
+    assert Totals(cost=0.5).as_json()["cost"] == 0.5
 
 
 def test_the_table() -> None:
-    counts = stats.counted([interaction(CHAT), interaction({}, "other\x1b[2J")], {"gpt-4o-mini": Price(1, 2, 1)})
-    shown = list(stats.lines(counts, stats.total(counts.values())))
+    counts = stats.count_by_model([interaction(CHAT), interaction({}, "other\x1b[2J")], {"gpt-4o-mini": Price(1, 2, 1)})
+    shown = list(stats.format_table(counts, stats.sum_totals(counts.values())))
     assert shown[0].split() == [
         "model", "interactions", "streams", "errors", "in", "cached", "out", "reasoning", "seconds", "sent", "received"
     ]  # fmt: skip
@@ -146,5 +146,5 @@ def test_the_table() -> None:
     assert shown[3].split()[0] == "total"
     assert "without usage: 1 of 2" in shown
     assert shown[-1] == "every replay saves: 3.0 s of waiting, 1,010 tokens, 0.001020 at the given prices"
-    sound = stats.counted([interaction({"usage": {"seconds": 2}})], {})
-    assert "sound billed by its length: 2 s" in list(stats.lines(sound, stats.total(sound.values())))
+    sound = stats.count_by_model([interaction({"usage": {"seconds": 2}})], {})
+    assert "sound billed by its length: 2 s" in list(stats.format_table(sound, stats.sum_totals(sound.values())))

@@ -35,7 +35,7 @@ def of(
 
 
 def found(first: Interaction, second: Interaction) -> list[str]:
-    return compare.differences(first, second).found
+    return compare.compare_recordings(first, second).unexpected
 
 
 CALL = {"id": "call_1a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
@@ -104,10 +104,10 @@ def test_streams_are_compared_by_what_they_come_to() -> None:
 
 def test_what_is_expected_is_told_apart() -> None:
     new = (*JSON, ("x-request-id", "req_1"), ("X-New", "\x1b"))
-    told = compare.differences(
+    told = compare.compare_recordings(
         of({"id": "a"}, headers=(*JSON, ("x-request-id", "req_2"))), of({"id": "b"}, headers=new)
     )
-    assert told.found == []
+    assert told.unexpected == []
     assert told.expected == [
         "answer  id: 'a', now 'b'",
         "answer  header x-new: null, now '\\x1b'",
@@ -116,7 +116,7 @@ def test_what_is_expected_is_told_apart() -> None:
 
 
 def test_times() -> None:
-    assert compare.times(of({}).response, of({}, at_ms=9).response) == [
+    assert compare.compare_times(of({}).response, of({}, at_ms=9).response) == [
         "timing  head: 1 ms, now 1 ms",
         "timing  end: 2 ms, now 9 ms",
         "timing  frames: 1, now 1",
@@ -128,20 +128,20 @@ KEY = Matcher().key
 
 def test_pairs() -> None:
     a, b, c, model = of({}, "a"), of({}, "b"), of({}, "c"), of({}, "m", "models")
-    assert compare.pairs([a, b, a], [a, a, b], KEY) == [Pair(0, 0), Pair(1, 2), Pair(2, 1)]
-    assert compare.pairs([a, b, model], [c, a], KEY) == [Pair(0, 1), Pair(1, 0), Pair(2, None)]
-    assert compare.pairs([a], [b, model, c], KEY) == [Pair(0, 0), Pair(None, 1), Pair(None, 2)]
-    assert compare.pairs([a], [model], KEY) == [Pair(0, 0)]
-    assert compare.pairs([], [a], KEY) == [Pair(None, 0)]
+    assert compare.pair_recordings([a, b, a], [a, a, b], KEY) == [Pair(0, 0), Pair(1, 2), Pair(2, 1)]
+    assert compare.pair_recordings([a, b, model], [c, a], KEY) == [Pair(0, 1), Pair(1, 0), Pair(2, None)]
+    assert compare.pair_recordings([a], [b, model, c], KEY) == [Pair(0, 0), Pair(None, 1), Pair(None, 2)]
+    assert compare.pair_recordings([a], [model], KEY) == [Pair(0, 0)]
+    assert compare.pair_recordings([], [a], KEY) == [Pair(None, 0)]
 
 
 def test_ids_that_answers_give_count_as_the_same() -> None:
     first = [of({"id": "file-1a"}, "up"), of({}, {"id": "file-1a"}), of({}, {"id": "file-9z"})]
     second = [of({"id": "file-2b"}, "up"), of({}, {"id": "file-9z"}), of({}, {"id": "file-2b"})]
-    assert compare.pairs(first, second, KEY) == [Pair(0, 0), Pair(1, 2), Pair(2, 1)]
+    assert compare.pair_recordings(first, second, KEY) == [Pair(0, 0), Pair(1, 2), Pair(2, 1)]
 
 
 @given(PARTS, PARTS)
 def test_no_recording_of_any_shape_raises(one: Any, other: Any) -> None:
     assert found(of(one, other), of(one, other)) == []
-    compare.differences(of(one, other), of(other, one))
+    compare.compare_recordings(of(one, other), of(other, one))

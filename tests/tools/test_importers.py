@@ -19,9 +19,9 @@ from openai_replay.errors import ImportFormatError
 from openai_replay.model import End, Frame, Interaction, header
 from openai_replay.text import yaml_loader
 from openai_replay.tools import importers
-from openai_replay.tools.importers import Asked, builder, source
-from openai_replay.tools.importers.builder import Found
-from openai_replay.tools.importers.go_vcr import milliseconds
+from openai_replay.tools.importers import SuppliedRequest, builder, source
+from openai_replay.tools.importers.builder import ImportResult
+from openai_replay.tools.importers.go_vcr import parse_duration_ms
 
 URL = "https://api.openai.com/v1/chat/completions"
 ASKED = b'{"model":"m","stream":true}'
@@ -31,7 +31,7 @@ PLAIN = b'{"ok":true}'
 ZIPPED = gzip.compress(PLAIN, mtime=0)
 
 
-def read(data: str | bytes | Any, name: str = "auto", asked: Asked | None = None) -> tuple[str, Found]:
+def read(data: str | bytes | Any, name: str = "auto", asked: SuppliedRequest | None = None) -> tuple[str, ImportResult]:
     """What `data`, a text or a JSON value, holds."""
     if not isinstance(data, (str, bytes)):
         data = json.dumps(data)
@@ -45,7 +45,7 @@ def one(data: str | bytes | Any, name: str) -> Interaction:
     return found.interactions[0]
 
 
-def refused(data: str | bytes | Any, asked: Asked | None = None) -> str:
+def refused(data: str | bytes | Any, asked: SuppliedRequest | None = None) -> str:
     with pytest.raises(ImportFormatError) as error:
         read(data, asked=asked)
     return error.value.message
@@ -314,7 +314,7 @@ def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
         read(VCRPY, "go-vcr")
     with pytest.raises(ImportFormatError, match="is not of the format raw"):
         read(VCRPY, "raw")
-    assert len(importers.NAMES) == len(set(importers.NAMES))
+    assert len(importers.FORMAT_NAMES) == len(set(importers.FORMAT_NAMES))
 
 
 # ------------------------------------------------------------------------------------------ vcrpy
@@ -552,7 +552,7 @@ def test_go_vcr_of_old_and_transfer_encoding_beside_the_headers() -> None:
     [("1m2.5s", 62_500), ("353µs", 0.353), ("1h", 3.6e6), (None, 0), ("", 0), ("1500000", 1.5), (".5ms", 0.5)],
 )
 def test_durations_of_go(text: Any, expected: float) -> None:
-    assert milliseconds(text) == pytest.approx(expected)
+    assert parse_duration_ms(text) == pytest.approx(expected)
 
 
 def test_no_duration() -> None:
@@ -572,7 +572,7 @@ def test_httprr_requests_by_host_and_chunked_answers() -> None:
 # ------------------------------------------------------------------------------------------ nock, HAR
 
 
-def nocked(**fields: Any) -> Found:
+def nocked(**fields: Any) -> ImportResult:
     return read([{"scope": "http://localhost:80", "method": "GET", "path": "/x?a=b", "status": 200, **fields}])[1]
 
 
@@ -606,7 +606,7 @@ def entry(request: dict[str, Any] | None = None, **response: Any) -> dict[str, A
     }
 
 
-def archive(*entries: dict[str, Any]) -> Found:
+def archive(*entries: dict[str, Any]) -> ImportResult:
     return read({"log": {"entries": list(entries)}})[1]
 
 
@@ -807,12 +807,12 @@ def test_a_fixture_that_takes_years_is_refused() -> None:
     assert refused(fixture({"content": "x"}, timings)).startswith("entry 1: cannot be read: -3 ms is more")
 
 
-GIVEN = Asked(ASKED)
+GIVEN = SuppliedRequest(ASKED)
 
 
 def test_a_raw_stream_and_the_request_that_is_given() -> None:
     for start in ("", ": comment\n\n", "\ufeff"):
-        known, found = read(start + STREAM.decode(), asked=Asked(ASKED, "POST", URL))
+        known, found = read(start + STREAM.decode(), asked=SuppliedRequest(ASKED, "POST", URL))
         assert known == "raw"
         assert found.interactions[0].response.body.endswith(STREAM)
     assert found.interactions[0].request.body == ASKED
@@ -839,9 +839,9 @@ def test_json_lines_become_the_stream_that_the_api_sends() -> None:
 def test_a_json_answer_alone() -> None:
     (found,) = read({"object": "response", "id": "x"}, asked=GIVEN)[1].interactions
     assert (found.response.head.status, found.response.body) == (200, b'{"object":"response","id":"x"}')
-    (found,) = read({"error": {"message": "no"}}, asked=Asked(b"", "GET", URL))[1].interactions
+    (found,) = read({"error": {"message": "no"}}, asked=SuppliedRequest(b"", "GET", URL))[1].interactions
     assert (found.response.head.status, found.request.headers) == (400, ())
-    (found,) = read({"created": 1}, asked=Asked(b"", "GET", URL))[1].interactions
+    (found,) = read({"created": 1}, asked=SuppliedRequest(b"", "GET", URL))[1].interactions
     assert found.response.body == b'{"created":1}'
 
 
@@ -914,7 +914,7 @@ def test_wrong_types_are_refused(sample: Any, message: str) -> None:
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (source, builder):
-        monkeypatch.setattr(module, "MOST", 1 << 20)
+        monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     text = answer(f"!!binary {b64(BOMB)}", "{content-encoding: [gzip]}")
     assert one(text, "vcrpy").response.body == BOMB
     assert refused(gzip.compress(bytes(1 << 20 | 1))) == "the file unfolds to more than 1 MiB"
@@ -950,7 +950,7 @@ def test_yaml_tags_are_data_and_merges_are_merged() -> None:
     assert value["d"] == {"e": "f"}
     assert yaml_loader.load("") is None
     assert yaml_loader.load("a: !!python/object/apply:os.system [echo]") == {"a": "echo"}
-    assert source.MOST == 1 << 28
+    assert source.MAX_BYTES == 1 << 28
 
 
 # ------------------------------------------------------------------------------------------ anything

@@ -20,7 +20,9 @@ from tests.openai_api.test_transcript import SSE
 def apart(before: Any, now: Any, merged: bool = False) -> list[str]:
     """What is found between two lists of values that are merged, else between two values."""
     olds, news = (before, now) if merged else ([before], [now])
-    return list(json_shape.differences(json_shape.shape(olds, merged), json_shape.shape(news, merged), merged))
+    return list(
+        json_shape.compare_shapes(json_shape.infer_shape(olds, merged), json_shape.infer_shape(news, merged), merged)
+    )
 
 
 @pytest.mark.parametrize(
@@ -80,24 +82,24 @@ LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
 
 @given(LETTERS, st.integers(1, 5))
 def test_what_comes_again_counts_once(letters: list[str], times: int) -> None:
-    once = drift.sequence([Event(one, "{}") for one in ["x", *letters, "y"]])
-    again = drift.sequence([Event(one, "{}") for one in ["x", *letters * times, "y"]])
+    once = drift.event_sequence([Event(one, "{}") for one in ["x", *letters, "y"]])
+    again = drift.event_sequence([Event(one, "{}") for one in ["x", *letters * times, "y"]])
     if len(set(letters)) == len(letters):
-        assert drift.without_repeats(again) == drift.without_repeats(once) == ["x", *letters, "y"]
-    drift.without_repeats(again)
+        assert drift.collapse_repeats(again) == drift.collapse_repeats(once) == ["x", *letters, "y"]
+    drift.collapse_repeats(again)
 
 
 def test_sequences() -> None:
     def events(*datas: Any) -> list[Event]:
         return [Event("message", one if isinstance(one, str) else json.dumps(one)) for one in datas]
 
-    found = drift.sequence(
+    found = drift.event_sequence(
         [*events({"object": "chunk"}, {"object": "chunk"}, {"type": "a"}, {"error": 1}, {"b": 1}, [1], "no JSON"),
          Event("ping", "{}"), Event("keepalive", "{}"), Event("done", "[DONE]")]
     )  # fmt: skip
-    assert drift.shown(found) == "chunk+, a, error, data+, [DONE]"
-    assert drift.shown([]) == "none"
-    assert drift.shown([(str(n), False) for n in range(20)]) == "0, 1, 2, 3, 4, 5, …, 14, 15, 16, 17, 18, 19"
+    assert drift.format_sequence(found) == "chunk+, a, error, data+, [DONE]"
+    assert drift.format_sequence([]) == "none"
+    assert drift.format_sequence([(str(n), False) for n in range(20)]) == "0, 1, 2, 3, 4, 5, …, 14, 15, 16, 17, 18, 19"
 
 
 def answer(
@@ -122,7 +124,7 @@ def answer(
     ],
 )
 def test_drift(before: Response, now: Response, form: list[str]) -> None:
-    assert drift.drift(before, now).form == form
+    assert drift.find_drift(before, now).breaking == form
 
 
 @pytest.mark.parametrize(
@@ -135,20 +137,20 @@ def test_drift(before: Response, now: Response, form: list[str]) -> None:
     ],
 )
 def test_times(was: int, now: int, notes: list[str]) -> None:
-    assert drift.drift(answer({}, ms=was), answer({}, ms=now)) == ([], notes)
-    assert drift.drift(answer({}, ms=was), answer({}, 201, ms=now)).notes == []
+    assert drift.find_drift(answer({}, ms=was), answer({}, ms=now)) == ([], notes)
+    assert drift.find_drift(answer({}, ms=was), answer({}, 201, ms=now)).notes == []
 
 
 def test_headers_and_texts() -> None:
     before = answer({"text": "a"})
     now = replace(answer({"text": "b"}), head=Head(200, "OK", (("Content-Type", "application/json"), ("CF-Ray", "x"))))
-    assert drift.drift(before, now).notes == ["the text is another"]
+    assert drift.find_drift(before, now).notes == ["the text is another"]
     now = replace(now, head=Head(200, "OK", (*now.head.headers, ("X-New", "1"), ("x-ratelimit-limit-tokens", "1"))))
-    assert drift.drift(before, now).notes == ["headers new: x-new", "the text is another"]
-    assert drift.drift(now, before).notes == ["headers gone: x-new", "the text is another"]
+    assert drift.find_drift(before, now).notes == ["headers new: x-new", "the text is another"]
+    assert drift.find_drift(now, before).notes == ["headers gone: x-new", "the text is another"]
     done = answer({"choices": [{"text": "a", "finish_reason": "stop"}]})
     cut = answer({"choices": [{"text": "a", "finish_reason": "length"}]})
-    assert drift.drift(done, cut) == (["finish reason: was stop, now length"], [])
+    assert drift.find_drift(done, cut) == (["finish reason: was stop, now length"], [])
 
 
 @given(PARTS, PARTS, st.booleans())
@@ -157,5 +159,5 @@ def test_no_answer_of_any_shape_raises(one: Any, other: Any, stream: bool) -> No
         data = json.dumps(value).encode()
         return answer(b"data: " + data + b"\n\n", media=SSE) if stream else answer(value)
 
-    assert drift.drift(of(one), of(one)).form == []
-    drift.drift(of(one), of(other))
+    assert drift.find_drift(of(one), of(one)).breaking == []
+    drift.find_drift(of(one), of(other))

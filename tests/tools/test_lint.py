@@ -19,7 +19,7 @@ from openai_replay.config.lint_rule import Rule
 from openai_replay.errors import CassetteError
 from openai_replay.model import End, Frame, Head, Interaction, Request, Response
 from openai_replay.tools import lint
-from openai_replay.tools.lint_rules import Finding, made_at
+from openai_replay.tools.lint_rules import Finding, recorded_at_s
 from tests.cassette.test_reader import CHAT, JSON, SSE, STREAMED, TAPE, edited_text, item, plain, written
 from tests.redaction.test_secret_scanner import SECRETS, dice
 from tests.support.proxy import invoke
@@ -31,7 +31,7 @@ CORPUS = Path(os.environ.get("OPENAI_REPLAY_CORPUS") or ROOT.parent / "shared" /
 
 def found(text: str, **how: float) -> list[tuple[int, str]]:
     """Line and rule of everything that is found."""
-    return [(one.line, str(one.rule)) for one in lint.findings(text, TAPE, **how)]  # type: ignore[arg-type]
+    return [(one.line, str(one.rule)) for one in lint.find_problems(text, TAPE, **how)]  # type: ignore[arg-type]
 
 
 def line_of(text: str, words: str) -> int:
@@ -71,26 +71,26 @@ def test_what_is_fine(text: str) -> None:
     ],
 )
 def test_schema(text: str, line: int, what: str) -> None:
-    [one] = lint.findings(text, TAPE)
+    [one] = lint.find_problems(text, TAPE)
     assert one.rule is Rule.SCHEMA
-    assert what in one.what
-    assert str(TAPE) not in one.what
+    assert what in one.message
+    assert str(TAPE) not in one.message
     assert one.line == line
 
 
 def test_torn() -> None:
     torn = written(item(b"one"), item(b"two")).removesuffix("\n")
     torn = torn[: torn.rindex("    wire:")]
-    [one] = lint.findings(torn, TAPE)
+    [one] = lint.find_problems(torn, TAPE)
     assert one.rule is Rule.TORN
     assert one.line == line_of(torn, "# 2") + 1
-    assert found(written(item(b"one")), torn=True)[0][1] == "torn"
+    assert found(written(item(b"one")), is_torn=True)[0][1] == "torn"
 
 
 def test_frames() -> None:
     text = edited_text(STREAMED, "Héllo", "Hi")
     assert found(text) == [(line_of(text, "frames:"), "frames")]
-    assert found(lint.mended(text, TAPE)) == []
+    assert found(lint.fix_frames(text, TAPE)) == []
 
 
 @pytest.mark.parametrize("kind", ["request", "answer", "header", "uri"])
@@ -101,9 +101,9 @@ def test_secret_in_every_place_of_an_item(kind: str, secret: str) -> None:
     headers = (*JSON, ("x-odd", secret)) if kind == "header" else JSON
     answer = b'{"a":\n"%s"}\r\n' % (secret.encode() if kind == "answer" else b"")
     text = written(item(b"first"), item(answer, request=asked, headers=headers))
-    [one] = [one for one in lint.findings(text, TAPE) if one.rule is Rule.SECRET]
+    [one] = [one for one in lint.find_problems(text, TAPE) if one.rule is Rule.SECRET]
     assert one.line == line_of(text, secret)
-    assert secret[12:] not in one.what
+    assert secret[12:] not in one.message
 
 
 @pytest.mark.parametrize(
@@ -261,16 +261,16 @@ MADE = 1_763_000_000
 def test_stale(interaction: Interaction) -> None:
     text = written(interaction)
     line = line_of(text, "- request")
-    assert found(text, now=MADE + 10 * DAY, max_age_s=9 * DAY) == [(line, "stale")]
-    assert found(text, now=MADE + 10 * DAY, max_age_s=11 * DAY) == []
-    assert found(text, now=MADE + 10 * DAY) == []
+    assert found(text, now_s=MADE + 10 * DAY, max_age_s=9 * DAY) == [(line, "stale")]
+    assert found(text, now_s=MADE + 10 * DAY, max_age_s=11 * DAY) == []
+    assert found(text, now_s=MADE + 10 * DAY) == []
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"created": "x"}', b'{"created": -1}', b"\xff", b""])
 def test_what_does_not_say_its_age_is_not_stale(body: bytes) -> None:
-    assert made_at(item(body).response) is None
-    assert made_at(item(body, headers=(*SSE, ("Date", "yesterday"))).response) is None
-    assert found(written(item(body or b" ")), now=MADE, max_age_s=1.0) in ([], [(18, "unreviewable")])
+    assert recorded_at_s(item(body).response) is None
+    assert recorded_at_s(item(body, headers=(*SSE, ("Date", "yesterday"))).response) is None
+    assert found(written(item(body or b" ")), now_s=MADE, max_age_s=1.0) in ([], [(18, "unreviewable")])
 
 
 # ------------------------------------------------------------------------------------------------ allowed
@@ -355,8 +355,8 @@ def test_annotations_for_github(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_finding_says_no_path() -> None:
-    assert lint.unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd")
-    assert lint.unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd")
+    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd")
+    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd")
 
 
 def test_the_pre_commit_hook_runs_as_pre_commit_would_run_it(tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_nothing_in_other_projects_cassettes_is_taken_for_a_secret() -> None:
     texts = {one: one.read_text("utf-8", "replace") for one in files}
     cassettes = {one: text for one, text in texts.items() if re.search(r"^interactions:", text, re.MULTILINE)}
     assert len(cassettes) > 500
-    said = [(one, found) for one, text in cassettes.items() for found in lint.findings(text, one)]
+    said = [(one, found) for one, text in cassettes.items() for found in lint.find_problems(text, one)]
     assert [(str(one), found) for one, found in said if found.rule is Rule.SECRET] == []
 
 

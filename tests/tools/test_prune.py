@@ -236,13 +236,13 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "flawed"}'])
 def test_a_line_of_something_else(line: str) -> None:
     with pytest.raises(UsageError, match="line 1 of the journal"):
-        prune.runs([line])
+        prune.read_journal([line])
 
 
 def test_many_flaws_are_counted() -> None:
     said = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
     with pytest.raises(IncompleteJournalError, match=r"(?s)test 9\n  and 5 more"):
-        prune.check(prune.runs([*said, '{"event": "other", "run": "1"}']))
+        prune.require_complete(prune.read_journal([*said, '{"event": "other", "run": "1"}']))
 
 
 async def test_a_link_stays_one_and_a_torn_file_is_left_alone(tmp_path: Path) -> None:

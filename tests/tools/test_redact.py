@@ -31,8 +31,8 @@ KEY = f"sk-proj-{dice(64)}"
 ASKED = Request("POST", CHAT, (("Authorization", f"Bearer {KEY}"), *JSON), json.dumps({"model": KEY}).encode())
 
 
-def redacted(text: str, rules: Redactor | None = None) -> redact.Redacted:
-    return redact.redacted(text, TAPE, rules or Redactor())
+def redacted(text: str, rules: Redactor | None = None) -> redact.RedactionResult:
+    return redact.redact_cassette(text, TAPE, rules or Redactor())
 
 
 def test_what_has_a_secret_changes_and_nothing_else() -> None:
@@ -44,8 +44,8 @@ def test_what_has_a_secret_changes_and_nothing_else() -> None:
     )
     done = redacted(text)
     assert KEY not in done.text
-    assert (done.changed, done.items) == (1, 3)
-    assert done.places == ["authorization", "request body", "answer body"]
+    assert (done.changed, done.recordings) == (1, 3)
+    assert done.locations == ["authorization", "request body", "answer body"]
     assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
     assert "# why\n# 2  " in done.text
     before, after = read(text)[1].response, read(done.text)[1].response
@@ -57,7 +57,7 @@ def test_what_has_a_secret_changes_and_nothing_else() -> None:
         before.head,
     )
     assert redacted(done.text) == (done.text, 0, 3, [], [])
-    assert [one for one in lint.findings(done.text, TAPE) if one.rule is Rule.SECRET] == []
+    assert [one for one in lint.find_problems(done.text, TAPE) if one.rule is Rule.SECRET] == []
 
 
 def test_a_key_split_over_events_keeps_its_cuts() -> None:
@@ -77,7 +77,7 @@ def test_ones_own_rules() -> None:
     assert redacted(text).changed == 0
     done = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
     assert read(done.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
-    assert done.places == ["x-team", "answer body"]
+    assert done.locations == ["x-team", "answer body"]
 
 
 def vcrpys(headers: str = "{}", body: str = "{}") -> str:
@@ -87,7 +87,7 @@ def vcrpys(headers: str = "{}", body: str = "{}") -> str:
 def test_a_cassette_of_vcrpys_stays_one() -> None:
     text = vcrpys("{set-cookie: [session=1], content-length: ['9']}", f"{{string: 'key {KEY}'}}")
     done = redacted(text)
-    assert (done.changed, done.places) == (1, ["set-cookie", "answer body"])
+    assert (done.changed, done.locations) == (1, ["set-cookie", "answer body"])
     assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
     old, new = read(text)[1], read(done.text)[1]
     assert (new.request, new.response.head.status) == (old.request, old.response.head.status)
@@ -103,7 +103,7 @@ def test_compressed_bodies() -> None:
     harmless = item(gzip.compress(b"{}"), headers=GZIP, request=Request("POST", CHAT, GZIP, gzip.compress(b"{}")))
     text = written(harmless, item(gzip.compress(b'{"a":"%s"}' % KEY.encode()), headers=GZIP))
     done = redacted(text)
-    assert (done.changed, done.unread) == (1, [])
+    assert (done.changed, done.unsearchable) == (1, [])
     assert texts(done.text)[0] == texts(text)[0]
     assert read(done.text)[1].response.body == b'{"a":"REDACTED%s"}' % (b"*" * (len(KEY) - 8))
 
@@ -115,7 +115,9 @@ def test_what_cannot_be_read_is_said(encoding: str) -> None:
     text = written(item(b"one"), item(body, headers=headers, request=Request("POST", CHAT, headers, body)))
     line = text.count("\n", 0, text.rindex("- request:")) + 1
     whats = [f"the {side}'s body of interaction 2 is compressed ({encoding})" for side in ("request", "answer")]
-    assert [(at, what.partition(" and ")[0]) for at, what in redacted(text).unread] == [(line, one) for one in whats]
+    assert [(at, what.partition(" and ")[0]) for at, what in redacted(text).unsearchable] == [
+        (line, one) for one in whats
+    ]
     assert redacted(text).text == text
 
 

@@ -10,12 +10,12 @@ import pytest
 from openai_replay.errors import UsageError
 from openai_replay.model import Request
 from openai_replay.tools import request_file
-from openai_replay.tools.request_file import Said
+from openai_replay.tools.request_file import RequestOverrides
 
 CHAT = Request("POST", "https://api.openai.com/v1/chat/completions")
 
 
-def parsed(value: Any, said: Said = Said(), *recorded: Request) -> Request:  # noqa: B008 - it never changes
+def parsed(value: Any, said: RequestOverrides = RequestOverrides(), *recorded: Request) -> Request:  # noqa: B008 - it never changes
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
     return request_file.parse(text, "a.json", said, recorded)
 
@@ -58,7 +58,7 @@ def test_the_path_of_a_body(body: Any, path: str) -> None:
 )
 def test_paths_on_the_tape_are_guessed_first(body: Any, uri: str, target: str) -> None:
     recorded = Request("GET", "https://x/v1/models"), Request("POST", uri)
-    assert parsed(body, Said(), *recorded).uri.endswith(target)
+    assert parsed(body, RequestOverrides(), *recorded).uri.endswith(target)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_whole_requests(value: Any, expected: Request) -> None:
 
 
 def test_what_is_said_goes_first() -> None:
-    said = Said("put", "/v1/y?z=1", (("content-type", "a/b"),))
+    said = RequestOverrides("put", "/v1/y?z=1", (("content-type", "a/b"),))
     assert parsed({"a": 1}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b'{"a": 1}')
     assert parsed({"path": "/x", "body": "c"}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b"c")
 

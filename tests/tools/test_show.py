@@ -32,7 +32,7 @@ def interaction(
 
 
 def shown(asked: Any, said: Any, **more: Any) -> str:
-    return "\n".join(show.lines(interaction(asked, said, **more)))
+    return "\n".join(show.format_recording(interaction(asked, said, **more)))
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
@@ -127,7 +127,7 @@ def test_what_cannot_be_read_is_shown_as_it_is() -> None:
 
 def test_sound() -> None:
     assert "note: 4 bytes of audio/mpeg" in shown({}, b"\xff\xfb12", media="audio/mpeg")
-    assert show.tokens(Usage(1, 2, 0, 0, 3.0)) == "1 in, 2 out"
+    assert show.format_usage(Usage(1, 2, 0, 0, 3.0)) == "1 in, 2 out"
 
 
 def test_nothing_steers_the_terminal() -> None:
@@ -137,7 +137,9 @@ def test_nothing_steers_the_terminal() -> None:
     value |= {"tools": [{"type": evil}], evil: evil, "b": {evil: [evil] * 9}}
     said = {"choices": [{"message": {"role": evil, "content": evil, "refusal": evil}, "finish_reason": evil}]}
     one = interaction(value, said, uri=f"{URI}?{evil}")
-    text = "\n".join([*show.lines(one), *show.table([show.line(1, one)], 80), show.heading(1, one)])
+    text = "\n".join(
+        [*show.format_recording(one), *show.format_table([show.summarize(1, one)], 80), show.format_heading(1, one)]
+    )
     assert not set(text) & set(evil) - set("[2J")
     assert "\\x1b[2J" in text
 
@@ -145,21 +147,21 @@ def test_nothing_steers_the_terminal() -> None:
 def test_a_list() -> None:
     stream = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
     lines = [
-        show.line(1, interaction({"model": "gpt-4o"}, {"choices": [{"text": 'a "b"\nc'}]})),
-        show.line(12, interaction({}, stream, media=SSE, end=End.RESET)),
-        show.line(13, interaction(b"", b"", media="", status=204)),
+        show.summarize(1, interaction({"model": "gpt-4o"}, {"choices": [{"text": 'a "b"\nc'}]})),
+        show.summarize(12, interaction({}, stream, media=SSE, end=End.RESET)),
+        show.summarize(13, interaction(b"", b"", media="", status=204)),
     ]
-    assert list(show.table(lines, 60)) == [
+    assert list(show.format_table(lines, 60)) == [
         '#1   POST /v1/chat/completions  gpt-4o          200  3 ms                    "a \\"b\\" c"',
         '#12  POST /v1/chat/completions          stream  200  3 ms  TTFT 2 ms  reset  "You said “a”. Héllo…"',
         "#13  POST /v1/chat/completions                  204  3 ms",
     ]
-    assert show.heading(1, interaction({}, {})) == "#1  POST /v1/chat/completions  200  3 ms"
+    assert show.format_heading(1, interaction({}, {})) == "#1  POST /v1/chat/completions  200  3 ms"
 
 
 def test_for_machines() -> None:
     one = interaction({"a": 1}, b"\xff", media="audio/mpeg")
-    value = show.machine(3, one)
+    value = show.as_json(3, one)
     assert json.loads(json.dumps(value)) == {
         "number": 3,
         "request": {
@@ -232,4 +234,4 @@ def test_an_upload() -> None:
 @given(PARTS, PARTS)
 def test_no_recording_of_any_shape_raises(question: Any, said: Any) -> None:
     one = interaction(question, said)
-    "\n".join([*show.lines(one), *show.table([show.line(1, one)], 80)]).encode()
+    "\n".join([*show.format_recording(one), *show.format_table([show.summarize(1, one)], 80)]).encode()

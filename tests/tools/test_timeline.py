@@ -27,7 +27,7 @@ def answer(
 
 
 def drawn(response: Response, width: int = 80, style: timeline.Style = timeline.ASCII) -> list[str]:
-    return list(timeline.lines(response, width, style))
+    return list(timeline.draw(response, width, style))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_many_frames_share_rows() -> None:
 
 def test_bursts() -> None:
     def bursts(*times: int) -> list[tuple[int, int]]:
-        return timeline.bursts_of([Frame(at, b"") for at in times])
+        return timeline.find_bursts([Frame(at, b"") for at in times])
 
     assert bursts() == bursts(1) == bursts(1, 5, 9) == []
     assert bursts(1, 1, 5, 9, 10, 11) == [(1, 2), (9, 3)]

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 from openai_replay.model import Interaction
 from openai_replay.tools.exporters import curl, har, sse, vcrpy
-from openai_replay.tools.exporters.result import Written
+from openai_replay.tools.exporters.result import ExportResult
 
 #: What `--to` may say, and what writes it: interactions to files (name without folder, content) and notes.
-FORMATS: dict[str, Callable[[list[Interaction]], Written]] = {
+FORMATS: dict[str, Callable[[list[Interaction]], ExportResult]] = {
     "vcrpy": vcrpy.write,
     "har": har.write,
     "curl": curl.write,

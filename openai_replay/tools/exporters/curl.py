@@ -12,9 +12,9 @@ import shlex
 from openai_replay.model import Headers, Interaction
 from openai_replay.redaction.masker import MARK
 from openai_replay.text.http_headers import HOP_BY_HOP, NOISE
-from openai_replay.tools.exporters.result import Written
+from openai_replay.tools.exporters.result import ExportResult
 
-_START = """\
+_SCRIPT_HEAD = """\
 #!/bin/sh
 # Asks the API what was recorded. Needs OPENAI_API_KEY; OPENAI_BASE_ORIGIN (http://127.0.0.1:8765) is asked instead.
 set -eu
@@ -27,12 +27,12 @@ _KEYS = {
 }
 
 
-def write(interactions: list[Interaction]) -> Written:
+def write(interactions: list[Interaction]) -> ExportResult:
     """One script."""
-    written = Written()
-    parts = [_START]
+    written = ExportResult()
+    parts = [_SCRIPT_HEAD]
     for number, one in enumerate(interactions, 1):
-        parts.append(f"\n# {number}\n{_call(one)}")
+        parts.append(f"\n# {number}\n{_format_call(one)}")
         if MARK in one.request.body or MARK.decode() in one.request.uri:
             written.notes.append(f"{number}: its secrets were redacted, and {MARK.decode()} is sent in their place")
     written.files[".sh"] = "".join(parts).encode("utf-8", "surrogateescape")
@@ -42,19 +42,19 @@ def write(interactions: list[Interaction]) -> Written:
 #: What may stand between the quotes of a shell as it is.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:_\[\]-]+")
 #: Bytes of a body that stands in the command; Linux takes no argument over 128 KiB.
-_MOST_INLINE = 100_000
+_MAX_INLINE_BYTES = 100_000
 
 
-def _call(interaction: Interaction) -> str:
+def _format_call(interaction: Interaction) -> str:
     request = interaction.request
     words = [
         "curl --silent --show-error --no-buffer --globoff --path-as-is",
         "--head" if request.method == "HEAD" else f"--request {shlex.quote(request.method)}",
-        f"--url {_url(request.uri)}",
-        *_headers(request.headers, bool(request.body)),
+        f"--url {_quote_url(request.uri)}",
+        *_header_options(request.headers, bool(request.body)),
     ]
     try:
-        text = request.body.decode() if len(request.body) <= _MOST_INLINE else "\0"
+        text = request.body.decode() if len(request.body) <= _MAX_INLINE_BYTES else "\0"
     except UnicodeDecodeError:
         text = "\0"
     if "\0" not in text:
@@ -65,14 +65,14 @@ def _call(interaction: Interaction) -> str:
     return f"base64 -d <<'END' | {call}\n{lines}END\n"
 
 
-def _url(uri: str) -> str:
+def _quote_url(uri: str) -> str:
     if (origin := _ORIGIN.match(uri)) is None or uri[origin.end() : origin.end() + 1] not in ("", "/", "?"):
         return shlex.quote(uri)
     rest = uri[origin.end() :]
     return f'"${{OPENAI_BASE_ORIGIN:-{origin[0]}}}"{shlex.quote(rest) if rest else ""}'
 
 
-def _headers(headers: Headers, has_body: bool) -> list[str]:
+def _header_options(headers: Headers, has_body: bool) -> list[str]:
     words: list[str] = []
     for name, value in headers:
         lower = name.lower()

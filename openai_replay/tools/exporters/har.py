@@ -15,27 +15,27 @@ from urllib.parse import parse_qsl
 from openai_replay import __version__
 from openai_replay.model import Headers, Interaction, Response, header, media_type
 from openai_replay.text.http_headers import decoded, true_encoding
-from openai_replay.tools.exporters.result import Written
+from openai_replay.tools.exporters.result import ExportResult
 
 
-def write(interactions: list[Interaction]) -> Written:
+def write(interactions: list[Interaction]) -> ExportResult:
     """One archive."""
     creator = {"name": "openai-replay", "version": __version__}
     log = {"version": "1.2", "creator": creator, "entries": [_entry(one) for one in interactions]}
     text = json.dumps({"log": log}, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    return Written({".har": text + b"\n"})
+    return ExportResult({".har": text + b"\n"})
 
 
 def _entry(interaction: Interaction) -> dict[str, Any]:
     request, response = interaction.request, interaction.response
-    started, noted = _started(response)
+    started, noted = _start_time(response)
     receive = response.end_ms - response.head_ms
     asked: dict[str, Any] = {
         "method": request.method,
         "url": request.uri,
         "httpVersion": "HTTP/1.1",
         "cookies": [],
-        "headers": _named(request.headers),
+        "headers": _header_list(request.headers),
         "queryString": [
             {"name": name, "value": value} for name, value in parse_qsl(request.query, keep_blank_values=True)
         ],
@@ -43,7 +43,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
         "bodySize": len(request.body),
     }
     if request.body:
-        text = _text(request.body)
+        text = _encode_body(request.body)
         asked["postData"] = {"mimeType": header(request.headers, "content-type"), "params": [], **text}
     frames = " ".join(f"{frame.at_ms}+{len(frame.data)}" for frame in response.frames)
     wire: dict[str, Any] = {"head": response.head_ms, "frames": frames, "end": f"{response.end_ms} {response.end}"}
@@ -60,7 +60,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
             "statusText": response.head.reason,
             "httpVersion": "HTTP/1.1",
             "cookies": [],
-            "headers": _named(response.head.headers),
+            "headers": _header_list(response.head.headers),
             "content": _content(response),
             "redirectURL": header(response.head.headers, "location"),
             "headersSize": -1,
@@ -74,7 +74,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
     }
 
 
-def _started(response: Response) -> tuple[str, str]:
+def _start_time(response: Response) -> tuple[str, str]:
     try:
         date = parsedate_to_datetime(header(response.head.headers, "date"))
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat(), ""
@@ -82,11 +82,11 @@ def _started(response: Response) -> tuple[str, str]:
         return "1970-01-01T00:00:00+00:00", "when it was asked was not recorded"
 
 
-def _named(headers: Headers) -> list[dict[str, str]]:
+def _header_list(headers: Headers) -> list[dict[str, str]]:
     return [{"name": name, "value": value} for name, value in headers]
 
 
-def _text(body: bytes) -> dict[str, str]:
+def _encode_body(body: bytes) -> dict[str, str]:
     try:
         return {"text": body.decode()}
     except UnicodeDecodeError:
@@ -96,7 +96,7 @@ def _text(body: bytes) -> dict[str, str]:
 def _content(response: Response) -> dict[str, Any]:
     """The body as a reader of archives wants it: decoded. What we cannot decode is marked."""
     headers, body = decoded(response.head.headers, response.body)
-    content: dict[str, Any] = {"size": len(body), "mimeType": media_type(headers) or "x-unknown", **_text(body)}
+    content: dict[str, Any] = {"size": len(body), "mimeType": media_type(headers) or "x-unknown", **_encode_body(body)}
     if body and header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
         content["_compressed"] = True
     return content

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from openai_replay.model import Interaction, header, media_type
 from openai_replay.text.http_headers import decoded, true_encoding
-from openai_replay.tools.exporters.result import Written, cut_short
+from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 
-def write(interactions: list[Interaction]) -> Written:
+def write(interactions: list[Interaction]) -> ExportResult:
     """A file for every stream, numbered as it is on the cassette."""
-    written = Written(notes=cut_short(interactions))
+    written = ExportResult(notes=note_incomplete(interactions))
     for number, one in enumerate(interactions, 1):
         head = one.response.head
         if media_type(head.headers) != "text/event-stream":

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from openai_replay.cassette import writer
 from openai_replay.model import Interaction
-from openai_replay.tools.exporters.result import Written, cut_short
+from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 
-def write(interactions: list[Interaction]) -> Written:
+def write(interactions: list[Interaction]) -> ExportResult:
     """One cassette."""
     text = writer.HEADER + "".join(piece for one in interactions for piece in writer.plain(one))
     if not interactions:
         text = "version: 1\ninteractions: []\n"
-    return Written({".yaml": text.encode()}, cut_short(interactions))
+    return ExportResult({".yaml": text.encode()}, note_incomplete(interactions))

@@ -24,8 +24,8 @@ from openai_replay.tools.importers import (
     ruby_vcr,
     vcrpy,
 )
-from openai_replay.tools.importers.builder import Found
-from openai_replay.tools.importers.source import Asked, Text, opened
+from openai_replay.tools.importers.builder import ImportResult
+from openai_replay.tools.importers.source import SuppliedRequest, TextFile, open_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +33,44 @@ class Format:
     """One format: how it is called, whether a value is of it, and how it is read."""
 
     name: str
-    recognises: Callable[[Any], bool]
-    read: Callable[[Any], Found]
+    recognizes: Callable[[Any], bool]
+    read: Callable[[Any], ImportResult]
 
 
 #: In this order they are tried; none takes what belongs to another.
 FORMATS = (
-    Format("vcrpy", vcrpy.recognises, vcrpy.read),
-    Format("ruby-vcr", ruby_vcr.recognises, ruby_vcr.read),
-    Format("go-vcr", go_vcr.recognises, go_vcr.read),
-    Format("nock", nock.recognises, nock.read),
-    Format("har", har.recognises, har.read),
-    Format("azure", azure.recognises, azure.read),
-    Format("datadog", datadog.recognises, datadog.read),
-    Format("aimock", aimock.recognises, aimock.read),
-    Format("httprr", httprr.recognises, httprr.read),
-    Format("mitmproxy", mitmproxy.recognises, mitmproxy.read),
+    Format("vcrpy", vcrpy.recognizes, vcrpy.read),
+    Format("ruby-vcr", ruby_vcr.recognizes, ruby_vcr.read),
+    Format("go-vcr", go_vcr.recognizes, go_vcr.read),
+    Format("nock", nock.recognizes, nock.read),
+    Format("har", har.recognizes, har.read),
+    Format("azure", azure.recognizes, azure.read),
+    Format("datadog", datadog.recognizes, datadog.read),
+    Format("aimock", aimock.recognizes, aimock.read),
+    Format("httprr", httprr.recognizes, httprr.read),
+    Format("mitmproxy", mitmproxy.recognizes, mitmproxy.read),
 )
 #: What `--format` may say; `raw` is an answer alone, whose request is given by hand.
-NAMES = (*(one.name for one in FORMATS), "raw")
+FORMAT_NAMES = (*(one.name for one in FORMATS), "raw")
 
 
-def read(data: bytes, asked: Asked | None = None, name: str = "auto") -> tuple[str, Found]:
+def read(data: bytes, supplied: SuppliedRequest | None = None, name: str = "auto") -> tuple[str, ImportResult]:
     """The format of `data` and what it holds; with `name`, as that format. `asked` is the request of a raw answer.
 
     Raises SourceError with place and reason.
     """
-    value = opened(data)
+    value = open_source(data)
     if name == "auto":
-        found = next((one for one in FORMATS if one.recognises(value)), None)
-        if found is None and not raw.recognises(value, asked):
-            raise ImportFormatError(raw.unknown(value))
+        found = next((one for one in FORMATS if one.recognizes(value)), None)
+        if found is None and not raw.recognizes(value, supplied):
+            raise ImportFormatError(raw.describe_unknown(value))
     else:
         found = next((one for one in FORMATS if one.name == name), None)
-        if not (found.recognises(value) if found else raw.recognises(value, asked)):
+        if not (found.recognizes(value) if found else raw.recognizes(value, supplied)):
             raise ImportFormatError(f"is not of the format {name}")
     if found is None:
-        return "raw", raw.read(value, asked)
+        return "raw", raw.read(value, supplied)
     return found.name, found.read(value)
 
 
-__all__ = ["FORMATS", "NAMES", "Asked", "Format", "Found", "Text", "read"]
+__all__ = ["FORMATS", "FORMAT_NAMES", "Format", "ImportResult", "SuppliedRequest", "TextFile", "read"]

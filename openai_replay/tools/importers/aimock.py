@@ -10,14 +10,14 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from openai_replay.model import Frame, Head, Interaction, Response
-from openai_replay.tools.importers.builder import Found, Repair, Skip, compact, gather, request
+from openai_replay.tools.importers.builder import ImportResult, NoteRepair, SkipEntry, build_all, build_request, to_json
 
 _URL = "https://api.openai.com/v1/"
 _JSON = (("content-type", "application/json"),)
 _STREAM = (("content-type", "text/event-stream; charset=utf-8"),)
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is a file of fixtures."""
     fixtures = value.get("fixtures") if isinstance(value, dict) else None
     return (
@@ -29,31 +29,31 @@ def recognises(value: Any) -> bool:
     )
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """An interaction for every fixture of a chat, an embedding or an error."""
-    return gather(value["fixtures"], _interaction)
+    return build_all(value["fixtures"], _interaction)
 
 
-def _interaction(fixture: dict[str, Any], repair: Repair) -> Interaction:
+def _interaction(fixture: dict[str, Any], repair: NoteRepair) -> Interaction:
     match, answer, timings = fixture["match"], fixture["response"], fixture.get("recordedTimings")
     model = str(answer.get("model") or match.get("model") or "gpt-4o")
     if match.get("endpoint") == "embedding" or "embedding" in answer:
         asked: dict[str, Any] = {"model": model, "input": match.get("inputText", "")}
         data = [{"object": "embedding", "index": 0, "embedding": answer["embedding"]}]
-        repair(_MADE)
+        repair(_BUILT)
         said = {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
-        return _plain("embeddings", asked, 200, said)
+        return _json_interaction("embeddings", asked, 200, said)
     if match.get("endpoint", "chat") != "chat" or not isinstance(match.get("userMessage"), str):
-        raise Skip("a fixture that says neither what was asked in a chat nor what was embedded")
+        raise SkipEntry("a fixture that says neither what was asked in a chat nor what was embedded")
     asked = {"model": model, "messages": [{"role": "user", "content": match["userMessage"]}]}
     if isinstance(match.get("systemMessage"), str):
         asked["messages"].insert(0, {"role": "system", "content": match["systemMessage"]})
-    repair(_MADE)
+    repair(_BUILT)
     if "error" in answer:
-        return _plain("chat/completions", asked, int(answer.get("status", 500)), {"error": answer["error"]})
+        return _json_interaction("chat/completions", asked, int(answer.get("status", 500)), {"error": answer["error"]})
     if not {"content", "toolCalls"} & set(answer):
-        raise Skip("a fixture whose answer is neither text nor tool calls")
-    content, calls = _texts(answer)
+        raise SkipEntry("a fixture whose answer is neither text nor tool calls")
+    content, calls = _content_and_calls(answer)
     base: dict[str, Any] = {
         "id": str(answer.get("id", "chatcmpl-aimock")),
         "created": int(answer.get("created", 0)),
@@ -64,42 +64,44 @@ def _interaction(fixture: dict[str, Any], repair: Repair) -> Interaction:
         message = {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
         choice = {"index": 0, "message": message, "finish_reason": end}
         whole = {**base, "object": "chat.completion", "choices": [choice]}
-        return _plain("chat/completions", asked, 200, {**whole, **_usage(answer)})
-    return _stream(asked, {**base, "object": "chat.completion.chunk"}, content, calls, end, timings)
+        return _json_interaction("chat/completions", asked, 200, {**whole, **_usage(answer)})
+    return _stream_interaction(asked, {**base, "object": "chat.completion.chunk"}, content, calls, end, timings)
 
 
-_MADE = "request and answer were made from a fixture's texts: it holds no bytes"
+_BUILT = "request and answer were made from a fixture's texts: it holds no bytes"
 
 
 def _usage(answer: dict[str, Any]) -> dict[str, Any]:
     return {"usage": answer["usage"]} if isinstance(answer.get("usage"), dict) else {}
 
 
-def _texts(answer: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+def _content_and_calls(answer: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
     content = answer.get("content")
     calls = [
         {
             "index": number,
             "id": str(one.get("id", f"call_{number}")),
             "type": "function",
-            "function": {"name": one["name"], "arguments": _said(one["arguments"])},
+            "function": {"name": one["name"], "arguments": _to_text(one["arguments"])},
         }
         for number, one in enumerate(answer.get("toolCalls") or ())
     ]
-    return None if content is None else _said(content), calls
+    return None if content is None else _to_text(content), calls
 
 
-def _said(value: Any) -> str:
-    return value if isinstance(value, str) else compact(value).decode()
+def _to_text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value).decode()
 
 
-def _plain(path: str, asked: dict[str, Any], status: int, said: dict[str, Any]) -> Interaction:
-    body = compact(said)
+def _json_interaction(path: str, asked: dict[str, Any], status: int, said: dict[str, Any]) -> Interaction:
+    body = to_json(said)
     head = Head(status, "", _JSON, len(body))
-    return Interaction(request("POST", _URL + path, _JSON, compact(asked)), Response(head, 0, (Frame(0, body),), 0))
+    return Interaction(
+        build_request("POST", _URL + path, _JSON, to_json(asked)), Response(head, 0, (Frame(0, body),), 0)
+    )
 
 
-def _stream(
+def _stream_interaction(
     asked: dict[str, Any],
     base: dict[str, Any],
     content: str | None,
@@ -118,10 +120,10 @@ def _stream(
     deltas += [{"tool_calls": [one]} for one in calls]
     choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": end})
-    events = [b"data: " + compact({**base, "choices": [one]}) + b"\n\n" for one in choices] + [b"data: [DONE]\n\n"]
+    events = [b"data: " + to_json({**base, "choices": [one]}) + b"\n\n" for one in choices] + [b"data: [DONE]\n\n"]
     frames = tuple(Frame(times[min(number, len(times) - 1)], event) for number, event in enumerate(events))
     end_ms = max(frames[-1].at_ms, round(float(timings.get("totalDurationMs") or 0)))
     return Interaction(
-        request("POST", _URL + "chat/completions", _JSON, compact({**asked, "stream": True})),
+        build_request("POST", _URL + "chat/completions", _JSON, to_json({**asked, "stream": True})),
         Response(Head(200, "", _STREAM), frames[0].at_ms, frames, end_ms),
     )

@@ -11,35 +11,35 @@ from typing import Any
 
 from openai_replay.model import Headers, Interaction, header, media_type
 from openai_replay.tools.importers.builder import (
-    Found,
-    Repair,
-    compact,
-    from_base64,
-    gather,
-    headers,
-    request,
-    response,
+    ImportResult,
+    NoteRepair,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    decode_base64,
+    to_json,
 )
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is such a record."""
     return isinstance(value, dict) and isinstance(value.get("Entries"), list)
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """The interactions of a record."""
-    return gather(value["Entries"], _interaction)
+    return build_all(value["Entries"], _interaction)
 
 
-def _interaction(entry: dict[str, Any], repair: Repair) -> Interaction:
-    asked, answered = headers(entry["RequestHeaders"]), headers(entry["ResponseHeaders"])
+def _interaction(entry: dict[str, Any], repair: NoteRepair) -> Interaction:
+    asked, answered = build_headers(entry["RequestHeaders"]), build_headers(entry["ResponseHeaders"])
     said = _body(entry.get("ResponseBody"), answered)
     if isinstance(entry.get("ResponseBody"), dict):
         repair("JSON that was kept as values was written anew")
     return Interaction(
-        request(entry["RequestMethod"], entry["RequestUri"], asked, _body(entry.get("RequestBody"), asked)),
-        response(entry["StatusCode"], None, answered, said, repair),
+        build_request(entry["RequestMethod"], entry["RequestUri"], asked, _body(entry.get("RequestBody"), asked)),
+        build_response(entry["StatusCode"], None, answered, said, repair),
     )
 
 
@@ -52,14 +52,14 @@ def _body(value: Any, pairs: Headers) -> bytes:
     if isinstance(value, list):
         return b"".join(_line(one) for one in value)
     if not isinstance(value, str):
-        return compact(value)
+        return to_json(value)
     if _TEXTUAL.match(media_type(pairs)):
         charset = re.search(r"charset=\"?([\w-]+)", header(pairs, "content-type"))
         return value.encode(charset[1] if charset else "utf-8")
-    return from_base64(value)
+    return decode_base64(value)
 
 
 def _line(text: Any) -> bytes:
     if not isinstance(text, str):
         raise ValueError("a line of a body is not text")
-    return from_base64(text[4:]) if text.startswith("b64:") else text.encode()
+    return decode_base64(text[4:]) if text.startswith("b64:") else text.encode()

@@ -11,18 +11,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from openai_replay.cassette.schema import MAX_TIME_MS
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import json_codec, sse
 from openai_replay.text.http_headers import true_encoding
-from openai_replay.tools.importers.source import GZIP, MOST, unfolded
-
-#: As `schema` has it: what is played at the original pace must not sleep for years.
-LONGEST_MS = 86_400_000
+from openai_replay.tools.importers.source import GZIP_MAGIC, MAX_BYTES, decompress
 
 
 @dataclass(slots=True)
-class Found:
+class ImportResult:
     """What a file holds: interactions in their order, what had to be mended, and which entries are none, and why."""
 
     interactions: list[Interaction] = field(default_factory=list)
@@ -30,16 +28,16 @@ class Found:
     skipped: list[str] = field(default_factory=list)
 
 
-class Skip(Exception):
+class SkipEntry(Exception):
     """An entry that is no exchange of a request and an answer; says why."""
 
 
-Repair = Callable[[str], None]
+NoteRepair = Callable[[str], None]
 
 
-def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interaction]) -> Found:
+def build_all(entries: Iterable[Any], interaction: Callable[[Any, NoteRepair], Interaction]) -> ImportResult:
     """The interaction of every entry, and what was said about them. Raises SourceError with the entry's number."""
-    found = Found()
+    found = ImportResult()
     for number, entry in enumerate(entries, 1):
         repairs: dict[str, None] = {}
 
@@ -49,16 +47,16 @@ def gather(entries: Iterable[Any], interaction: Callable[[Any, Repair], Interact
         try:
             one = interaction(entry, repair)
             _check(one.response)
-        except Skip as why:
+        except SkipEntry as why:
             found.skipped.append(f"entry {number}: {why}")
             continue
         except ImportFormatError as error:
             raise ImportFormatError(f"entry {number}: {error.message}") from None
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             # A part that is missing, or of another type than the format says.
-            raise ImportFormatError(f"entry {number}: {_blame(error)}") from None
+            raise ImportFormatError(f"entry {number}: {_describe_error(error)}") from None
         asked = one.request
-        typed = asked._replace(headers=_typed(asked.headers, asked.body, repair))
+        typed = asked._replace(headers=_with_content_type(asked.headers, asked.body, repair))
         found.interactions.append(Interaction(typed, one.response))
         found.repaired += repairs
     return found
@@ -69,15 +67,15 @@ def _check(said: Response) -> None:
     if not 200 <= said.head.status <= 999:
         raise ValueError(f"{said.head.status} is not the status of an answer")
     for at_ms in (said.head_ms, said.end_ms, *(frame.at_ms for frame in said.frames)):
-        if not 0 <= at_ms <= LONGEST_MS:
+        if not 0 <= at_ms <= MAX_TIME_MS:
             raise ValueError(f"{at_ms} ms is more than a day, or less than nothing")
 
 
-def _blame(error: Exception) -> str:
+def _describe_error(error: Exception) -> str:
     return f"has no {error.args[0]}" if isinstance(error, KeyError) else f"cannot be read: {error}"
 
 
-def octets(value: Any) -> bytes:
+def to_bytes(value: Any) -> bytes:
     """A body as bytes: of text its UTF-8. Raises ValueError for what is no body."""
     if value is None:
         return b""
@@ -88,17 +86,17 @@ def octets(value: Any) -> bytes:
     raise ValueError("a body is neither text nor bytes")
 
 
-def compact(value: Any) -> bytes:
+def to_json(value: Any) -> bytes:
     """A body that a recorder kept as JSON values, as JSON again."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
-def from_base64(text: str) -> bytes:
+def decode_base64(text: str) -> bytes:
     """The bytes of base64 `text`. Raises ValueError."""
     return base64.b64decode("".join(text.split()), validate=True)
 
 
-def from_hex(text: str) -> bytes:
+def decode_hex(text: str) -> bytes:
     """The bytes of `text`. Raises ValueError."""
     return binascii.unhexlify(text)
 
@@ -106,7 +104,7 @@ def from_hex(text: str) -> bytes:
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 5.6.2
 
 
-def headers(pairs: Any) -> Headers:
+def build_headers(pairs: Any) -> Headers:
     """Headers from a mapping (of texts or lists of them), a flat list, a list of pairs, or HAR's name and value.
 
     Values are latin-1 text without line ends; the pseudo headers of HTTP/2 are left out.
@@ -115,7 +113,7 @@ def headers(pairs: Any) -> Headers:
         (name, line.strip())
         for name, value in _pairs(pairs)
         if _NAME.fullmatch(name)
-        for line in _latin(value).splitlines() or [""]
+        for line in _to_latin1(value).splitlines() or [""]
     )
 
 
@@ -123,20 +121,20 @@ def _pairs(pairs: Any) -> Iterator[tuple[str, Any]]:
     if isinstance(pairs, dict):
         for name, values in pairs.items():
             for value in values if isinstance(values, (list, tuple)) else [values]:
-                yield _latin(name), value
+                yield _to_latin1(name), value
     elif isinstance(pairs, (list, tuple)) and pairs and isinstance(pairs[0], dict):
         for one in pairs:
             yield str(one["name"]), one.get("value")
     elif isinstance(pairs, (list, tuple)) and pairs and isinstance(pairs[0], (list, tuple)):
         for name, value in pairs:
-            yield _latin(name), value
+            yield _to_latin1(name), value
     elif pairs:
         flat = list(pairs)
         for name, value in zip(flat[::2], flat[1::2], strict=True):
-            yield _latin(name), value
+            yield _to_latin1(name), value
 
 
-def _latin(value: Any) -> str:
+def _to_latin1(value: Any) -> str:
     """A header's value as our text of bytes: what is beyond latin-1 was UTF-8 on the wire."""
     if value is None:
         return ""
@@ -152,27 +150,27 @@ def _latin(value: Any) -> str:
     return text
 
 
-def without(pairs: Headers, *names: str) -> Headers:
+def drop_headers(pairs: Headers, *names: str) -> Headers:
     """`pairs` without the headers of these (lower-case) names."""
     return tuple(one for one in pairs if one[0].lower() not in names)
 
 
-def request(method: Any, uri: Any, pairs: Headers, body: bytes = b"") -> Request:
+def build_request(method: Any, uri: Any, pairs: Headers, body: bytes = b"") -> Request:
     """A request as a cassette has it."""
     method, uri = str(method).lstrip(":").upper(), str(uri)
     if not _NAME.fullmatch(method):
         raise ValueError(f"{method!r} is no method")
     urlsplit(uri)  # raises ValueError
-    _bound(pairs, body, "its request")
+    _refuse_bomb(pairs, body, "its request")
     return Request(method, uri, pairs, body)
 
 
-def response(
+def build_response(
     status: Any,
     reason: Any,
     pairs: Headers,
     body: bytes | list[bytes],
-    repair: Repair,
+    repair: NoteRepair,
     *,
     head_ms: int = 0,
     end_ms: int = 0,
@@ -186,11 +184,11 @@ def response(
     code = int(status)
     pieces = [body] if isinstance(body, bytes) else body
     body = b"".join(pieces)
-    pairs = _typed(pairs, body, repair)
-    true = without(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
+    pairs = _with_content_type(pairs, body, repair)
+    true = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
     if true != pairs and body:
         repair("a content-encoding that the body does not have was dropped")
-    _bound(true, body, "its answer")
+    _refuse_bomb(true, body, "its answer")
     encoding = header(true, "content-encoding").strip().lower()
     if encoding in ("br", "zstd") and body:
         repair(f"{encoding}: kept as it came, and not searched for secrets")
@@ -199,11 +197,11 @@ def response(
         pieces = [body[start:stop] for start, stop in sse.spans(body)]
     frames = tuple(Frame(head_ms, piece) for piece in pieces if piece)
     framed = header(pairs, "transfer-encoding") or (stream and not header(pairs, "content-length"))
-    head = Head(code, "" if reason is None else _line(str(reason)), true, None if framed else len(body))
+    head = Head(code, "" if reason is None else _one_line(str(reason)), true, None if framed else len(body))
     return Response(head, head_ms, frames, max(head_ms, end_ms))
 
 
-def _typed(pairs: Headers, body: bytes, repair: Repair) -> Headers:
+def _with_content_type(pairs: Headers, body: bytes, repair: NoteRepair) -> Headers:
     """`pairs` with a content-type that is one: some recorders put a word in its place, or keep no headers at all, and
     clients go by it.
     """
@@ -219,21 +217,25 @@ def _typed(pairs: Headers, body: bytes, repair: Repair) -> Headers:
             return pairs
         kind = "application/json"
     repair("a content-type that was not kept was put back by what the body is")
-    return (*without(pairs, "content-type"), ("content-type", kind))
+    return (*drop_headers(pairs, "content-type"), ("content-type", kind))
 
 
-def _line(text: str) -> str:
-    return " ".join(_latin(text).split())
+def _one_line(text: str) -> str:
+    return " ".join(_to_latin1(text).split())
 
 
-def _bound(pairs: Headers, body: bytes, what: str) -> None:
+def _refuse_bomb(pairs: Headers, body: bytes, what: str) -> None:
     """Refuse a bomb: whoever reads the cassette would unfold it. Deflate makes 1,032 bytes of one, not more."""
     encoding = header(pairs, "content-encoding").strip().lower()
-    if len(body) * 1032 > MOST and encoding in ("gzip", "x-gzip", "deflate") and body[:2] in (GZIP, b"\x78\x9c"):
-        unfolded(body, f"{what} of {len(body)} bytes")
+    if (
+        len(body) * 1032 > MAX_BYTES
+        and encoding in ("gzip", "x-gzip", "deflate")
+        and body[:2] in (GZIP_MAGIC, b"\x78\x9c")
+    ):
+        decompress(body, f"{what} of {len(body)} bytes")
 
 
-def endpoint(body: bytes) -> str | None:
+def guess_url(body: bytes) -> str | None:
     """The URL at the API that gives answers like `body`, by the `object` it says to be; None if it says none."""
     for text in [one.data.encode() for _, one in zip(range(3), sse.events(body), strict=False)] or [body]:
         try:

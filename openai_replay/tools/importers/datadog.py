@@ -8,10 +8,19 @@ from __future__ import annotations
 from typing import Any
 
 from openai_replay.model import Interaction
-from openai_replay.tools.importers.builder import Found, Repair, from_base64, gather, headers, octets, request, response
+from openai_replay.tools.importers.builder import (
+    ImportResult,
+    NoteRepair,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    decode_base64,
+    to_bytes,
+)
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is one interaction, with a `url` and a status that is a mapping."""
     if not isinstance(value, dict):
         return False
@@ -24,23 +33,27 @@ def recognises(value: Any) -> bool:
     )
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """The one interaction."""
-    return gather([value], _interaction)
+    return build_all([value], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
     asked, answer = item["request"], item["response"]
     status = answer["status"]
     return Interaction(
-        request(asked["method"], asked["url"], headers(asked.get("headers")), _body(asked.get("body"))),
-        response(
-            status["code"], status.get("message"), headers(answer.get("headers")), _body(answer.get("body")), repair
+        build_request(asked["method"], asked["url"], build_headers(asked.get("headers")), _body(asked.get("body"))),
+        build_response(
+            status["code"],
+            status.get("message"),
+            build_headers(answer.get("headers")),
+            _body(answer.get("body")),
+            repair,
         ),
     )
 
 
 def _body(text: Any) -> bytes:
     if isinstance(text, str) and text.startswith("base64:"):
-        return from_base64(text.removeprefix("base64:"))
-    return octets(text)
+        return decode_base64(text.removeprefix("base64:"))
+    return to_bytes(text)

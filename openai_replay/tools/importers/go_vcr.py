@@ -10,10 +10,18 @@ import re
 from typing import Any
 
 from openai_replay.model import Interaction, header
-from openai_replay.tools.importers.builder import Found, Repair, gather, headers, octets, request, response
+from openai_replay.tools.importers.builder import (
+    ImportResult,
+    NoteRepair,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    to_bytes,
+)
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is such a cassette: interactions with a `url` and a `code`."""
     items = value.get("interactions") if isinstance(value, dict) else None
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
@@ -22,22 +30,24 @@ def recognises(value: Any) -> bool:
     return isinstance(asked, dict) and "url" in asked and isinstance(answer, dict) and "code" in answer
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """The interactions of a cassette."""
-    return gather(value["interactions"], _interaction)
+    return build_all(value["interactions"], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
     asked, answer = item["request"], item["response"]
-    pairs = headers(answer.get("headers"))
+    pairs = build_headers(answer.get("headers"))
     if answer.get("transfer_encoding") and not header(pairs, "transfer-encoding"):
         pairs += (("Transfer-Encoding", "chunked"),)
     status = str(answer.get("status") or "")
     reason = status.removeprefix(str(answer["code"])).strip()
-    head_ms = round(milliseconds(answer.get("duration")))
+    head_ms = round(parse_duration_ms(answer.get("duration")))
     return Interaction(
-        request(asked.get("method") or "GET", asked["url"], headers(asked.get("headers")), octets(asked.get("body"))),
-        response(answer["code"], reason, pairs, octets(answer.get("body")), repair, head_ms=head_ms),
+        build_request(
+            asked.get("method") or "GET", asked["url"], build_headers(asked.get("headers")), to_bytes(asked.get("body"))
+        ),
+        build_response(answer["code"], reason, pairs, to_bytes(answer.get("body")), repair, head_ms=head_ms),
     )
 
 
@@ -45,7 +55,7 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h)")
 _UNITS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6}
 
 
-def milliseconds(duration: Any) -> float:
+def parse_duration_ms(duration: Any) -> float:
     """Milliseconds of a Go duration: `1m2.5s`, or a number of nanoseconds. Raises ValueError."""
     text = str(duration or "0").strip().strip('"')
     if re.fullmatch(r"\d{1,18}", text):

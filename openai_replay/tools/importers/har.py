@@ -16,42 +16,42 @@ from urllib.parse import urlencode
 from openai_replay.model import End, Frame, Headers, Interaction, Response, header
 from openai_replay.text import json_codec
 from openai_replay.tools.importers.builder import (
-    Found,
-    Repair,
-    Skip,
-    from_base64,
-    from_hex,
-    gather,
-    headers,
-    octets,
-    request,
-    response,
+    ImportResult,
+    NoteRepair,
+    SkipEntry,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    decode_base64,
+    decode_hex,
+    to_bytes,
 )
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is an archive."""
     return (
         isinstance(value, dict) and isinstance(value.get("log"), dict) and isinstance(value["log"].get("entries"), list)
     )
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """The interactions of an archive; WebSockets, and requests that were never answered, are left out."""
-    return gather(value["log"]["entries"], _interaction)
+    return build_all(value["log"]["entries"], _interaction)
 
 
-def _interaction(entry: dict[str, Any], repair: Repair) -> Interaction:
+def _interaction(entry: dict[str, Any], repair: NoteRepair) -> Interaction:
     asked, answer = entry["request"], entry["response"]
     if entry.get("_resourceType") == "websocket" or "_webSocketMessages" in entry or answer["status"] == 101:
-        raise Skip("a WebSocket")
+        raise SkipEntry("a WebSocket")
     if not answer["status"]:
-        raise Skip("it was not answered")
-    pairs = headers(answer.get("headers") or ())
+        raise SkipEntry("it was not answered")
+    pairs = build_headers(answer.get("headers") or ())
     pieces, decoded = _content(answer.get("content") or {}, pairs)
     timings = entry.get("timings") or {}
     wait, receive = (max(0.0, float(timings.get(part) or 0)) for part in ("wait", "receive"))
-    said = response(
+    said = build_response(
         answer["status"],
         answer.get("statusText"),
         pairs,
@@ -62,18 +62,20 @@ def _interaction(entry: dict[str, Any], repair: Repair) -> Interaction:
         decoded=decoded,
     )
     return Interaction(
-        request(asked["method"], asked["url"], headers(asked.get("headers") or ()), _posted(asked, repair)),
-        _as_it_was(said, entry.get("_wire")),
+        build_request(
+            asked["method"], asked["url"], build_headers(asked.get("headers") or ()), _request_body(asked, repair)
+        ),
+        _with_recorded_frames(said, entry.get("_wire")),
     )
 
 
-def _posted(asked: dict[str, Any], repair: Repair) -> bytes:
+def _request_body(asked: dict[str, Any], repair: NoteRepair) -> bytes:
     posted = asked.get("postData") or {}
     if posted.get("text") is not None:
-        return from_base64(posted["text"]) if posted.get("encoding") == "base64" else octets(posted["text"])
+        return decode_base64(posted["text"]) if posted.get("encoding") == "base64" else to_bytes(posted["text"])
     params = posted.get("params") or []
     if params and "multipart" in str(posted.get("mimeType")):
-        raise Skip("the upload that was sent is not in the archive")
+        raise SkipEntry("the upload that was sent is not in the archive")
     if params:
         repair("a form was written anew from its fields")
         return urlencode([(one["name"], one.get("value") or "") for one in params]).encode()
@@ -85,21 +87,21 @@ def _content(content: dict[str, Any], pairs: Headers) -> tuple[bytes | list[byte
     text = content.get("text")
     if text is None:
         if int(content.get("size") or 0) > 0:
-            raise Skip(f"its answer of {content['size']} bytes is not in the archive")
+            raise SkipEntry(f"its answer of {content['size']} bytes is not in the archive")
         return b"", True
     base64 = content.get("encoding") == "base64"
     if (base64 or content.get("_isBinary")) and header(pairs, "content-encoding") and text.startswith('["'):
         chunks = json_codec.loads(text.encode())
-        return [from_base64(one) if base64 else from_hex(one) for one in chunks], False
+        return [decode_base64(one) if base64 else decode_hex(one) for one in chunks], False
     if content.get("_isBinary") and not base64:
-        return from_hex(text), True
-    return (from_base64(text) if base64 else octets(text)), not content.get("_compressed")
+        return decode_hex(text), True
+    return (decode_base64(text) if base64 else to_bytes(text)), not content.get("_compressed")
 
 
 _CUT = re.compile(r"(\d{1,12})\+(\d{1,12})")
 
 
-def _as_it_was(said: Response, wire: Any) -> Response:
+def _with_recorded_frames(said: Response, wire: Any) -> Response:
     """The answer with the times and cuts that our own `_wire` says, if they are those of this body."""
     if not isinstance(wire, dict):
         return said

@@ -10,19 +10,26 @@ from typing import Any, NamedTuple
 
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Headers, Interaction, header
-from openai_replay.tools.importers.builder import Found, Repair, gather, headers, request, response
-from openai_replay.tools.importers.source import Text
+from openai_replay.tools.importers.builder import (
+    ImportResult,
+    NoteRepair,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+)
+from openai_replay.tools.importers.source import TextFile
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is such a trace."""
-    return isinstance(value, Text) and value.startswith("httprr trace v1")
+    return isinstance(value, TextFile) and value.startswith("httprr trace v1")
 
 
 _SIZES = re.compile(rb"(\d{1,12}) (\d{1,12})\r?\n")
 
 
-def read(value: Text) -> Found:
+def read(value: TextFile) -> ImportResult:
     """The interactions of a trace; those after the place where it is cut off are an error."""
     data = value.encode("latin-1")
     at = data.find(b"\n") + 1
@@ -39,7 +46,7 @@ def read(value: Text) -> Found:
                 f"line {line}: is cut off: {at - start} bytes should follow, {len(data) - start} do"
             )
         pairs.append((data[start:middle], data[middle:at]))
-    return gather(pairs, _interaction)
+    return build_all(pairs, _interaction)
 
 
 class Message(NamedTuple):
@@ -50,7 +57,7 @@ class Message(NamedTuple):
     body: bytes
 
 
-def message(data: bytes) -> Message:
+def parse_message(data: bytes) -> Message:
     """Take an HTTP/1 message apart. Raises ValueError."""
     blank = _BLANK.search(data)  # where a tool has taken something out, lines may end in LF
     if blank is None:
@@ -60,9 +67,9 @@ def message(data: bytes) -> Message:
     words = first.split(" ", 2)
     if len(words) < 2:
         raise ValueError("an HTTP message has no first line")
-    pairs = headers([line.split(":", 1) for line in lines if ":" in line])
+    pairs = build_headers([line.split(":", 1) for line in lines if ":" in line])
     if "chunked" in header(pairs, "transfer-encoding").lower():
-        body = _joined(body)
+        body = _join_chunks(body)
     return Message((words[0], words[1], words[2] if len(words) > 2 else ""), pairs, body)
 
 
@@ -70,7 +77,7 @@ _BLANK = re.compile(rb"\r?\n\r?\n")
 _CHUNK = re.compile(rb"([0-9a-fA-F]{1,12})[^\r\n]*\r?\n")
 
 
-def _joined(body: bytes) -> bytes:
+def _join_chunks(body: bytes) -> bytes:
     """The data of chunks (RFC 9112 7.1). As it came where these are none: Go's own reader has joined them."""
     out: list[bytes] = []
     at = 0
@@ -84,12 +91,12 @@ def _joined(body: bytes) -> bytes:
     return body
 
 
-def _interaction(pair: tuple[bytes, bytes], repair: Repair) -> Interaction:
-    asked, answer = message(pair[0]), message(pair[1])
+def _interaction(pair: tuple[bytes, bytes], repair: NoteRepair) -> Interaction:
+    asked, answer = parse_message(pair[0]), parse_message(pair[1])
     uri = asked.line[1]
     if uri.startswith("/"):
         uri = f"https://{header(asked.headers, 'host')}{uri}"
     return Interaction(
-        request(asked.line[0], uri, asked.headers, asked.body),
-        response(answer.line[1], answer.line[2], answer.headers, answer.body, repair),
+        build_request(asked.line[0], uri, asked.headers, asked.body),
+        build_response(answer.line[1], answer.line[2], answer.headers, answer.body, repair),
     )

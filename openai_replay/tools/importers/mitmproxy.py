@@ -11,28 +11,37 @@ from typing import Any
 
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction, header
-from openai_replay.tools.importers.builder import Found, Repair, Skip, gather, headers, octets, request, response
+from openai_replay.tools.importers.builder import (
+    ImportResult,
+    NoteRepair,
+    SkipEntry,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    to_bytes,
+)
 
 #: Levels of lists and mappings; a flow has eight.
-_DEEPEST = 100
+_MAX_DEPTH = 100
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` starts with a mapping in a tnetstring."""
     return isinstance(value, bytes)
 
 
-def read(value: bytes) -> Found:
+def read(value: bytes) -> ImportResult:
     """The HTTP exchanges of a file; connections that are none, and requests without an answer, are left out."""
     flows: list[Any] = []
     at = 0
     while at < len(value):
-        flow, at = tnetstring(value, at, len(value))
+        flow, at = parse_tnetstring(value, at, len(value))
         flows.append(flow)
-    return gather(flows, _interaction)
+    return build_all(flows, _interaction)
 
 
-def tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, int]:
+def parse_tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, int]:
     """The value that starts at `at`, and where it ends: `LENGTH:DATA` and a byte for its type. Raises SourceError."""
     colon = data.find(b":", at, min(stop, at + 13))
     digits = data[at:colon] if colon > at else b""
@@ -41,13 +50,13 @@ def tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, in
         raise ImportFormatError(f"byte {at}: here a length should stand")
     if end >= stop:
         raise ImportFormatError(f"byte {at}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise ImportFormatError(f"byte {at}: is nested too deeply")
     kind, start = data[end : end + 1], colon + 1
     if kind in (b"]", b"}"):
         values: list[Any] = []
         while start < end:
-            one, start = tnetstring(data, start, end, depth + 1)
+            one, start = parse_tnetstring(data, start, end, depth + 1)
             values.append(one)
         if kind == b"]":
             return values, end + 1
@@ -72,19 +81,19 @@ _SCALARS: dict[bytes, Any] = {
 }
 
 
-def _interaction(flow: Any, repair: Repair) -> Interaction:
+def _interaction(flow: Any, repair: NoteRepair) -> Interaction:
     if not isinstance(flow, dict):
         raise ValueError("is no flow")
     if _text(flow.get("type", "http")) != "http":
-        raise Skip(f"a {_text(flow['type'])} connection")
+        raise SkipEntry(f"a {_text(flow['type'])} connection")
     asked, answer = flow["request"], flow.get("response")
     if flow.get("websocket"):
-        raise Skip("a WebSocket")
+        raise SkipEntry("a WebSocket")
     if not answer:
-        raise Skip("it was not answered")
+        raise SkipEntry("it was not answered")
     if answer.get("content") is None:
-        raise Skip("its answer was streamed through and not kept")
-    pairs = headers(asked["headers"])
+        raise SkipEntry("its answer was streamed through and not kept")
+    pairs = build_headers(asked["headers"])
     host = header(pairs, "host") or _text(asked.get("authority") or "") or _host(asked)
     start = asked.get("timestamp_end") or asked["timestamp_start"]
     head_ms, end_ms = (
@@ -93,10 +102,16 @@ def _interaction(flow: Any, repair: Repair) -> Interaction:
     uri = f"{_text(asked['scheme'])}://{host}{_text(asked['path'])}"
     status = answer.get("status_code", answer.get("code"))
     reason = _text(answer.get("reason", answer.get("msg", "")))
-    said = response(
-        status, reason, headers(answer["headers"]), octets(answer["content"]), repair, head_ms=head_ms, end_ms=end_ms
+    said = build_response(
+        status,
+        reason,
+        build_headers(answer["headers"]),
+        to_bytes(answer["content"]),
+        repair,
+        head_ms=head_ms,
+        end_ms=end_ms,
     )
-    return Interaction(request(_text(asked["method"]), uri, pairs, octets(asked.get("content"))), said)
+    return Interaction(build_request(_text(asked["method"]), uri, pairs, to_bytes(asked.get("content"))), said)
 
 
 def _host(asked: dict[str, Any]) -> str:

@@ -11,55 +11,63 @@ from typing import Any
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction
 from openai_replay.text import json_codec
-from openai_replay.tools.importers.builder import Found, Repair, compact, endpoint, gather, request, response
-from openai_replay.tools.importers.source import Asked, Text
+from openai_replay.tools.importers.builder import (
+    ImportResult,
+    NoteRepair,
+    build_all,
+    build_request,
+    build_response,
+    guess_url,
+    to_json,
+)
+from openai_replay.tools.importers.source import SuppliedRequest, TextFile
 
 _JSON = (("content-type", "application/json"),)
 _STREAM = (("content-type", "text/event-stream; charset=utf-8"),)
 
 
-def recognises(value: Any, asked: Asked | None) -> bool:
+def recognizes(value: Any, supplied: SuppliedRequest | None) -> bool:
     """Whether `value` can be an answer: a stream, JSON lines, or a JSON object of the API's (where a request was given,
     any).
     """
-    if isinstance(value, Text):
-        return not value.plain
-    return isinstance(value, dict) and ("object" in value or "error" in value or asked is not None)
+    if isinstance(value, TextFile):
+        return not value.is_prose
+    return isinstance(value, dict) and ("object" in value or "error" in value or supplied is not None)
 
 
-def unknown(value: Any) -> str:
+def describe_unknown(value: Any) -> str:
     """Why `value` is of no format."""
     if isinstance(value, dict):
-        names = [key for key in list(value)[:5] if isinstance(key, str) and _WORD.fullmatch(key)]
+        names = [key for key in list(value)[:5] if isinstance(key, str) and _SHORT_WORD.fullmatch(key)]
         return f"is of no known format: a mapping{' of ' if names else ''}{', '.join(names)}"
     if isinstance(value, list):
         return "is of no known format: a list whose entries are no requests with answers"
     return "is of no known format: plain text"
 
 
-_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the other sense
+_SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the other sense
 
 
-def read(value: Any, asked: Asked | None) -> Found:
+def read(value: Any, supplied: SuppliedRequest | None) -> ImportResult:
     """The one interaction, with the request that was given."""
-    if asked is None or asked.body is None:
+    if supplied is None or supplied.body is None:
         raise ImportFormatError("is an answer without its request: give it with --request FILE")
-    return gather([value], lambda one, repair: _interaction(one, asked, repair))
+    return build_all([value], lambda one, repair: _interaction(one, supplied, repair))
 
 
-def _interaction(value: Any, asked: Asked, repair: Repair) -> Interaction:
-    pairs, body = (_STREAM, _stream(value, repair)) if isinstance(value, Text) else (_JSON, compact(value))
-    url = asked.url or endpoint(body)
+def _interaction(value: Any, supplied: SuppliedRequest, repair: NoteRepair) -> Interaction:
+    pairs, body = (_STREAM, _stream(value, repair)) if isinstance(value, TextFile) else (_JSON, to_json(value))
+    url = supplied.url or guess_url(body)
     if url is None:
         raise ImportFormatError("does not say what it is an answer to: give it with --url URL")
     status = 400 if isinstance(value, dict) and value.get("error") and "object" not in value else 200
     return Interaction(
-        request(asked.method, url, _JSON if asked.body else (), asked.body or b""),
-        response(status, None, pairs, body, repair),
+        build_request(supplied.method, url, _JSON if supplied.body else (), supplied.body or b""),
+        build_response(status, None, pairs, body, repair),
     )
 
 
-def _stream(text: Text, repair: Repair) -> bytes:
+def _stream(text: TextFile, repair: NoteRepair) -> bytes:
     """The stream as it is; of JSON lines, as the API would send them."""
     if not text.lstrip().startswith("{"):
         return text.encode()

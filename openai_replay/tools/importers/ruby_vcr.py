@@ -10,48 +10,48 @@ from typing import Any
 
 from openai_replay.model import Interaction
 from openai_replay.tools.importers.builder import (
-    Found,
-    Repair,
-    Skip,
-    from_base64,
-    gather,
-    headers,
-    octets,
-    request,
-    response,
+    ImportResult,
+    NoteRepair,
+    SkipEntry,
+    build_all,
+    build_headers,
+    build_request,
+    build_response,
+    decode_base64,
+    to_bytes,
 )
-from openai_replay.tools.importers.source import unfolded
+from openai_replay.tools.importers.source import decompress
 
 
-def recognises(value: Any) -> bool:
+def recognizes(value: Any) -> bool:
     """Whether `value` is such a cassette."""
     return isinstance(value, dict) and isinstance(value.get("http_interactions"), list)
 
 
-def read(value: Any) -> Found:
+def read(value: Any) -> ImportResult:
     """The interactions of a cassette; it says nothing about time."""
-    return gather(value["http_interactions"], _interaction)
+    return build_all(value["http_interactions"], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: Repair) -> Interaction:
+def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
     asked, answer = item["request"], item["response"]
     status = answer["status"]
     code, reason = (status["code"], status.get("message")) if isinstance(status, dict) else (status, None)
     return Interaction(
-        request(asked["method"], asked["uri"], headers(asked.get("headers")), _body(asked.get("body"))),
-        response(code, reason, headers(answer.get("headers")), _body(answer.get("body")), repair),
+        build_request(asked["method"], asked["uri"], build_headers(asked.get("headers")), _body(asked.get("body"))),
+        build_response(code, reason, build_headers(answer.get("headers")), _body(answer.get("body")), repair),
     )
 
 
 def _body(body: Any) -> bytes:
     if not isinstance(body, dict):
-        return octets(body)
+        return to_bytes(body)
     if body.get("file") in (True, "yes", "true", "TRUE"):
-        raise Skip(f"its body is in another file, {body.get('string')}")
+        raise SkipEntry(f"its body is in another file, {body.get('string')}")
     if body.get("raw_gzip"):
-        return unfolded(from_base64(body["raw_gzip"]), "its body")
+        return decompress(decode_base64(body["raw_gzip"]), "its body")
     if body.get("base64_string"):
-        return from_base64(body["base64_string"])
+        return decode_base64(body["base64_string"])
     text = body.get("string")
     encoding = str(body.get("encoding") or "UTF-8").upper()
     if isinstance(text, str) and encoding not in ("ASCII-8BIT", "BINARY", "UTF-8", "US-ASCII"):
@@ -59,4 +59,4 @@ def _body(body: Any) -> bytes:
             return text.encode(encoding)
         except (LookupError, UnicodeEncodeError):
             pass  # VCR, too, leaves it in UTF-8 then
-    return octets(text)
+    return to_bytes(text)

@@ -19,18 +19,18 @@ from openai_replay.playback.synthetic import Assumed, paced
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.text.http_headers import kept
 from openai_replay.tools import importers
-from openai_replay.tools.importers.source import MOST
+from openai_replay.tools.importers.source import MAX_BYTES
 
 #: What a name loses on its way to `.yaml`; `.gz` before it as well.
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".har", ".httprr", ".flow", ".flows", ".mitm", ".sse", ".txt", ".bin")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ImportSettings:
     """How files are read and what is written: `name` is the format or `auto`, `write` false only looks."""
 
-    name: str = "auto"
-    asked: importers.Asked | None = None
+    format_name: str = "auto"
+    supplied_request: importers.SuppliedRequest | None = None
     assumed: Assumed | None = None
     redactor: Redactor = field(default_factory=Redactor)
     all_headers: bool = False
@@ -44,7 +44,7 @@ class Job:
 
     source: Path
     target: Path
-    refused: str = ""
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Outcome:
     """What became of a job. `error` says why nothing was imported, with the place in the file."""
 
     job: Job
-    name: str = ""
+    format_name: str = ""
     interactions: int = 0
     streams: int = 0
     repaired: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ class Outcome:
     error: str = ""
 
 
-def jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
+def plan_jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
     """The files at `sources`, in order, and where under `destination` each goes.
 
     Where `destination` ends in .yaml, the one file goes there. Names that would leave `destination` or meet another are
@@ -68,11 +68,11 @@ def jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
     """
     found: list[Job] = []
     taken: dict[Path, Path] = {}
-    for source, top in chain.from_iterable(_files(one, destination) for one in sources):
+    for source, top in chain.from_iterable(_find_files(one, destination) for one in sources):
         inside = source.relative_to(top) if top else Path(source.name)
         to_file = destination.suffix in (".yaml", ".yml") and not destination.is_dir()
-        target = destination if to_file else destination / _named(inside)
-        refused = _leads_out(source, top) or _leaves(target, destination.parent if to_file else destination)
+        target = destination if to_file else destination / _cassette_name(inside)
+        refused = _refuse_link(source, top) or _refuse_target(target, destination.parent if to_file else destination)
         if not refused and target in taken:
             refused = f"would be written to {target}, as {taken[target]} is"
         if not refused:
@@ -81,7 +81,7 @@ def jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
     return found
 
 
-def _files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]]:
+def _find_files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]]:
     """Every file at `source`, and the folder it was found in; None for a file that was named itself.
 
     Cassettes that were written before are not read again.
@@ -100,7 +100,7 @@ def _files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]
         yield Path(error.filename), source
 
 
-def _named(inside: Path) -> Path:
+def _cassette_name(inside: Path) -> Path:
     name = inside.name
     for suffixes in ((".gz",), SUFFIXES):
         stem, dot, last = name.rpartition(".")
@@ -109,7 +109,7 @@ def _named(inside: Path) -> Path:
     return inside.with_name(f"{name}.yaml")
 
 
-def _leads_out(source: Path, top: Path | None) -> str:
+def _refuse_link(source: Path, top: Path | None) -> str:
     if top is None or not source.is_symlink():
         return ""
     if source.is_dir():
@@ -117,25 +117,25 @@ def _leads_out(source: Path, top: Path | None) -> str:
     return "" if source.resolve().is_relative_to(top.resolve()) else "is a link that leads out of its folder"
 
 
-def _leaves(target: Path, destination: Path) -> str:
+def _refuse_target(target: Path, destination: Path) -> str:
     if target.is_symlink() or not target.parent.resolve().is_relative_to(destination.resolve()):
         return f"would be written outside of {destination}: {target} is, or is behind, a link"
     return ""
 
 
-def run(job: Job, settings: Settings) -> Outcome:
+def run_job(job: Job, settings: ImportSettings) -> Outcome:
     """Import one file. Whatever is wrong with it is in the outcome."""
     try:
-        if job.refused:
-            raise ImportFormatError(job.refused)
+        if job.refusal:
+            raise ImportFormatError(job.refusal)
         if settings.write and not settings.overwrite and job.target.exists():
             raise ImportFormatError(f"{job.target} is there already; --force replaces it")
-        name, found = importers.read(_read(job.source), settings.asked, settings.name)
+        name, found = importers.read(_read_file(job.source), settings.supplied_request, settings.format_name)
         if not found.interactions:
             raise ImportFormatError(f"holds no interaction{''.join(f'; {why}' for why in found.skipped[:3])}")
-        interactions = [_clean(one, settings) for one in found.interactions]
+        interactions = [_redact(one, settings) for one in found.interactions]
         if settings.write:
-            _write(job.target, interactions, settings.overwrite)
+            _write_cassette(job.target, interactions, settings.overwrite)
     except ImportFormatError as error:
         return Outcome(job, error=settings.redactor.text(error.message))
     except OSError as error:
@@ -146,17 +146,17 @@ def run(job: Job, settings: Settings) -> Outcome:
     return Outcome(job, name, len(interactions), streams, tuple(found.repaired), tuple(found.skipped))
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     if not stat.S_ISREG(mode := path.stat().st_mode):
         raise ImportFormatError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if size > MOST:
-            raise ImportFormatError(f"has {size} bytes, and at most {MOST >> 20} MiB are read")
+        if size > MAX_BYTES:
+            raise ImportFormatError(f"has {size} bytes, and at most {MAX_BYTES >> 20} MiB are read")
         return file.read(size)  # no more: for what is asked for, memory is taken at once
 
 
-def _clean(interaction: Interaction, settings: Settings) -> Interaction:
+def _redact(interaction: Interaction, settings: ImportSettings) -> Interaction:
     """As the recorder would have stored it: without secrets and noise."""
     asked, said = settings.redactor.request(interaction.request), interaction.response
     if settings.assumed:
@@ -168,7 +168,7 @@ def _clean(interaction: Interaction, settings: Settings) -> Interaction:
     )
 
 
-def _write(path: Path, interactions: list[Interaction], overwrite: bool) -> None:
+def _write_cassette(path: Path, interactions: list[Interaction], overwrite: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     items = (writer.dump(one, number) for number, one in enumerate(interactions, 1))
     file_store.create(path, chain([writer.HEADER], chain.from_iterable(items)), overwrite=overwrite)

@@ -11,23 +11,23 @@ from openai_replay.errors import ImportFormatError
 from openai_replay.text import json_codec, yaml_loader
 
 #: Bytes that a file, a compressed file, or a compressed body may have: what is larger was not recorded by a test.
-MOST = 1 << 28
-GZIP = b"\x1f\x8b"
+MAX_BYTES = 1 << 28
+GZIP_MAGIC = b"\x1f\x8b"
 
 
-class Text(str):
+class TextFile(str):
     """A file that is neither JSON nor YAML, as text (an HTTP trace as latin-1, so that no byte is lost)."""
 
-    plain = False
+    is_prose = False
 
 
-class _Prose(Text):
+class _Prose(TextFile):
     """Text that is of no format."""
 
-    plain = True
+    is_prose = True
 
 
-class Asked(NamedTuple):
+class SuppliedRequest(NamedTuple):
     """The request of an answer that stands alone; what is None was not given."""
 
     body: bytes | None = None
@@ -35,14 +35,14 @@ class Asked(NamedTuple):
     url: str | None = None
 
 
-def opened(data: bytes) -> Any:
+def open_source(data: bytes) -> Any:
     """What a file holds: the value of its JSON or YAML, its `Text`, or its bytes. Raises SourceError."""
-    if data.startswith(GZIP):
-        data = unfolded(data, "the file")
+    if data.startswith(GZIP_MAGIC):
+        data = decompress(data, "the file")
     if not data.strip():
         raise ImportFormatError("is empty")
     if data.startswith((b"httprr trace", b"HTTP/")):
-        return Text(data.decode("latin-1"))
+        return TextFile(data.decode("latin-1"))
     if re.match(rb"[1-9]\d{0,11}:", data):  # a length, as a tnetstring starts
         return data
     try:
@@ -52,10 +52,10 @@ def opened(data: bytes) -> Any:
         raise ImportFormatError(f"line {line}: is not text, and no format that has bytes in it is known") from None
     start = text.lstrip()
     if start[0] in "{[":
-        return _json(text)
-    if _SSE.match(start):
-        return Text(text)
-    if not _KEY.search(text):
+        return _parse_json(text)
+    if _SSE_START.match(start):
+        return TextFile(text)
+    if not _CASSETTE_KEY.search(text):
         return _Prose(text)
     try:
         return yaml_loader.load(text)
@@ -65,12 +65,12 @@ def opened(data: bytes) -> Any:
 
 
 # A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
-_SSE = re.compile(r"(?:data|event|id|retry):|:")
+_SSE_START = re.compile(r"(?:data|event|id|retry):|:")
 #: A key that every cassette has which is YAML.
-_KEY = re.compile(r"(?m)^[ -]*[\"']?(?:interactions|http_interactions|request|requests)[\"']?[ \t]*:")
+_CASSETTE_KEY = re.compile(r"(?m)^[ -]*[\"']?(?:interactions|http_interactions|request|requests)[\"']?[ \t]*:")
 
 
-def _json(text: str) -> Any:
+def _parse_json(text: str) -> Any:
     try:
         return json_codec.exact(text.encode())
     except ValueError:
@@ -78,7 +78,7 @@ def _json(text: str) -> Any:
     lines = [line for line in text.splitlines() if line.strip()]
     try:
         if len(lines) > 1 and all(isinstance(json_codec.loads(line.encode()), dict) for line in lines[:2]):
-            return Text(text)  # JSON lines
+            return TextFile(text)  # JSON lines
         json.loads(text)
     except json.JSONDecodeError as error:
         raise ImportFormatError(f"line {error.lineno}: is not JSON: {error.msg}; is it cut off?") from None
@@ -89,20 +89,20 @@ def _json(text: str) -> Any:
     raise ImportFormatError("is not JSON: it holds what JSON cannot say (NaN, or an endless number)")
 
 
-def unfolded(data: bytes, what: str) -> bytes:
+def decompress(data: bytes, subject: str) -> bytes:
     """`data` without gzip or deflate. Raises SourceError where it is damaged, or unfolds to more than MOST bytes."""
     out: list[bytes] = []
     size = 0
     try:
-        while data.startswith(GZIP) or not out:  # gzip may come in several members
+        while data.startswith(GZIP_MAGIC) or not out:  # gzip may come in several members
             decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
-            out.append(decoder.decompress(data, MOST + 1 - size))
+            out.append(decoder.decompress(data, MAX_BYTES + 1 - size))
             size += len(out[-1])
-            if size > MOST:
-                raise ImportFormatError(f"{what} unfolds to more than {MOST >> 20} MiB")
+            if size > MAX_BYTES:
+                raise ImportFormatError(f"{subject} unfolds to more than {MAX_BYTES >> 20} MiB")
             if not decoder.eof:
-                raise ImportFormatError(f"{what} is cut off: its gzip has no end")
+                raise ImportFormatError(f"{subject} is cut off: its gzip has no end")
             data = decoder.unused_data
     except zlib.error as error:
-        raise ImportFormatError(f"{what} is damaged: {error}") from None
+        raise ImportFormatError(f"{subject} is damaged: {error}") from None
     return b"".join(out)
