@@ -10,7 +10,7 @@ from openai_replay.errors import UsageError
 
 if TYPE_CHECKING:
     from openai_replay.server.access import Access
-    from openai_replay.text.units import Limits
+    from openai_replay.server.http.limits import Limits
 
 
 def access(options: dict[str, Any]) -> Access:
@@ -53,7 +53,8 @@ def _key(name: str, options: dict[str, Any]) -> str:
 def limits(options: dict[str, Any], label: Callable[[str], str]) -> Limits:
     """How much a client or an upstream may send; `label` is what its user calls an option. Raises UsageError."""
     from openai_replay.config.settings import labelled
-    from openai_replay.text.units import Limits, parse_size
+    from openai_replay.server.http.limits import Limits
+    from openai_replay.text.units import parse_size
 
     def size(name: str) -> int:
         return labelled(label(name), parse_size, options[name])

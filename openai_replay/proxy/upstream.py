@@ -26,7 +26,7 @@ from openai_replay.model import LOOPBACK, Head, Headers, Request, header
 from openai_replay.proxy import upstream_body
 from openai_replay.proxy.live_response import Arriving
 from openai_replay.text.http_headers import kept
-from openai_replay.text.units import Limits, shown
+from openai_replay.text.units import format_size
 
 #: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
 VIA = "openai-replay"
@@ -36,6 +36,8 @@ _CONNECT_S = 30.0
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 # A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
 _LARGE = 1 << 20
+#: Bytes of a response that are recorded, unless `--max-response` says otherwise.
+DEFAULT_MAX_BYTES = 256 << 20
 #: The answer that this task asks for, held weakly: a connection keeps the context that it was made in.
 _ASKING: ContextVar[ref[Arriving]] = ContextVar("asking")
 _HEAD_BYTES = 1 << 16
@@ -49,7 +51,7 @@ class Upstream:
     answer that are kept for the tape.
     """
 
-    def __init__(self, url: str, idle_timeout_s: float = 600.0, most: int = Limits().response) -> None:
+    def __init__(self, url: str, idle_timeout_s: float = 600.0, most: int = DEFAULT_MAX_BYTES) -> None:
         self.origin, self.base_path = _split(url)
         self._proxy = _proxy(self.origin)
         self._idle_timeout_s = idle_timeout_s
@@ -240,7 +242,7 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
     if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Got more than"):
-        return f"a line of the head it sent is larger than {shown(_HEAD_BYTES)}"  # which one could be a secret
+        return f"a line of the head it sent is larger than {format_size(_HEAD_BYTES)}"  # which one could be a secret
     if isinstance(error, aiohttp.ClientResponseError):
         return f"what it sent is not HTTP: {error.message}"
     return str(error) or type(error).__name__

@@ -17,11 +17,11 @@ from openai_replay.server.access import Access
 from openai_replay.server.http import cors
 from openai_replay.server.http.errors import JSON, error_reply, head_too_large
 from openai_replay.server.http.kernel_timestamps import TimestampedProtocol, kernel_timestamps
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.http.protocol import Connection, Connections
 from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.sessions import Sessions
-from openai_replay.text.units import Limits
 
 #: What a container's health check asks without a key; it tells no more than that the server runs, and how many tapes.
 _HEALTH = ("GET", "/@/health")

@@ -28,8 +28,8 @@ from openai_replay.server import child_process
 from openai_replay.server.access import Access
 from openai_replay.server.app import App
 from openai_replay.server.http import hosts, kernel_timestamps
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.sessions import PositionStore, Sessions
-from openai_replay.text.units import Limits
 
 T = TypeVar("T")
 
@@ -38,9 +38,6 @@ _SHUTDOWN_S = 60.0
 #: Connections that may wait to be accepted: a load test opens thousands at once, and a client whose turn does not come
 #: tries again after a second.
 BACKLOG = 4096
-#: uvloop accepts one connection a server in each of its rounds, asyncio all there are. Of a thousand that a load test
-#: opens at once the last would wait for a tenth of a second; to look in vain where one comes alone costs little.
-_ACCEPTED_AT_ONCE = 8
 #: New objects after which Python looks for garbage in circles. What is played leaves none behind, and connections take
 #: theirs apart, but a stream on its way is some forty objects: by Python's measure a few of them were reason enough to
 #: stop for several milliseconds. What fails while it is forwarded leaves circles, with whole requests in them.
@@ -132,10 +129,7 @@ async def _listen(app: App, what: Serving) -> list[asyncio.Server]:
     for server in servers:
         for one in server.sockets:
             kernel_timestamps.enable(one)
-    if isinstance(loop, asyncio.BaseEventLoop):
-        return servers
-    same = [one.dup() for server in servers for one in server.sockets for _ in range(_ACCEPTED_AT_ONCE - 1)]
-    return servers + [await loop.create_server(app, sock=one, backlog=BACKLOG) for one in same]
+    return servers
 
 
 def cannot_listen(what: Serving, error: OSError) -> StartError:

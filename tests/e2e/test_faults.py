@@ -19,8 +19,8 @@ import pytest
 from openai_replay.config.rules import Rules
 from openai_replay.model import End, Mode
 from openai_replay.playback.pace import INSTANT, ORIGINAL
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.serve import Serving, serving
-from openai_replay.text.units import Limits
 from tests.support.proxy import (
     CHAT,
     PATIENCE_S,

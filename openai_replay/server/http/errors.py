@@ -10,7 +10,8 @@ from aiohttp.http_exceptions import LineTooLong
 
 from openai_replay.errors import ERROR_HEADER, BadRequestError, CassetteMissError, ReplayError, RequestRefusedError
 from openai_replay.model import Head, Headers
-from openai_replay.text.units import Limits, shown
+from openai_replay.server.http.limits import Limits
+from openai_replay.text.units import format_size
 
 JSON = ("Content-Type", "application/json")
 
@@ -33,7 +34,7 @@ def told(error: HttpProcessingError) -> str:
 def head_too_large(limits: Limits) -> RequestRefusedError:
     """The request line and the headers, or one of them, are more than the limit (RFC 6585 5)."""
     return RequestRefusedError(
-        f"The head of this request is larger than {shown(limits.head)}, or has more than 128 headers.",
+        f"The head of this request is larger than {format_size(limits.head)}, or has more than 128 headers.",
         "Start with a larger --max-head.",
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "request_too_large",
@@ -43,7 +44,7 @@ def head_too_large(limits: Limits) -> RequestRefusedError:
 def body_too_large(limits: Limits) -> RequestRefusedError:
     """The body is more than the limit (RFC 9110 15.5.14)."""
     return RequestRefusedError(
-        f"The body of this request is larger than {shown(limits.body)}.",
+        f"The body of this request is larger than {format_size(limits.body)}.",
         "Start with a larger --max-body.",
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "request_too_large",

@@ -24,9 +24,9 @@ from openai_replay.errors import ReplayError
 from openai_replay.journal.log import bare, log
 from openai_replay.model import End
 from openai_replay.server.http.errors import error_reply, not_a_request, told
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.http.request import PATIENCE_S, BrokenBody, Incoming
 from openai_replay.server.http.response import ResponseWriter
-from openai_replay.text.units import Limits
 
 #: Requests that may wait for the answer to one before them, and bytes of a body for who reads it.
 _AHEAD = 64

@@ -12,8 +12,8 @@ from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
 
 from openai_replay.errors import BadRequestError, RequestRefusedError
 from openai_replay.server.http.errors import body_too_large, told
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.http.response import Wire
-from openai_replay.text.units import Limits
 
 #: Seconds a connection may be silent in the middle of a request, or stay open without one. Longer than any pool of a
 #: client keeps one, so that none is closed while it is being used again.

@@ -19,11 +19,12 @@ from openai_replay.config.rules import Rules
 from openai_replay.errors import UsageError
 from openai_replay.model import Mode
 from openai_replay.playback.pace import parse_pace
+from openai_replay.server.http.limits import Limits
 from openai_replay.server.http.protocol import Connections
 from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.serve import Serving, serving
-from openai_replay.text.units import Limits, parse_size, shown
+from openai_replay.text.units import format_size, parse_size
 from tests.support.proxy import (
     CHAT,
     OPENAI_REPLAY,
@@ -79,7 +80,7 @@ def test_what_is_no_size(text: str) -> None:
 
 @pytest.mark.parametrize(("size", "text"), [(1, "1"), (1000, "1000"), (65536, "64k"), (MIB, "1m"), (3 << 30, "3g")])
 def test_a_size_as_it_is_shown(size: int, text: str) -> None:
-    assert shown(size) == text
+    assert format_size(size) == text
     assert parse_size(text) == size
 
 
