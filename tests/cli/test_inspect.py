@@ -51,9 +51,9 @@ def test_a_list_for_machines() -> None:
         "ms": interactions(CHAT)[0].response.end_ms,
         "ttft_ms": timeline.first_token_ms(interactions(CHAT)[0].response),
         "end": "complete",
-        "said": listed[0]["said"],
+        "preview": listed[0]["preview"],
     }
-    assert listed[0]["said"].startswith("Because a test that asks a live model costs money")
+    assert listed[0]["preview"].startswith("Because a test that asks a live model costs money")
 
 
 def test_one_is_shown() -> None:
