@@ -1,6 +1,6 @@
-"""Two tapes compared: what was asked, and what was answered, by JSON path; of streams the answer they come to.
+"""Compares two cassettes: requests and responses by JSON path; streams by the response they add up to.
 
-What no two recordings have in common, ids and dates, is as expected: it is told apart, and makes no difference.
+Ids and dates differ between any two recordings: these differences are expected, and are listed apart.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _MATCHER = Matcher()
 
 
 class Pair(NamedTuple):
-    """Two recordings of one request, by their places in the two tapes (from 0); None where there is no other."""
+    """Two recordings of one request, by their index in the two cassettes, from 0; None if one cassette has none."""
 
     first: int | None
     second: int | None
 
 
 class Differences(NamedTuple):
-    """Where two recordings differ, a line each: `found`, and what is `expected` to differ."""
+    """The differences of two recordings, one line each: the `unexpected`, and those that are `expected`."""
 
     unexpected: list[str]
     expected: list[str]
@@ -41,58 +41,66 @@ class Differences(NamedTuple):
 def pair_recordings(
     first: Sequence[Interaction], second: Sequence[Interaction], key: Callable[..., Hashable]
 ) -> list[Pair]:
-    """Which recordings stand for each other: by the `key` of their requests in order, ids that answers gave counting
-    as the same, then those of one method and path in order. One alone is always compared with one alone.
+    """Return which recordings of two cassettes correspond.
+
+    First by the `key` of their requests in order, where ids that responses gave count as the same. Then those of one
+    method and path, in order. Two cassettes of one recording each are always compared.
     """
     if len(first) == len(second) == 1:
         return [Pair(0, 0)]
-    of_first = {one: number for number, one in enumerate(ids.aligned(first, second, key)) if one is not None}
-    taken = set(of_first.values())
-    waiting: dict[tuple[str, str], deque[int]] = defaultdict(deque)
-    for number, one in enumerate(second):
-        if number not in taken:
-            waiting[one.request.method.upper(), one.request.path].append(number)
-    for number, one in enumerate(first):
-        left = waiting[one.request.method.upper(), one.request.path]
-        if number not in of_first and left:
-            of_first[number] = left.popleft()
-    alone = sorted(number for left in waiting.values() for number in left)
-    return [*(Pair(number, of_first.get(number)) for number in range(len(first))), *(Pair(None, one) for one in alone)]
+    aligned = enumerate(ids.aligned(first, second, key))
+    partners = {first_number: second_number for second_number, first_number in aligned if first_number is not None}
+    paired = set(partners.values())
+    unpaired: dict[tuple[str, str], deque[int]] = defaultdict(deque)
+    for number, recording in enumerate(second):
+        if number not in paired:
+            unpaired[recording.request.method.upper(), recording.request.path].append(number)
+    for number, recording in enumerate(first):
+        candidates = unpaired[recording.request.method.upper(), recording.request.path]
+        if number not in partners and candidates:
+            partners[number] = candidates.popleft()
+    unpaired_second = sorted(number for candidates in unpaired.values() for number in candidates)
+    return [
+        *(Pair(number, partners.get(number)) for number in range(len(first))),
+        *(Pair(None, number) for number in unpaired_second),
+    ]
 
 
 def compare_recordings(first: Interaction, second: Interaction) -> Differences:
-    """Where two recordings differ, but for their times."""
-    found = Differences([], [])
-    for apart in diff.differences(_comparable_request(first.request), _comparable_request(second.request)):
-        _add(found, "request", apart)
+    """Return the differences of two recordings, except those of their times."""
+    differences = Differences([], [])
+    for difference in diff.differences(_comparable_request(first.request), _comparable_request(second.request)):
+        _add(differences, "request", difference)
     before, after = first.response, second.response
-    for what, was, now in (
+    for part, recorded, current in (
         ("status", before.head.status, after.head.status),
         ("end", str(before.end), str(after.end)),
     ):
-        if was != now:
-            found.unexpected.append(f"answer  {what}: {was}, now {now}")
-    for apart in _compare_responses(before, after):
-        _add(found, "answer", apart)
-    old, new = (dict(sorted((name.lower(), value) for name, value in one.head.headers)) for one in (before, after))
-    found.expected.extend(
+        if recorded != current:
+            differences.unexpected.append(f"answer  {part}: {recorded}, now {current}")
+    for difference in _compare_responses(before, after):
+        _add(differences, "answer", difference)
+    old, new = (
+        dict(sorted((name.lower(), value) for name, value in response.head.headers)) for response in (before, after)
+    )
+    differences.expected.extend(
         f"answer  header {escape.line(name)}: {_describe_change(old.get(name), new.get(name))}"
         for name in sorted({*old, *new} - {"content-type"})
         if old.get(name) != new.get(name)
     )
-    return found
+    return differences
 
 
 def compare_times(first: Response, second: Response) -> list[str]:
-    """How long both took, a line each, whether they differ or not."""
+    """Return how long both took, one line each, even where they do not differ."""
     return [
-        f"timing  {what}: {was} ms, now {now} ms"
-        for what, was, now in (
+        f"timing  {part}: {recorded} ms, now {current} ms"
+        for part, recorded, current in (
             ("head", first.head_ms, second.head_ms),
             ("TTFT", timeline.first_token_ms(first), timeline.first_token_ms(second)),
             ("end", first.end_ms, second.end_ms),
         )
-        if was is not None and now is not None
+        if recorded is not None and current is not None
     ] + [f"timing  frames: {len(first.frames)}, now {len(second.frames)}"]
 
 
@@ -119,16 +127,16 @@ def _comparable_request(request: Request) -> Meaning:
 
 
 def _with_parsed_arguments(value: Any) -> Any:
-    """`value` with the arguments of calls, which are JSON in a text, as JSON."""
+    """Return `value` with the arguments of calls, which are JSON in a text, as JSON."""
     if isinstance(value, list):
-        return [_with_parsed_arguments(one) for one in value]
+        return [_with_parsed_arguments(item) for item in value]
     if not isinstance(value, dict):
         return value
-    new = {name: _with_parsed_arguments(inner) for name, inner in value.items()}
+    copy = {name: _with_parsed_arguments(inner) for name, inner in value.items()}
     if isinstance(arguments := value.get("arguments"), str):
         with suppress(ValueError):  # of a stream that was cut
-            new["arguments"] = json_codec.shallow(arguments.encode("utf-8", "surrogatepass"))
-    return new
+            copy["arguments"] = json_codec.shallow(arguments.encode("utf-8", "surrogatepass"))
+    return copy
 
 
 def _printable(body: bytes) -> str:
@@ -138,36 +146,42 @@ def _printable(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def _add(found: Differences, side: str, apart: Apart) -> None:
-    expected = apart.field == "body" and _is_expected(apart)
-    (found.expected if expected else found.unexpected).append(f"{side:<7} {_describe(apart)}")
+def _add(differences: Differences, side: str, difference: Apart) -> None:
+    expected = difference.field == "body" and _is_expected(difference)
+    (differences.expected if expected else differences.unexpected).append(f"{side:<7} {_describe(difference)}")
 
 
-def _is_expected(apart: Apart) -> bool:
-    name = next((one for one in reversed(apart.path) if isinstance(one, str)), "")
-    if apart.how is not How.CHANGED:
+def _is_expected(difference: Apart) -> bool:
+    name = next((key for key in reversed(difference.path) if isinstance(key, str)), "")
+    if difference.how is not How.CHANGED:
         return False
-    was, now = apart.recorded, apart.now
-    if isinstance(was, str) and isinstance(now, str) and ids.kind(was) and ids.kind(was) == ids.kind(now):
+    recorded, current = difference.recorded, difference.now
+    if (
+        isinstance(recorded, str)
+        and isinstance(current, str)
+        and ids.kind(recorded)
+        and ids.kind(recorded) == ids.kind(current)
+    ):
         return True
-    return type(was) is type(now) and (name in _CHANGING_KEYS or name.endswith(_CHANGING_KEY_ENDS))
+    return type(recorded) is type(current) and (name in _CHANGING_KEYS or name.endswith(_CHANGING_KEY_ENDS))
 
 
-def _describe(apart: Apart) -> str:
-    where = display.path(apart.path) or apart.field
-    match apart.how:
+def _describe(difference: Apart) -> str:
+    path = display.path(difference.path) or difference.field
+    match difference.how:
         case How.ADDED:
-            return f"{where}: only in the second: {display.value(apart.now)}"
+            return f"{path}: only in the second: {display.value(difference.now)}"
         case How.REMOVED:
-            return f"{where}: only in the first: {display.value(apart.recorded)}"
+            return f"{path}: only in the first: {display.value(difference.recorded)}"
         case How.MOVED:
-            return f"{where}: the same in another order"
+            return f"{path}: the same in another order"
         case How.UNKNOWN:
-            return f"{where}: nested too deeply to be compared"
-    return f"{where}: {_describe_change(apart.recorded, apart.now)}"
+            return f"{path}: nested too deeply to be compared"
+    return f"{path}: {_describe_change(difference.recorded, difference.now)}"
 
 
-def _describe_change(was: Any, now: Any) -> str:
-    if isinstance(was, str) and isinstance(now, str) and (text := display.changes(was, now)):
+def _describe_change(recorded: Any, current: Any) -> str:
+    """"""
+    if isinstance(recorded, str) and isinstance(current, str) and (text := display.changes(recorded, current)):
         return text
-    return f"{display.value(was)}, now {display.value(now)}"
+    return f"{display.value(recorded)}, now {display.value(current)}"

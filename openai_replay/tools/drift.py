@@ -1,6 +1,6 @@
-"""What has become another since an answer was recorded: the form of it, which breaks programs, and what is as expected.
+"""Finds how a response has changed since it was recorded: changes of its form, which break programs, and other notes.
 
-Another text, other ids, times, cuts and headers are as expected: the model and the network never do the same twice.
+Other texts, ids, times, frames and headers are expected: the model and the network never do the same twice.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _CHANGING_HEADERS = ("x-ratelimit-", "cf-", "set-cookie", "retry-after", "date",
 
 
 class Drift(NamedTuple):
-    """What was found: `form` are the changes that a program may break on, `notes` the others that are worth a word."""
+    """The changes that were found: `breaking` ones may break a program, `notes` are other changes worth mentioning."""
 
     breaking: list[str]
     notes: list[str]
 
 
 def find_drift(recorded: Response, current: Response) -> Drift:
-    """Compare the answer of today with the recorded one, both redacted by the same rules."""
+    """Compare the current response with the recorded one, both redacted by the same rules."""
     before, after = transcript.answer(recorded), transcript.answer(current)
     breaking = list(_breaking_changes(recorded, before, current, after))
     return Drift(breaking, list(_notes(recorded, before, current, after)))
@@ -53,36 +53,38 @@ def _breaking_changes(recorded: Response, before: Answer, current: Response, aft
         yield from _event_changes(before.events, after.events)
     else:
         yield from _json_changes(before, after)
-    was, are = _finish_reasons(before), _finish_reasons(after)
-    if was != are:
-        yield f"finish reason: was {', '.join(was) or 'none'}, now {', '.join(are) or 'none'}"
+    old_reasons, new_reasons = _finish_reasons(before), _finish_reasons(after)
+    if old_reasons != new_reasons:
+        yield f"finish reason: was {', '.join(old_reasons) or 'none'}, now {', '.join(new_reasons) or 'none'}"
 
 
 def _json_changes(before: Answer, after: Answer) -> Iterator[str]:
     if before.value is None or after.value is None:
-        for one, which in ((before, "was"), (after, "is")):
-            if one.value is None and (before.value is not None or after.value is not None):
-                yield f"body: {which} no JSON"
+        for response, verb in ((before, "was"), (after, "is")):
+            if response.value is None and (before.value is not None or after.value is not None):
+                yield f"body: {verb} no JSON"
         return
     yield from json_shape.compare_shapes(json_shape.infer_shape([before.value]), json_shape.infer_shape([after.value]))
 
 
 def _event_changes(before: Sequence[Event], after: Sequence[Event]) -> Iterator[str]:
-    was, are = event_sequence(before), event_sequence(after)
-    if collapse_repeats(was) != collapse_repeats(are):
-        yield f"events: were {format_sequence(was)}; now {format_sequence(are)}"
+    old_sequence, new_sequence = event_sequence(before), event_sequence(after)
+    if collapse_repeats(old_sequence) != collapse_repeats(new_sequence):
+        yield f"events: were {format_sequence(old_sequence)}; now {format_sequence(new_sequence)}"
     old, new = _group_by_kind(before), _group_by_kind(after)
     for kind in old:
         if kind in new:
-            pieces = len(old[kind]) > 1 or len(new[kind]) > 1
-            found = json_shape.compare_shapes(
-                json_shape.infer_shape(old[kind], pieces), json_shape.infer_shape(new[kind], pieces), pieces
+            are_fragments = len(old[kind]) > 1 or len(new[kind]) > 1
+            changes = json_shape.compare_shapes(
+                json_shape.infer_shape(old[kind], are_fragments),
+                json_shape.infer_shape(new[kind], are_fragments),
+                are_fragments,
             )
-            yield from (f"{kind} {line}" for line in found)
+            yield from (f"{kind} {line}" for line in changes)
 
 
 def event_kind(event: Event) -> str:
-    """What sort of event it is: its type, by name or in its data; of a chunk, what object it is."""
+    """Return the kind of an event: its type, by name or in its data; for a chunk, its `object`."""
     if event.data.strip() == "[DONE]":
         return "[DONE]"
     if event.type != "message":
@@ -97,36 +99,36 @@ def event_kind(event: Event) -> str:
 
 
 def event_sequence(events: Sequence[Event]) -> list[tuple[str, bool]]:
-    """The sorts of `events` in order, runs of one as (sort, several)."""
+    """Return the kinds of `events` in order. Equal neighbours are one entry, (kind, is repeated)."""
     kinds = [kind for kind in map(event_kind, events) if kind not in _KEEP_ALIVE_EVENTS]
     return [(kind, len(list(run)) > 1) for kind, run in groupby(kinds)]
 
 
-def format_sequence(found: Sequence[tuple[str, bool]]) -> str:
-    """`created, delta+, completed`; of a long one both ends."""
-    words = [f"{kind}+" if several else kind for kind, several in found]
+def format_sequence(sequence: Sequence[tuple[str, bool]]) -> str:
+    """Return the sequence as `created, delta+, completed`; of a long one, both ends."""
+    words = [f"{kind}+" if is_repeated else kind for kind, is_repeated in sequence]
     return ", ".join(words if len(words) <= 12 else [*words[:6], "…", *words[-6:]]) or "none"
 
 
-def collapse_repeats(found: Sequence[tuple[str, bool]]) -> list[str]:
-    """The order of sorts, where what comes again in the same order counts once: two calls of a tool, or ten."""
-    kinds = [kind for kind, _ in found]
+def collapse_repeats(sequence: Sequence[tuple[str, bool]]) -> list[str]:
+    """Return the kinds in order, with a repeated series of them once, so that two calls of a tool look like ten."""
+    kinds = [kind for kind, _ in sequence]
     for size in range(1, min(len(kinds) // 2, 20) + 1):
-        kept: list[str] = []
+        collapsed: list[str] = []
         for kind in kinds:
-            kept.append(kind)
-            if len(kept) >= 2 * size and kept[-size:] == kept[-2 * size : -size]:
-                del kept[-size:]
-        kinds = kept
+            collapsed.append(kind)
+            if len(collapsed) >= 2 * size and collapsed[-size:] == collapsed[-2 * size : -size]:
+                del collapsed[-size:]
+        kinds = collapsed
     return kinds
 
 
 def _group_by_kind(events: Sequence[Event]) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = defaultdict(list)
+    values: dict[str, list[Any]] = defaultdict(list)
     for event in events:
         if (value := _parse_data(event)) is not None:
-            found[event_kind(event)].append(value)
-    return found
+            values[event_kind(event)].append(value)
+    return values
 
 
 def _parse_data(event: Event) -> Any:
@@ -137,21 +139,22 @@ def _parse_data(event: Event) -> Any:
 
 
 def _finish_reasons(answer: Answer) -> list[str]:
-    return [one.finish for one in answer.messages if one.finish]
+    return [message.finish for message in answer.messages if message.finish]
 
 
 def _notes(recorded: Response, before: Answer, current: Response, after: Answer) -> Iterator[str]:
+    """"""
     if recorded.end is End.COMPLETE and recorded.head.status == current.head.status:
-        was, are = recorded.end_ms, current.end_ms
-        for slow, fast, word in ((are, was, "slower"), (was, are, "faster")):
+        old_ms, new_ms = recorded.end_ms, current.end_ms
+        for slow, fast, direction in ((new_ms, old_ms, "slower"), (old_ms, new_ms, "faster")):
             if slow - fast >= _SLOWER_MS and slow >= _SLOWER * fast:
-                yield f"much {word}: took {was} ms, now {are} ms"
+                yield f"much {direction}: took {old_ms} ms, now {new_ms} ms"
     old, new = _stable_header_names(recorded.head.headers), _stable_header_names(current.head.headers)
-    if gone := sorted(old - new):
-        yield f"headers gone: {', '.join(gone)}"
+    if removed := sorted(old - new):
+        yield f"headers gone: {', '.join(removed)}"
     if added := sorted(new - old):
         yield f"headers new: {', '.join(added)}"
-    texts = [[one.text for one in answer.messages] for answer in (before, after)]
+    texts = [[message.text for message in answer.messages] for answer in (before, after)]
     if texts[0] != texts[1]:
         yield "the text is another"
 

@@ -1,7 +1,7 @@
-"""The shape of JSON: which paths there are, of which types, always or sometimes; and where two shapes differ.
+"""Infers the shape of JSON (which paths exist, with which types, always or sometimes), and compares two shapes.
 
-The items of an array are merged to one, `choices[].message.content`; where they say of what type they are, those of one
-type are, `output[message].content[output_text].text`. Keys that are ids are merged as well. Values do not count.
+The items of an array are merged into one, `choices[].message.content`. Items that name their type are merged by type,
+`output[message].content[output_text].text`. Keys that are ids are merged as well. Values do not count.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _MAX_ITEMS = 500
 
 @dataclass(slots=True)
 class PathStats:
-    """What was seen at a path: the types, how often there was something, how often there could have been, and how often
-    it was an object.
+    """The values at a path: their types, their number, the number of objects that could have had one, and how many of
+    the values are objects.
     """
 
     types: set[str] = field(default_factory=set)
@@ -30,7 +30,7 @@ class PathStats:
 
     @property
     def always(self) -> bool:
-        """Whether no object that could have had it was without it."""
+        """Return True if each object that could have had the value had it."""
         return self.count >= self.parents
 
 
@@ -39,30 +39,32 @@ Shape = dict[str, PathStats]
 
 
 def infer_shape(values: Iterable[Any], are_fragments: bool = False) -> Shape:
-    """The shape of `values`, merged. Of `pieces`, only the first may say of what type an item is: they are not told
-    apart by it.
+    """Return the shape of `values`, merged.
+
+    `are_fragments`: the values are parts of one, such as the events of a stream. In those, only the first may name the
+    type of an item, so that items are not distinguished by type.
     """
-    found: Shape = {}
+    shape: Shape = {}
     for value in values:
-        _visit(value, "", found, are_fragments)
-    for path, seen in found.items():
+        _visit(value, "", shape, are_fragments)
+    for path, stats in shape.items():
         parent, is_key = _parent(path)
         if is_key:
-            seen.parents = found[parent].objects
-    return found
+            stats.parents = shape[parent].objects
+    return shape
 
 
-def _visit(value: Any, path: str, found: Shape, are_fragments: bool) -> None:
-    seen = found.setdefault(path, PathStats())
-    seen.types.add(_type_name(value))
-    seen.count += 1
+def _visit(value: Any, path: str, shape: Shape, are_fragments: bool) -> None:
+    stats = shape.setdefault(path, PathStats())
+    stats.types.add(_type_name(value))
+    stats.count += 1
     if isinstance(value, dict):
-        seen.objects += 1
+        stats.objects += 1
         for key, inner in value.items():
-            _visit(inner, f"{path}.{_path_key(key)}", found, are_fragments)
+            _visit(inner, f"{path}.{_path_key(key)}", shape, are_fragments)
     elif isinstance(value, list):
         for inner in value[:_MAX_ITEMS]:
-            _visit(inner, f"{path}[{'' if are_fragments else _item_kind(inner)}]", found, are_fragments)
+            _visit(inner, f"{path}[{'' if are_fragments else _item_kind(inner)}]", shape, are_fragments)
 
 
 def _type_name(value: Any) -> str:
@@ -76,7 +78,7 @@ def _type_name(value: Any) -> str:
 
 
 def _path_key(key: str) -> str:
-    """`key`, so that a path can be taken apart again; `*` for a key that is an id."""
+    """Return `key` such that a path can be split again, and `*` for a key that is an id."""
     if ids.kind(key) and any(map(str.isdigit, key)):  # `tool_calls` is none
         return "*"
     return _escape_key(key)
@@ -92,7 +94,7 @@ def _item_kind(item: Any) -> str:
 
 
 def _parent(path: str) -> tuple[str, bool]:
-    """The path above, and whether `path` is a key in it (and no item)."""
+    """Return the path above, and True if `path` is a key in it (False for an item)."""
     if path.endswith("]"):
         return path[: path.rindex("[")], False
     return path[: path.rindex(".")] if path else "", bool(path)
@@ -101,47 +103,49 @@ def _parent(path: str) -> tuple[str, bool]:
 def compare_shapes(
     before: Mapping[str, PathStats], current: Mapping[str, PathStats], are_fragments: bool = False
 ) -> Iterator[str]:
-    """Where two shapes differ, a line each, in order of the paths.
+    """Yield the differences of two shapes, one line each, in order of the paths.
 
-    Of what is new or gone only the uppermost path is named. Where there was nothing to see in one of them, the items of
-    an empty array, nothing is said. `merged`: the values are many pieces of one, such as events of a stream, that have
-    what they have as they were cut: whether something is always there, or null in between, says nothing.
+    Of new or missing values, only the uppermost path is named. If one shape had no chance to show a value, as with the
+    items of an empty array, nothing is reported. `are_fragments`: the values are parts of one, such as the events of a
+    stream, and have whatever the cut left them. So it means nothing whether a value is always present, or null in
+    between.
     """
     for path in sorted({*before, *current}):
         if path in before and path in current:
             yield from _compare_path(path, before[path], current[path], are_fragments)
             continue
-        there, other = (before, current) if path in before else (current, before)
+        shape, counterpart = (before, current) if path in before else (current, before)
         parent, is_key = _parent(path)
-        if parent not in other or not _could_have(other, parent, is_key):
+        if parent not in counterpart or not _could_have(counterpart, parent, is_key):
             continue
-        types = _join_types(there[path].types)
-        where = path.removeprefix(".")
+        types = _join_types(shape[path].types)
+        name = path.removeprefix(".")
         if path in current:
-            yield f"{where}: new, {types}"
+            yield f"{name}: new, {types}"
         else:
-            yield f"{where}: gone, was {types}"
+            yield f"{name}: gone, was {types}"
 
 
 def _could_have(shape: Mapping[str, PathStats], parent: str, is_key: bool) -> bool:
-    """Whether what is missing under `parent` could have been seen."""
+    """Return True if a value that is missing under `parent` could have been present."""
     if is_key:
         return "object" in shape[parent].types
     return any(path.startswith(f"{parent}[") for path in shape)
 
 
 def _compare_path(path: str, before: PathStats, current: PathStats, are_fragments: bool) -> Iterator[str]:
-    where = path.removeprefix(".") or "all"
-    was, are = before.types, current.types
+    name = path.removeprefix(".") or "all"
+    old_types, new_types = before.types, current.types
     if are_fragments:
-        solid = was - {"null"}, are - {"null"}
-        if all(solid):
-            was, are = solid
-    if was != are:
-        yield f"{where}: was {_join_types(was)}, now {_join_types(are)}"
+        without_null = old_types - {"null"}, new_types - {"null"}
+        if all(without_null):
+            old_types, new_types = without_null
+    if old_types != new_types:
+        yield f"{name}: was {_join_types(old_types)}, now {_join_types(new_types)}"
     if not are_fragments and before.always and not current.always:
-        yield f"{where}: was always there, now only sometimes"
+        yield f"{name}: was always there, now only sometimes"
 
 
 def _join_types(types: Iterable[str]) -> str:
-    return " or ".join(sorted(types, key=lambda one: (one == "null", one)))
+    """"""
+    return " or ".join(sorted(types, key=lambda name: (name == "null", name)))

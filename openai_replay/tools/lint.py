@@ -1,7 +1,8 @@
-"""What is wrong with a cassette: text in, findings with their lines out. The rules of an item are `lintrules`'s.
+"""Finds the problems of a cassette: text in, findings with their lines out. `lint_rules` has the rules for one
+recording.
 
-A finding can be allowed: everywhere (`--allow RULE`), for a file by a comment at its top, or for one item by a comment
-above it: `# lint: allow secret, error`.
+A finding can be allowed: everywhere (`--allow RULE`), for a file by a comment at its top, or for one recording by a
+comment above it: `# lint: allow secret, error`.
 """
 
 from __future__ import annotations
@@ -31,64 +32,73 @@ _ALLOW = re.compile(r"^[ \t]*#[ \t]*lint:[ \t]*allow[ \t]+([a-z, \t]+?)[ \t]*\r?
 def find_problems(
     text: str, path: Path, is_torn: bool = False, now_s: float = 0.0, max_age_s: float | None = None
 ) -> list[Finding]:
-    """What is wrong with the cassette `text`, in order of lines; `path` is for messages.
+    """Return the problems of the cassette `text`, in order of lines. `path` is for messages.
 
-    `torn`: an item that a killed recorder left was taken off its end. Recordings that were made more than `max_age_s`
-    seconds before `now` (seconds since 1970) are stale; without it none is.
+    `is_torn`: the last recording was left incomplete by a killed recorder, and has been taken off. Recordings that are
+    more than `max_age_s` older than `now_s` (seconds since 1970) are stale; without `max_age_s`, none is.
     """
-    found = [*_check_file(text, is_torn)]
+    findings = [*_check_file(text, is_torn)]
     try:
         document = reader.load(text, path) if text.strip() else None
-        root, items = reader.nodes(text, path) if document else (None, [])
+        root, nodes = reader.nodes(text, path) if document else (None, [])
     except CassetteError as error:
-        found += [describe_unreadable(path, error), *_find_secrets_in_text(text)]
-        return sorted(_without_allowed(found, _ALLOW.findall(text[:2000])), key=lambda one: one.line)
+        findings += [describe_unreadable(path, error), *_find_secrets_in_text(text)]
+        return sorted(_without_allowed(findings, _ALLOW.findall(text[:2000])), key=lambda finding: finding.line)
     if document is None:
-        return [*found, Finding(1, Rule.SCHEMA, "is empty")]
-    found += find_unknown_keys(root, ("version", "interactions"), "at the top level: pytest-recording cannot load it")
-    top = text[: items[0].start_mark.index] if items else text
-    top = top[: len(top) - len(read_comments_above(text, items[0]))] if items else top
-    edited = {one.number: one for one in document.edited}
-    for number, (interaction, node) in enumerate(zip(document.interactions, items, strict=True), 1):
-        item = LintedRecording(text, node, interaction)
-        here = [*item.check_schema(), *item.check_secrets(), *item.check_reviewable(), *item.check_errors()]
+        return [*findings, Finding(1, Rule.SCHEMA, "is empty")]
+    findings += find_unknown_keys(
+        root, ("version", "interactions"), "at the top level: pytest-recording cannot load it"
+    )
+    top = text[: nodes[0].start_mark.index] if nodes else text
+    top = top[: len(top) - len(read_comments_above(text, nodes[0]))] if nodes else top
+    edited = {response.number: response for response in document.edited}
+    for number, (interaction, node) in enumerate(zip(document.interactions, nodes, strict=True), 1):
+        recording = LintedRecording(text, node, interaction)
+        recording_findings = [
+            *recording.check_schema(),
+            *recording.check_secrets(),
+            *recording.check_reviewable(),
+            *recording.check_errors(),
+        ]
         if number in edited:
-            here.append(Finding(edited[number].line, Rule.FRAMES, edited[number].what))
-        made = recorded_at_s(interaction.response) if max_age_s is not None else None
-        if max_age_s is not None and made is not None and now_s - made > max_age_s:
-            here.append(Finding(item.line, Rule.STALE, f"recorded {(now_s - made) / 86400:.0f} days ago"))
-        found += _without_allowed(here, _ALLOW.findall(read_comments_above(text, node)))
-    return sorted(_without_allowed(found, _ALLOW.findall(top)), key=lambda one: one.line)
+            recording_findings.append(Finding(edited[number].line, Rule.FRAMES, edited[number].what))
+        recorded_at = recorded_at_s(interaction.response) if max_age_s is not None else None
+        if max_age_s is not None and recorded_at is not None and now_s - recorded_at > max_age_s:
+            recording_findings.append(
+                Finding(recording.line, Rule.STALE, f"recorded {(now_s - recorded_at) / 86400:.0f} days ago")
+            )
+        findings += _without_allowed(recording_findings, _ALLOW.findall(read_comments_above(text, node)))
+    return sorted(_without_allowed(findings, _ALLOW.findall(top)), key=lambda finding: finding.line)
 
 
 def describe_unreadable(path: Path, error: CassetteError) -> Finding:
-    """What says that the file at `path` cannot be read as a cassette."""
+    """Return a finding that says why the file at `path` cannot be read as a cassette."""
     rule = Rule.TORN if " is torn: " in error.message else Rule.SCHEMA
-    what = error.message.removeprefix(f"{path}:").removeprefix(f"{error.line}:").strip()
-    return Finding(error.line or 1, rule, what)
+    message = error.message.removeprefix(f"{path}:").removeprefix(f"{error.line}:").strip()
+    return Finding(error.line or 1, rule, message)
 
 
 def fix_frames(text: str, path: Path) -> str:
-    """`text` with the frames of edited answers cut anew."""
+    """Return `text` with new frames for each response whose body was edited."""
     return writer.cut_anew(text, reader.load(text, path).edited)
 
 
 def _check_file(text: str, torn: bool) -> Iterator[Finding]:
     if torn:
-        what = "a recorder was killed while it added this; the next `record` takes it away"
-        yield Finding(text.count("\n") + 1, Rule.TORN, what)
+        message = "a recorder was killed while it added this; the next `record` takes it away"
+        yield Finding(text.count("\n") + 1, Rule.TORN, message)
     if (size := len(text.encode())) > MAX_BYTES:
-        what = f"{size / 1e6:.1f} MB; split it, or record shorter answers (smaller images, fewer embeddings)"
-        yield Finding(1, Rule.LARGE, what)
+        message = f"{size / 1e6:.1f} MB; split it, or record shorter answers (smaller images, fewer embeddings)"
+        yield Finding(1, Rule.LARGE, message)
 
 
 def _find_secrets_in_text(text: str) -> Iterator[Finding]:
-    """Secrets in a file that cannot be read as a cassette."""
+    """Yield the secrets in a file that cannot be read as a cassette."""
     for leak in secret_scanner.leaks(text):
         yield Finding(text.count("\n", 0, leak.start) + 1, Rule.SECRET, describe_leak(leak))
 
 
-def _without_allowed(found: Iterable[Finding], comments: Iterable[str]) -> list[Finding]:
-    """`found` without what `comments` (the part behind `allow`) allow."""
+def _without_allowed(findings: Iterable[Finding], comments: Iterable[str]) -> list[Finding]:
+    """Return `findings` without those that `comments` allow. Each comment is the part after `allow`."""
     rules = {rule.strip() for comment in comments for rule in re.split(r"[,\s]+", comment)}
-    return [one for one in found if one.rule not in rules]
+    return [finding for finding in findings if finding.rule not in rules]

@@ -1,4 +1,4 @@
-"""One item of a cassette, looked at by rules that have names."""
+"""Checks one recording of a cassette by named rules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from openai_replay.text.yaml_positions import Scalar
 
 
 class Finding(NamedTuple):
-    """What is wrong, by which rule, and in which line, counted from 1."""
+    """A problem: its line, from 1, the rule that found it, and a message. `fixed` if `--fix` has corrected it."""
 
     line: int
     rule: Rule
@@ -44,7 +44,7 @@ _YAML_BINARY = "tag:yaml.org,2002:binary"
 
 
 class _Side(NamedTuple):
-    """A request or an answer: its headers, its body, and the scalar that holds the body."""
+    """A request or a response: its headers, its body, and the scalar that holds the body."""
 
     name: str
     headers: Headers
@@ -57,30 +57,30 @@ class _Side(NamedTuple):
 
 
 class LintedRecording:
-    """One item of a cassette, looked at rule by rule."""
+    """A recording with its YAML node. Each method checks one rule."""
 
     def __init__(self, text: str, node: Any, interaction: Interaction) -> None:
         self.text, self.node, self.interaction = text, node, interaction
         self.line = int(node.start_mark.line) + 1
         self.scalars = list(yaml_positions.scalars(node))
-        by_path = {one.path: one for one in self.scalars}
+        by_path = {scalar.path: scalar for scalar in self.scalars}
         request, response = interaction.request, interaction.response
-        asked = by_path.get(("request", "body")) or by_path.get(("request", "body", "string"))
-        answered = by_path.get(("response", "body", "string")) or by_path.get(("response", "content"))
+        request_body = by_path.get(("request", "body")) or by_path.get(("request", "body", "string"))
+        response_body = by_path.get(("response", "body", "string")) or by_path.get(("response", "content"))
         self.status = by_path.get(("response", "status", "code")) or by_path.get(("response", "status_code"))
         self.end = by_path.get(("response", "wire", "end"))
-        self.request = _Side("request", request.headers, request.body, asked)
-        self.response = _Side("answer", response.head.headers, response.body, answered)
+        self.request = _Side("request", request.headers, request.body, request_body)
+        self.response = _Side("answer", response.head.headers, response.body, response_body)
 
     def check_schema(self) -> Iterator[Finding]:
-        """Keys that make other readers fail."""
+        """Yield the keys that make other readers fail."""
         for key, value in self.node.value:
             if key.value == "request" and value.id == "mapping":
-                why = "in a request: vcrpy cannot load it"
-                yield from find_unknown_keys(value, ("method", "uri", "body", "headers"), why)
+                reason = "in a request: vcrpy cannot load it"
+                yield from find_unknown_keys(value, ("method", "uri", "body", "headers"), reason)
 
     def check_secrets(self) -> Iterator[Finding]:
-        """Keys, tokens and passwords, wherever they stand."""
+        """Yield the keys, tokens and passwords in values, comments and bodies."""
         for scalar in self.scalars:
             value, is_header = scalar.node.value, len(scalar.path) > 2 and scalar.path[1] == "headers"
             if is_header and _is_secret_header(str(scalar.path[2]), value):
@@ -99,15 +99,17 @@ class LintedRecording:
             yield from self._check_hidden_secrets(side)
 
     def _check_hidden_secrets(self, side: _Side) -> Iterator[Finding]:
-        """What does not show in the file's text: in compressed bodies, split over events, or told by its place."""
+        """Yield secrets that the file's text does not show: in compressed bodies, split over events, or known by their
+        field.
+        """
         if side.scalar is None:
             return
         headers, body = decoded(side.headers, side.body)
         hidden = side.is_binary or body is not side.body
-        told = list(secret_scanner.leaks(body.decode("utf-8", "replace"))) if hidden else []
-        for leak in told:
+        leaks = list(secret_scanner.leaks(body.decode("utf-8", "replace"))) if hidden else []
+        for leak in leaks:
             yield Finding(side.scalar.line, Rule.SECRET, describe_leak(leak, f" in the {side.name}'s binary body"))
-        if told or (not side.is_binary and any(secret_scanner.leaks(side.scalar.node.value))):
+        if leaks or (not side.is_binary and any(secret_scanner.leaks(side.scalar.node.value))):
             return
         masker = Masker((), redactor.POINTERS)
         clean = masker.masked(body, header(headers, "content-type"), mask)
@@ -118,31 +120,31 @@ class LintedRecording:
         if len(secret) >= 8 and not secret_scanner.is_placeholder(secret):
             offset = len(body[: changed[0]].decode("utf-8", "replace"))
             line = side.scalar.line if side.is_binary else yaml_positions.line_at(self.text, side.scalar.node, offset)
-            what = f"a key or credential in the {side.name}, which `record` takes out ({len(secret)} characters)"
-            yield Finding(line, Rule.SECRET, what)
+            message = f"a key or credential in the {side.name}, which `record` takes out ({len(secret)} characters)"
+            yield Finding(line, Rule.SECRET, message)
 
     def check_reviewable(self) -> Iterator[Finding]:
-        """Text that stands in the file in a way that nobody can read."""
+        """Yield text that nobody can review, because the file holds it as bytes or in one very long line."""
         for side in (self.request, self.response):
             if side.scalar is None or not _TEXT.fullmatch(media_type(side.headers)):
                 continue  # images and audio are bytes, and nobody reviews them as text
             encoding = header(side.headers, "content-encoding").strip().lower()
             raw = self.text[side.scalar.node.start_mark.index : side.scalar.node.end_mark.index]
             if side.is_binary and encoding not in ("", "identity"):
-                what = f"the {side.name}'s body is compressed ({encoding}); record it anew, asking for `identity`"
-                yield Finding(side.scalar.line, Rule.UNREVIEWABLE, what)
+                message = f"the {side.name}'s body is compressed ({encoding}); record it anew, asking for `identity`"
+                yield Finding(side.scalar.line, Rule.UNREVIEWABLE, message)
             elif side.is_binary:
-                what = f"the {side.name}'s body says it is text and is no UTF-8"
-                yield Finding(side.scalar.line, Rule.UNREVIEWABLE, what)
+                message = f"the {side.name}'s body says it is text and is no UTF-8"
+                yield Finding(side.scalar.line, Rule.UNREVIEWABLE, message)
             elif side.scalar.node.style == '"':
                 for number, line in enumerate(raw.split("\n")):
                     if len(_BASE64.sub("", line)) > _MAX_LINE_CHARACTERS:
-                        what = f"{len(line)} characters of the {side.name} in one quoted line; record it anew"
-                        yield Finding(side.scalar.line + number, Rule.UNREVIEWABLE, what)
+                        message = f"{len(line)} characters of the {side.name} in one quoted line; record it anew"
+                        yield Finding(side.scalar.line + number, Rule.UNREVIEWABLE, message)
                         break
 
     def check_errors(self) -> Iterator[Finding]:
-        """Answers that went wrong, and were likely not meant to be kept."""
+        """Yield responses that went wrong, and that were probably recorded by accident."""
         response = self.interaction.response
         status = response.head.status
         if status in _ERROR_STATUSES or status >= 500:
@@ -150,16 +152,18 @@ class LintedRecording:
             yield Finding(line, Rule.ERROR, f"the answer is an error: {status} {response.head.reason}".rstrip())
         if response.end is not End.COMPLETE:
             line = self.end.line if self.end else self.line
-            what = "closed before it was whole" if response.end is End.TRUNCATED else "cut off by a broken connection"
-            yield Finding(line, Rule.ERROR, f"the answer is {what} ({response.end})")
-        elif status < 400 and (at := _find_error(response)) is not None and self.response.scalar is not None:
+            problem = (
+                "closed before it was whole" if response.end is End.TRUNCATED else "cut off by a broken connection"
+            )
+            yield Finding(line, Rule.ERROR, f"the answer is {problem} ({response.end})")
+        elif status < 400 and (offset := _find_error(response)) is not None and self.response.scalar is not None:
             scalar = self.response.scalar
-            line = scalar.line if self.response.is_binary else yaml_positions.line_at(self.text, scalar.node, at)
+            line = scalar.line if self.response.is_binary else yaml_positions.line_at(self.text, scalar.node, offset)
             yield Finding(line, Rule.ERROR, "there is an error inside the answer")
 
 
 def _find_error(response: Response) -> int | None:
-    """Where, in characters, an error is said inside an answer whose status is fine."""
+    """Return the offset, in characters, of an error inside a response whose status is fine; None if it has none."""
     body = response.body
     if media_type(response.head.headers) != "text/event-stream":
         value = _parse_object(body)
@@ -187,7 +191,7 @@ def _is_secret_header(name: str, value: str) -> bool:
 
 
 def recorded_at_s(response: Response) -> float | None:
-    """When an answer was given, in seconds since 1970: by its `Date`, or by what it says of itself; None if unknown."""
+    """Return the time of a response in seconds since 1970, by its `Date` or the time in its body; None if unknown."""
     try:
         return parsedate_to_datetime(header(response.head.headers, "date")).replace(tzinfo=UTC).timestamp()
     except (ValueError, TypeError, OverflowError):
@@ -197,31 +201,31 @@ def recorded_at_s(response: Response) -> float | None:
         body = next((event.data.encode() for event in sse.events(body)), b"")
     value = _parse_object(body)
     inner = value.get("response")
-    for one in (value, inner if isinstance(inner, dict) else {}):
+    for fields in (value, inner if isinstance(inner, dict) else {}):
         for name in ("created", "created_at"):
-            made = one.get(name)
-            if isinstance(made, (int, float)) and made > 0:
-                return float(made)
+            created = fields.get(name)
+            if isinstance(created, (int, float)) and created > 0:
+                return float(created)
     return None
 
 
-def describe_leak(leak: secret_scanner.Leak, where: str = "") -> str:
-    """What is said of a secret: never the secret."""
-    return f"{leak.kind}{where}: {leak.shown}"
+def describe_leak(leak: secret_scanner.Leak, position: str = "") -> str:
+    """Return a message about a secret, without the secret itself."""
+    return f"{leak.kind}{position}: {leak.shown}"
 
 
 def read_comments_above(text: str, node: Any) -> str:
-    """The lines of comments right above an item."""
+    """Return the lines of comments right above a recording."""
     end = text.rfind("\n", 0, node.start_mark.index) + 1
     match = re.search(r"(?:^[ \t]*#.*\n)*\Z", text[max(0, end - 4000) : end], re.MULTILINE)
     return match[0] if match else ""
 
 
-def find_unknown_keys(node: Any, known: Iterable[str], why: str) -> Iterator[Finding]:
-    """Findings of the keys of a mapping that are not `known`."""
+def find_unknown_keys(node: Any, allowed: Iterable[str], reason: str) -> Iterator[Finding]:
+    """Yield a finding for each key of a mapping that is not among `allowed`."""
     for key, _ in node.value:
-        if key.value not in known:
-            yield Finding(int(key.start_mark.line) + 1, Rule.SCHEMA, f"there is a key {key.value!r} {why}")
+        if key.value not in allowed:
+            yield Finding(int(key.start_mark.line) + 1, Rule.SCHEMA, f"there is a key {key.value!r} {reason}")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

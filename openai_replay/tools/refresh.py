@@ -1,9 +1,8 @@
-"""The upstream asked again what a cassette has recorded, one request after the other.
+"""Sends the requests of a cassette to the upstream again, one after the other.
 
-Answers give new ids (`call_…`, `resp_…`, `thread_…`), and later requests speak of them: in those, what the recorded
-answers gave is replaced by what the new ones give (`ids`). Secrets that were taken out when it was recorded are not on
-the tape: the key comes from the caller, other redacted headers are left out, and a request with a redacted body cannot
-be asked again.
+Responses have new ids (`call_…`, `resp_…`, `thread_…`), and later requests refer to them: in those requests, the ids of
+the recorded responses are replaced by the new ones (`ids`). Secrets that were redacted are not on the cassette: the
+caller gives the key, other redacted headers are left out, and a request with a redacted body cannot be sent again.
 """
 
 from __future__ import annotations
@@ -31,9 +30,10 @@ _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 class RefreshResult(NamedTuple):
-    """A recording that was asked again: its `number`, what is on the tape, and what came now, None where nothing did.
+    """A request that was sent again: the `number` of its recording, the recording, and the new one, None without a
+    response.
 
-    `why` says why it is not to be put in the place of what is on the tape; empty where it may.
+    `refusal` says why the new one must not replace the recorded one; it is empty if it may.
     """
 
     number: int
@@ -43,21 +43,21 @@ class RefreshResult(NamedTuple):
 
 
 def check_key(key: str) -> str:
-    """`key` as it can stand in a header. Raises UsageError, which does not show it."""
+    """Return `key` as it can stand in a header. Raises UsageError, which does not show the key."""
     if not _KEY.fullmatch(key := key.strip()):
-        what = "holds characters that no key has" if key else "is not set"
+        problem = "holds characters that no key has" if key else "is not set"
         raise UsageError(
-            f"OPENAI_API_KEY {what}: the key is not on the tape, so it has to come from the environment",
+            f"OPENAI_API_KEY {problem}: the key is not on the tape, so it has to come from the environment",
             "For an upstream that wants none, set OPENAI_API_KEY=none",
         )
     return key
 
 
 def cannot_resend(request: Request, origin: str | None) -> str:
-    """Why `request` cannot be asked again; empty where it can. Where `origin` is given, only there."""
+    """Return the reason why `request` cannot be sent again (to `origin`, if given), empty if it can."""
     if MARK in request.body or _REDACTED in request.uri:
-        where = "body" if MARK in request.body else "URL"
-        return f"its {where} holds {_REDACTED}, in the place of a secret that was taken out when it was recorded"
+        part = "body" if MARK in request.body else "URL"
+        return f"its {part} holds {_REDACTED}, in the place of a secret that was taken out when it was recorded"
     if _origin(request.uri) is None:
         return f"{request.uri!r} is no URL of an API"
     if origin is not None and _origin(request.uri) != origin:
@@ -69,36 +69,36 @@ def cannot_resend(request: Request, origin: str | None) -> str:
 async def resend(
     recorded: Sequence[Interaction], upstream: Upstream, key: str, redactor: Redactor, skip: frozenset[int]
 ) -> AsyncGenerator[RefreshResult, None]:
-    """Ask for every one of `recorded` again, in order, but for the numbers in `skip`; answers are redacted.
+    """Send the request of each recording again, in order, but for the numbers in `skip`. The responses are redacted.
 
     The caller stops by closing the iterator.
     """
-    renamed: dict[str, str] = {}
-    for number, one in enumerate(recorded, 1):
+    new_ids: dict[str, str] = {}
+    for number, recording in enumerate(recorded, 1):
         if number in skip:
             continue
-        request = ids.renamed(one.request, renamed)
-        response, why = await _send(with_credentials(request, upstream.origin, key), upstream)
+        request = ids.renamed(recording.request, new_ids)
+        response, refusal = await _send(with_credentials(request, upstream.origin, key), upstream)
         if response is None:
-            yield RefreshResult(number, one, None, why)
+            yield RefreshResult(number, recording, None, refusal)
             continue
-        clean = redactor.response(response)
-        everything = any(NOISE.fullmatch(name) for name, _ in one.response.head.headers)
-        clean = replace(clean, head=replace(clean.head, headers=kept(clean.head.headers, everything)))
-        why = refuses_update(one.response, clean)
-        if not why:
-            renamed |= ids.paired(_decoded_body(one.response), _decoded_body(response))
+        redacted = redactor.response(response)
+        keeps_noise = any(NOISE.fullmatch(name) for name, _ in recording.response.head.headers)
+        redacted = replace(redacted, head=replace(redacted.head, headers=kept(redacted.head.headers, keeps_noise)))
+        refusal = refuses_update(recording.response, redacted)
+        if not refusal:
+            new_ids |= ids.paired(_decoded_body(recording.response), _decoded_body(response))
         # What is on the tape already stays as it is; what an answer has put into it is new there.
-        stored = request if request is one.request else redactor.request(request)
-        yield RefreshResult(number, one, Interaction(stored, clean), why)
+        stored = request if request is recording.request else redactor.request(request)
+        yield RefreshResult(number, recording, Interaction(stored, redacted), refusal)
 
 
 def refuses_update(recorded: Response, current: Response) -> str:
-    """Why `now` is not to be put in the place of `recorded`; empty where it may."""
-    was, status = recorded.head.status, current.head.status
-    if (was < 400) != (status < 400):
-        said = transcript.said(current)
-        return f"its status was {was}, and now is {status}{f': {said}' if said else ''}"
+    """Return the reason why `current` must not replace `recorded`, empty if it may."""
+    recorded_status, status = recorded.head.status, current.head.status
+    if (recorded_status < 400) != (status < 400):
+        preview = transcript.said(current)
+        return f"its status was {recorded_status}, and now is {status}{f': {preview}' if preview else ''}"
     if recorded.end is End.COMPLETE and current.end is not End.COMPLETE:
         return f"the answer was {current.end} after {len(current.body)} bytes"
     return ""
@@ -118,7 +118,7 @@ async def _send(request: Request, upstream: Upstream) -> tuple[Response | None, 
 
 
 def with_credentials(request: Request, origin: str, key: str) -> Request:
-    """`request` as it can be sent to `origin`: with the key, without what is redacted."""
+    """Return `request` as it can be sent to `origin`: with the key, without redacted headers."""
     headers: list[tuple[str, str]] = []
     for name, value in request.headers:
         lower = name.lower()

@@ -1,4 +1,4 @@
-"""A request read from a text: the JSON of its body alone, or an object with `method`, `path` (or `uri`), `headers` and
+"""Reads a request from a text: only the JSON of its body, or an object with `method`, `path` (or `uri`), `headers` and
 `body`, as `show --json` writes it.
 """
 
@@ -23,7 +23,7 @@ _HINT = "Give the JSON body of a request, or an object with method, path, header
 
 
 class RequestOverrides(NamedTuple):
-    """What stands outside of the text: empty where nothing does."""
+    """The method, path and headers that were given beside the text; empty if not given."""
 
     method: str = ""
     path: str = ""
@@ -31,10 +31,10 @@ class RequestOverrides(NamedTuple):
 
 
 def parse(text: bytes, name: str, overrides: RequestOverrides, recorded: Sequence[Request]) -> Request:
-    """The request in `text`, which came from `name`; what is `said` goes before what the text says.
+    """Return the request in `text`, which came from `name`. `overrides` win over the text.
 
-    A body does not tell its path: it is guessed by its shape, among those `recorded` if one of them fits. Raises
-    UsageError, with line and column where it is no JSON.
+    A body does not tell its path: it is guessed by the body's shape, among those of `recorded` if one of them fits.
+    Raises UsageError, with line and column if the text is not JSON.
     """
     try:
         value = json_codec.exact(text)
@@ -50,7 +50,7 @@ def parse(text: bytes, name: str, overrides: RequestOverrides, recorded: Sequenc
 
 
 def parse_header(text: str) -> tuple[str, str]:
-    """`NAME: VALUE` taken apart. Raises UsageError."""
+    """Split `NAME: VALUE`. Raises UsageError."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
         raise UsageError(f"{text!r} is not a header", "Write for example 'x-tenant: a'")
@@ -99,46 +99,46 @@ def _parse_body(value: Any, name: str) -> bytes:
 def _parse_headers(value: Any, name: str) -> Headers:
     pairs = list(value.items()) if isinstance(value, dict) else value or []
     try:
-        found = [(key, one) for key, some in pairs for one in ([some] if isinstance(some, str) else some)]
+        headers = [(key, text) for key, values in pairs for text in ([values] if isinstance(values, str) else values)]
     except (TypeError, ValueError):
-        found = [("", None)]
-    if not all(isinstance(key, str) and key and isinstance(one, str) for key, one in found):
+        headers = [("", None)]
+    if not all(isinstance(key, str) and key and isinstance(text, str) for key, text in headers):
         raise UsageError(f"{name}: headers have to be an object of texts, or a list of pairs", _HINT)
-    return tuple(found)
+    return tuple(headers)
 
 
 # ------------------------------------------------------------------------------------------------ guesses
 
 
 def _guess_target(body: Any, recorded: Sequence[Request]) -> str:
-    """Where a body would be sent. Raises UsageError where its shape does not tell."""
+    """Return the path that a body would be sent to. Raises UsageError if its shape does not tell."""
     endpoints = _candidate_endpoints(body) if isinstance(body, dict) else []
-    posts = [one for one in recorded if one.method.upper() == "POST"]
+    posts = [request for request in recorded if request.method.upper() == "POST"]
     for endpoint in endpoints:
-        for one in posts:
-            if one.path.endswith(endpoint):
-                return one.path + (f"?{one.query}" if one.query else "")
+        for request in posts:
+            if request.path.endswith(endpoint):
+                return request.path + (f"?{request.query}" if request.query else "")
     if endpoints:
         return f"/v1{endpoints[0]}"
-    if len(paths := {one.path for one in posts}) == 1:
+    if len(paths := {request.path for request in posts}) == 1:
         return paths.pop()
     raise UsageError("the body does not tell its path", "Add for example --path /v1/chat/completions")
 
 
 def _candidate_endpoints(body: dict[str, Any]) -> list[str]:
-    """The endpoints that a body may be for, the likeliest first."""
+    """Return the endpoints that a body may be for, the likeliest first."""
     model = str(body.get("model", ""))
     if "messages" in body:
         return ["/chat/completions", "/threads"]
     if "voice" in body:
         return ["/audio/speech"]
     if "input" in body or "previous_response_id" in body:
-        found = ["/responses", "/embeddings", "/moderations"]
+        endpoints = ["/responses", "/embeddings", "/moderations"]
         if "embed" in model or body.keys() & {"dimensions", "encoding_format"}:
-            found.insert(0, "/embeddings")
+            endpoints.insert(0, "/embeddings")
         elif "moderation" in model:
-            found.insert(0, "/moderations")
-        return found
+            endpoints.insert(0, "/moderations")
+        return endpoints
     if "prompt" in body:
         images = re.match("dall-e|gpt-image", model) or body.keys() & {"size", "quality", "style"}
         return ["/images/generations", "/completions"] if images else ["/completions", "/responses"]
@@ -146,7 +146,7 @@ def _candidate_endpoints(body: dict[str, Any]) -> list[str]:
 
 
 def _describe_json_error(text: bytes, name: str) -> str:
-    """Where and why `text` is no JSON."""
+    """Return the position and the reason of an error in `text`, which is not JSON."""
     if not text.strip():
         return f"{name}:1:1: there is nothing in it"
     try:
@@ -154,8 +154,8 @@ def _describe_json_error(text: bytes, name: str) -> str:
     except json.JSONDecodeError as error:
         return f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
     except UnicodeDecodeError as error:
-        before = text[: error.start].decode()
-        line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+        valid = text[: error.start].decode()
+        line, column = valid.count("\n") + 1, len(valid) - valid.rfind("\n")
         return f"{name}:{line}:{column}: not JSON: it is not UTF-8"
     except (ValueError, RecursionError):
         return f"{name}: not JSON: nested too deeply, or a number too long"

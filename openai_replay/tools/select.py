@@ -1,4 +1,4 @@
-"""Which recordings are meant: `chat.yaml` and `cassettes/` all in them, `chat.yaml#3` the third of the file."""
+"""Selects recordings: `chat.yaml` and `cassettes/` mean all in them, `chat.yaml#3` the third of the file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _NUMBERED = re.compile(r"(.+)#(\d{1,9})")
 
 
 class Selection(NamedTuple):
-    """A recording that was chosen, and its number in its file, from 1."""
+    """A selected recording, its file, and its number in that file, from 1."""
 
     path: Path
     number: int
@@ -23,9 +23,9 @@ class Selection(NamedTuple):
 
 
 def select(references: Iterable[str], warn: Callable[[str], object]) -> Iterator[Selection]:
-    """The recordings at `places`, a file after the other. `warn` is told what is odd about a file.
+    """Yield the recordings that `references` mean, file by file. Call `warn` with each oddity of a file.
 
-    Raises CassetteError, and UsageError where there is no such number.
+    Raises CassetteError, and UsageError if a file has no recording of that number.
     """
     for reference in references:
         path, number = split_reference(reference)
@@ -44,13 +44,13 @@ def select(references: Iterable[str], warn: Callable[[str], object]) -> Iterator
                     f"#1 to #{len(interactions)}" if len(interactions) > 1 else "only #1" if interactions else "none"
                 )
                 raise UsageError(
-                    f"{reference}: there is no interaction #{number} in {path}: it has {there}",
+                    f"{reference}: there is no interaction #{number} in {path}: it has {numbers}",
                     f"openai-replay list {path} shows them.",
                 )
 
 
 def split_reference(reference: str) -> tuple[Path, int | None]:
-    """File and number of `FILE#N`. A file that is there is meant as it is, whatever its name ends in."""
+    """Return file and number of `FILE#N`. If a file of that whole name exists, it is meant, and the number is None."""
     match = _NUMBERED.fullmatch(reference)
     if match is None or Path(reference).exists():
         return Path(reference), None

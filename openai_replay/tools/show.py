@@ -1,6 +1,6 @@
-"""A recording in words: a line in a list, the whole of it for a reader, or for a machine.
+"""Describes a recording: in a line of a list, in full for a reader, or as JSON for a program.
 
-All of it comes from a file that anybody may have written: nothing is shown unescaped (`printable`).
+All of it comes from a file that anybody may have written: nothing is shown unescaped (`escape`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _MAX_NUMBERS = 8
 
 
 class Summary(NamedTuple):
-    """A recording in a list. `ttft_ms` is None where the answer is no stream."""
+    """A recording in a list. `ttft_ms` is None if the response is not a stream."""
 
     number: int
     method: str
@@ -40,7 +40,7 @@ class Summary(NamedTuple):
 
 
 def summarize(number: int, interaction: Interaction) -> Summary:
-    """`interaction` in short."""
+    """Return `interaction` as a row of a list."""
     request, response = interaction.request, interaction.response
     answer = transcript.answer(response)
     return Summary(
@@ -58,26 +58,29 @@ def summarize(number: int, interaction: Interaction) -> Summary:
 
 
 def format_table(summaries: Sequence[Summary], width: int) -> Iterator[str]:
-    """`lines` in columns, what was said in as many characters as `width` leaves (20 at least)."""
+    """Yield `summaries` in columns, with the preview in the characters that `width` leaves (20 at least)."""
     rows = [
         (
-            f"#{one.number}",
-            escape.line(f"{one.method} {one.path}"),
-            escape.line(one.model),
-            "stream" if one.stream else "",
-            str(one.status),
-            f"{one.ms} ms",
-            f"TTFT {one.ttft_ms} ms" if one.ttft_ms is not None else "",
-            "" if one.end is End.COMPLETE else str(one.end),
+            f"#{summary.number}",
+            escape.line(f"{summary.method} {summary.path}"),
+            escape.line(summary.model),
+            "stream" if summary.stream else "",
+            str(summary.status),
+            f"{summary.ms} ms",
+            f"TTFT {summary.ttft_ms} ms" if summary.ttft_ms is not None else "",
+            "" if summary.end is End.COMPLETE else str(summary.end),
         )
-        for one in summaries
+        for summary in summaries
     ]
     widths = [max(map(len, column), default=0) for column in zip(*rows, strict=True)]
-    for one, row in zip(summaries, rows, strict=True):
+    for summary, row in zip(summaries, rows, strict=True):
         padded = zip(row, widths, strict=True)
-        cells = [f"{cell:>{wide}}" if cell.endswith(" ms") else f"{cell:<{wide}}" for cell, wide in padded]
-        text = "  ".join(cell for cell, wide in zip(cells, widths, strict=True) if wide)
-        yield f"{text}  {_quote(one.preview, max(width - len(text) - 4, 20))}" if one.preview else text.rstrip()
+        cells = [
+            f"{cell:>{column_width}}" if cell.endswith(" ms") else f"{cell:<{column_width}}"
+            for cell, column_width in padded
+        ]
+        text = "  ".join(cell for cell, column_width in zip(cells, widths, strict=True) if column_width)
+        yield f"{text}  {_quote(summary.preview, max(width - len(text) - 4, 20))}" if summary.preview else text.rstrip()
 
 
 def _quote(text: str, width: int) -> str:
@@ -85,7 +88,7 @@ def _quote(text: str, width: int) -> str:
 
 
 def format_heading(number: int, interaction: Interaction) -> str:
-    """The line above a recording that is shown."""
+    """Return the line above a recording that is shown."""
     return "  ".join(
         part.strip()
         for part in next(format_table([summarize(number, interaction)._replace(preview="")], 0)).split("  ")
@@ -93,22 +96,22 @@ def format_heading(number: int, interaction: Interaction) -> str:
 
 
 def format_recording(interaction: Interaction) -> Iterator[str]:
-    """Request and answer for a reader, a line at a time."""
+    """"""
     request, response = interaction.request, interaction.response
-    said = asked(request)
+    parsed = asked(request)
     yield "request"
     if request.query:
         yield f"  ?{escape.line(request.query)}"
-    for message in said.messages:
+    for message in parsed.messages:
         yield from _format_message(message)
-    for name, value in said.rest.items():
+    for name, value in parsed.rest.items():
         yield from _format_field(name, value)
     yield ""
     yield "answer"
     answer = transcript.answer(response)
     for message in answer.messages:
-        several = sum(not _is_error(one) for one in answer.messages) > 1
-        yield from _format_message(message, f"choice {message.choice}" if several and not message.role else "")
+        has_choices = sum(not _is_error(message) for message in answer.messages) > 1
+        yield from _format_message(message, f"choice {message.choice}" if has_choices and not message.role else "")
     if not answer.messages and answer.value is not None:
         yield from _indent(_format_tree(answer.value), "  ")
     elif not answer.messages and answer.body:
@@ -117,17 +120,17 @@ def format_recording(interaction: Interaction) -> Iterator[str]:
         yield f"  the answer ended {response.end}"
     elif answer.is_stream and not answer.ended and answer.events:
         yield "  the stream ended without its last event"
-    if (used := usage(answer.value)) is not None:
-        yield f"  usage: {format_usage(used)}"
+    if (billed := usage(answer.value)) is not None:
+        yield f"  usage: {format_usage(billed)}"
 
 
-def format_usage(used: Usage) -> str:
-    """`12 in (4 cached), 30 out (10 reasoning)`."""
-    if used.sound_s and not used.tokens_in:
-        return f"{used.sound_s:g} s of sound"
-    cached = f" ({used.cached:,} cached)" if used.cached else ""
-    reasoning = f" ({used.reasoning:,} reasoning)" if used.reasoning else ""
-    return f"{used.tokens_in:,} in{cached}, {used.tokens_out:,} out{reasoning}"
+def format_usage(billed: Usage) -> str:
+    """Return usage as `12 in (4 cached), 30 out (10 reasoning)`."""
+    if billed.sound_s and not billed.tokens_in:
+        return f"{billed.sound_s:g} s of sound"
+    cached = f" ({billed.cached:,} cached)" if billed.cached else ""
+    reasoning = f" ({billed.reasoning:,} reasoning)" if billed.reasoning else ""
+    return f"{billed.tokens_in:,} in{cached}, {billed.tokens_out:,} out{reasoning}"
 
 
 def _format_message(message: Message, title: str = "") -> Iterator[str]:
@@ -157,7 +160,7 @@ def _format_part(part: Part) -> Iterator[str]:
 
 
 def _format_arguments(text: str) -> str:
-    """Arguments indented where they are JSON; of a stream that was cut they are none."""
+    """Return the arguments of a call, indented if they are JSON. In a stream that was cut off, they are not."""
     try:
         return _dump(json_codec.shallow(text.encode("utf-8", "surrogatepass")))
     except ValueError:
@@ -166,17 +169,17 @@ def _format_arguments(text: str) -> str:
 
 def _format_field(name: str, value: Any) -> Iterator[str]:
     if name in ("tools", "functions") and isinstance(value, list):
-        yield f"  {name}: {escape.line(', '.join(_describe_tool(one) for one in value))}"
-    elif isinstance(value, (dict, list)) and len(shown := _format_tree(value)) > 60:
+        yield f"  {name}: {escape.line(', '.join(_describe_tool(tool) for tool in value))}"
+    elif isinstance(value, (dict, list)) and len(formatted := _format_tree(value)) > 60:
         yield f"  {escape.line(name)}:"
-        yield from _indent(shown, "    ")
+        yield from _indent(formatted, "    ")
     else:
-        shown = json.dumps(_shorten(value), ensure_ascii=False) if not isinstance(value, str) else value
-        yield f"  {escape.line(name)}: {escape.line(shown)}"
+        formatted = json.dumps(_shorten(value), ensure_ascii=False) if not isinstance(value, str) else value
+        yield f"  {escape.line(name)}: {escape.line(formatted)}"
 
 
 def _describe_tool(tool: Any) -> str:
-    """`weather(city, unit)`, or the type of a tool of the API's own."""
+    """Return `weather(city, unit)`, or the type of a tool that the API provides."""
     if not isinstance(tool, dict):
         return str(tool)
     function = tool.get("function")
@@ -196,24 +199,24 @@ def _dump(value: Any) -> str:
 
 
 def _shorten(value: Any) -> Any:
-    """`value` without what nobody reads: of vectors and base64 only the start."""
+    """Return `value` with only the start of vectors and base64."""
     if isinstance(value, dict):
         return {name: _shorten(inner) for name, inner in value.items()}
     if isinstance(value, list):
-        if len(value) > _MAX_NUMBERS and all(isinstance(one, (int, float)) for one in value):
+        if len(value) > _MAX_NUMBERS and all(isinstance(item, (int, float)) for item in value):
             return [*value[:_MAX_NUMBERS], f"… {len(value)} numbers"]
-        return [_shorten(one) for one in value]
+        return [_shorten(item) for item in value]
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
         return f"{value[:80]}… {len(value)} characters"
     return value
 
 
 def _indent(text: str, indent: str) -> Iterable[str]:
-    return (f"{indent}{one}".rstrip() for one in escape.text(text).split("\n"))
+    return (f"{indent}{line}".rstrip() for line in escape.text(text).split("\n"))
 
 
 def as_json(number: int, interaction: Interaction) -> dict[str, Any]:
-    """The whole recording as one JSON value. Bytes are `text` where they are UTF-8, else `base64`."""
+    """Return the whole recording as one JSON value. Bytes are `text` if they are UTF-8, else `base64`."""
     request, response = interaction.request, interaction.response
     head = response.head
     return {

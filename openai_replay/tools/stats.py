@@ -1,4 +1,4 @@
-"""What recordings cost when they were made, and what every replay of them saves."""
+"""Counts what recordings cost when they were made, and what each replay of them saves."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?"
 
 
 class Price(NamedTuple):
-    """What a million tokens cost: in, out, and cached ones among those in. The currency is the user's."""
+    """The price of a million tokens: input, output, and cached input. The user chooses the currency."""
 
     tokens_in: float
     tokens_out: float
     cached: float
 
-    def cost_of(self, used: Usage) -> float:
-        """What `used` costs."""
-        fresh = max(used.tokens_in - used.cached, 0)
-        return (fresh * self.tokens_in + used.cached * self.cached + used.tokens_out * self.tokens_out) / 1e6
+    def cost_of(self, billed: Usage) -> float:
+        """Return the cost of `billed`."""
+        fresh = max(billed.tokens_in - billed.cached, 0)
+        return (fresh * self.tokens_in + billed.cached * self.cached + billed.tokens_out * self.tokens_out) / 1e6
 
 
 @dataclass(slots=True)
 class Totals:
-    """What was counted, of one model or of all: `ms` of waiting, `sent` and `received` bytes of bodies."""
+    """Figures of one model or of all: `ms` of waiting, `sent` and `received` bytes of bodies."""
 
     interactions: int = 0
     streams: int = 0
@@ -44,22 +44,23 @@ class Totals:
     usage: Usage = field(default_factory=Usage)
     cost: float | None = None
 
-    def add(self, other: Totals) -> None:
-        """Add what `other` counted."""
+    def add(self, addend: Totals) -> None:
+        """Add the figures of `addend`."""
         for name in ("interactions", "streams", "errors", "without_usage", "ms", "sent", "received"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.usage = self.usage.plus(other.usage)
-        if other.cost is not None:
-            self.cost = (self.cost or 0.0) + other.cost
+            setattr(self, name, getattr(self, name) + getattr(addend, name))
+        self.usage = self.usage.plus(addend.usage)
+        if addend.cost is not None:
+            self.cost = (self.cost or 0.0) + addend.cost
 
     def as_json(self) -> dict[str, Any]:
-        """For machines. `cost` is there where a price was given."""
+        """Return the figures for programs, with `cost` if a price was given."""
         counts = {name: getattr(self, name) for name in self.__slots__ if name not in ("usage", "cost")}
         return {**counts, **self.usage._asdict(), **({} if self.cost is None else {"cost": round(self.cost, 6)})}
 
 
 def parse_price(text: str) -> tuple[str, Price]:
-    """Model and price of `gpt-4o-mini=0.15/0.60`, per million tokens in and out; a third number is for cached ones.
+    """Parse `gpt-4o-mini=0.15/0.60`: a model, its price per million input and output tokens, and optionally of cached
+    ones.
 
     Raises UsageError.
     """
@@ -73,54 +74,54 @@ def parse_price(text: str) -> tuple[str, Price]:
 
 
 def count_by_model(interactions: Iterable[Interaction], prices: Mapping[str, Price]) -> dict[str, Totals]:
-    """A count a model, in the order of their first appearance; `-` where a request names none.
+    """Return figures per model, in the order of first appearance; `-` stands for requests that name no model.
 
-    The usage of an answer counts once, however often that answer was asked for again by its id. `prices` are by the
-    model's name as the request has it, or the answer.
+    The usage of a response counts once, even if its id was requested again. `prices` are by the model's name in the
+    request or in the response.
     """
-    found: dict[str, Totals] = {}
-    seen: set[str] = set()
-    for one in interactions:
-        answer = transcript.answer(one.response)
-        value = answer.value if isinstance(answer.value, dict) else {}
+    totals: dict[str, Totals] = {}
+    billed_ids: set[str] = set()
+    for interaction in interactions:
+        parsed = transcript.answer(interaction.response)
+        value = parsed.value if isinstance(parsed.value, dict) else {}
         run = value.get("run")
         inner = run if isinstance(run, dict) else value
-        model, name = asked(one.request).model, inner.get("model")
-        name = name if isinstance(name, str) else ""
-        response = one.response
+        requested_model, responded_model = asked(interaction.request).model, inner.get("model")
+        responded_model = responded_model if isinstance(responded_model, str) else ""
+        response = interaction.response
         failed = response.head.status >= 400 or response.end is not End.COMPLETE or bool(value.get("error"))
-        count = Totals(
+        figures = Totals(
             interactions=1,
-            streams=int(answer.is_stream),
+            streams=int(parsed.is_stream),
             errors=int(failed),
             ms=response.end_ms,
-            sent=len(one.request.body),
+            sent=len(interaction.request.body),
             received=len(response.body),
         )
-        used, known = usage(value), inner.get("id")
-        if used is None:
-            count.without_usage = 1
-        elif not isinstance(known, str) or known not in seen:
-            count.usage = used
-            if paid := prices.get(model) or prices.get(name):
-                count.cost = paid.cost_of(used)
-            if isinstance(known, str):
-                seen.add(known)
-        found.setdefault(model or name or "-", Totals()).add(count)
-    return found
+        billed, response_id = usage(value), inner.get("id")
+        if billed is None:
+            figures.without_usage = 1
+        elif not isinstance(response_id, str) or response_id not in billed_ids:
+            figures.usage = billed
+            if rate := prices.get(requested_model) or prices.get(responded_model):
+                figures.cost = rate.cost_of(billed)
+            if isinstance(response_id, str):
+                billed_ids.add(response_id)
+        totals.setdefault(requested_model or responded_model or "-", Totals()).add(figures)
+    return totals
 
 
-def sum_totals(counts: Iterable[Totals]) -> Totals:
-    """The sum of all."""
-    everything = Totals()
-    for one in counts:
-        everything.add(one)
-    return everything
+def sum_totals(totals: Iterable[Totals]) -> Totals:
+    """Return the sum of all."""
+    total = Totals()
+    for figures in totals:
+        total.add(figures)
+    return total
 
 
-def format_table(models: Mapping[str, Totals], everything: Totals) -> Iterator[str]:
-    """Counts by model and in total as a table, and what a replay saves."""
-    head = (
+def format_table(models: Mapping[str, Totals], total: Totals) -> Iterator[str]:
+    """Yield the figures by model and in total as a table, and what a replay saves."""
+    header = (
         "model",
         "interactions",
         "streams",
@@ -133,26 +134,33 @@ def format_table(models: Mapping[str, Totals], everything: Totals) -> Iterator[s
         "sent",
         "received",
     )
-    named = [*models.items(), *([("total", everything)] if len(models) != 1 else [])]
-    rows = [head, *((escape.line(name), *_format_cells(count)) for name, count in named)]
+    labelled = [*models.items(), *([("total", total)] if len(models) != 1 else [])]
+    rows = [header, *((escape.line(model), *_format_cells(count)) for model, count in labelled)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for first, *cells in rows:
         yield "  ".join(
-            [f"{first:<{widths[0]}}", *(f"{one:>{wide}}" for one, wide in zip(cells, widths[1:], strict=True))]
+            [f"{first:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))]
         )
     yield ""
-    if everything.without_usage:
-        yield f"without usage: {everything.without_usage} of {everything.interactions}"
-    if everything.usage.sound_s:
-        yield f"sound billed by its length: {everything.usage.sound_s:g} s"
-    saved = (
-        f"{everything.ms / 1000:.1f} s of waiting, {everything.usage.tokens_in + everything.usage.tokens_out:,} tokens"
-    )
-    paid = "" if everything.cost is None else f", {everything.cost:.6f} at the given prices"
+    if total.without_usage:
+        yield f"without usage: {total.without_usage} of {total.interactions}"
+    if total.usage.sound_s:
+        yield f"sound billed by its length: {total.usage.sound_s:g} s"
+    saved = f"{total.ms / 1000:.1f} s of waiting, {total.usage.tokens_in + total.usage.tokens_out:,} tokens"
+    paid = "" if total.cost is None else f", {total.cost:.6f} at the given prices"
     yield f"every replay saves: {saved}{paid}"
 
 
 def _format_cells(count: Totals) -> tuple[str, ...]:
-    used = count.usage
-    numbers = (count.interactions, count.streams, count.errors, *used[:1], used.cached, used.tokens_out, used.reasoning)
-    return (*(f"{one:,}" for one in numbers), f"{count.ms / 1000:.1f}", f"{count.sent:,}", f"{count.received:,}")
+    """"""
+    billed = count.usage
+    numbers = (
+        count.interactions,
+        count.streams,
+        count.errors,
+        *billed[:1],
+        billed.cached,
+        billed.tokens_out,
+        billed.reasoning,
+    )
+    return (*(f"{number:,}" for number in numbers), f"{count.ms / 1000:.1f}", f"{count.sent:,}", f"{count.received:,}")

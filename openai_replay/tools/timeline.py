@@ -1,6 +1,6 @@
-"""When the pieces of an answer came, drawn for a terminal: head, first token, gaps, bursts, sizes, and the end.
+"""Draws the times of a response for a terminal: head, first token, gaps, bursts, sizes, and the end.
 
-All times are ms since the request had been read, as on the tape.
+All times are ms since the request had been read, as on the cassette.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LEFT, _RIGHT = 24, 1
 
 
 class Style(NamedTuple):
-    """The characters of a drawing; `bars` from little to much."""
+    """The characters of a drawing, with `bars` from small to large."""
 
     axis: str
     tick: str
@@ -36,9 +36,9 @@ ASCII = Style("-", "+", ".:-=+*#@")
 
 
 def first_token_ms(response: Response) -> int | None:
-    """When the first event that says something was whole (TTFT); None where the answer is no stream, or says nothing.
+    """Return the time at which the first event with content was complete (TTFT); None if there is none, or no stream.
 
-    Of a compressed stream, when its first bytes came.
+    For a compressed stream, return the time of its first bytes.
     """
     if media_type(response.head.headers) != "text/event-stream" or not response.frames:
         return None
@@ -46,26 +46,26 @@ def first_token_ms(response: Response) -> int | None:
         return response.frames[0].at_ms
     body = response.body
     for start, end in sse.spans(body):
-        if any(one.parts for one in messages(assembled(sse.events(body[start:end])))):
-            arrived = accumulate(len(frame.data) for frame in response.frames)
-            return next(frame.at_ms for frame, size in zip(response.frames, arrived, strict=True) if size >= end)
+        if any(message.parts for message in messages(assembled(sse.events(body[start:end])))):
+            received_bytes = accumulate(len(frame.data) for frame in response.frames)
+            return next(frame.at_ms for frame, size in zip(response.frames, received_bytes, strict=True) if size >= end)
     return None
 
 
 def draw(response: Response, width: int, style: Style) -> Iterator[str]:
-    """The timeline of `response`, a line at a time, in `width` columns (40 at least)."""
+    """Yield the timeline of `response`, line by line, in `width` columns (40 at least)."""
     columns = max(width, 40) - _LEFT - _RIGHT
     first = first_token_ms(response)
     total = max([response.end_ms, response.head_ms, *(frame.at_ms for frame in response.frames)])
     yield from _describe_numbers(response, first)
     yield ""
     yield from _draw_axis(total, columns, style)
-    for what, at_ms in (("head", response.head_ms), ("TTFT", first)):
+    for label, at_ms in (("head", response.head_ms), ("TTFT", first)):
         if at_ms is not None:
-            yield _draw_row(what, at_ms, " " * _column(at_ms, total, columns) + what[0].upper())
-    most = max((len(frame.data) for frame in response.frames), default=1)
+            yield _draw_row(label, at_ms, " " * _column(at_ms, total, columns) + label[0].upper())
+    max_bytes = max((len(frame.data) for frame in response.frames), default=1)
     for group in _group_frames(response.frames, total):
-        yield _draw_frames(group, total, columns, most, style)
+        yield _draw_frames(group, total, columns, max_bytes, style)
     ending = _column(response.end_ms, total, columns)
     yield _draw_row("end", response.end_ms, " " * ending + _ENDS[response.end])
 
@@ -79,48 +79,48 @@ _ENDED = {
 
 
 def _describe_numbers(response: Response, first: int | None) -> Iterator[str]:
-    """What there is to say in numbers."""
+    """Yield the figures of a response, one line each."""
     frames = response.frames
     yield f"head    {response.head_ms} ms"
     if first is not None:
         yield f"TTFT    {first} ms"
     sizes = [len(frame.data) for frame in frames]
     if frames:
-        counted = f"{len(frames)} frame{'s' if len(frames) > 1 else ''}, {sum(sizes):,} bytes"
-        spread = f"; {min(sizes):,} to {max(sizes):,} each, median {median(sizes):,.0f}" if len(frames) > 1 else ""
-        yield f"frames  {counted}{spread}"
+        total = f"{len(frames)} frame{'s' if len(frames) > 1 else ''}, {sum(sizes):,} bytes"
+        sizes_text = f"; {min(sizes):,} to {max(sizes):,} each, median {median(sizes):,.0f}" if len(frames) > 1 else ""
+        yield f"frames  {total}{sizes_text}"
     else:
         yield "frames  none"
     gaps = [(after.at_ms - before.at_ms, number) for number, (before, after) in enumerate(pairwise(frames), 2)]
     if gaps:
-        longest, number = max(gaps, key=lambda gap: (gap[0], -gap[1]))
-        usual = median(gap for gap, _ in gaps)
-        yield f"gaps    median {usual:,.0f} ms, longest {longest:,} ms before frame {number}"
+        longest_ms, number = max(gaps, key=lambda gap: (gap[0], -gap[1]))
+        median_ms = median(gap for gap, _ in gaps)
+        yield f"gaps    median {median_ms:,.0f} ms, longest {longest_ms:,} ms before frame {number}"
         bursts = [count for _, count in find_bursts(frames)]
         if bursts:
-            most = max(bursts)
-            yield f"bursts  {len(bursts)}, of up to {most} frames within {_BURST_MS} ms of each other"
+            max_frames = max(bursts)
+            yield f"bursts  {len(bursts)}, of up to {max_frames} frames within {_BURST_MS} ms of each other"
     after = response.end_ms - frames[-1].at_ms if frames else response.end_ms - response.head_ms
     yield f"end     {response.end_ms} ms, {after} ms after the last byte: {_ENDED[response.end]}"
 
 
 def find_bursts(frames: Sequence[Frame]) -> list[tuple[int, int]]:
-    """Where several frames came at once: when each such burst began, and how many frames it has."""
-    found: list[tuple[int, int]] = []
-    begun, count, last = 0, 0, -_BURST_MS - 1
+    """Return each burst of frames that arrived together: when it began, and its number of frames."""
+    bursts: list[tuple[int, int]] = []
+    start_ms, count, last_ms = 0, 0, -_BURST_MS - 1
     for frame in frames:
-        if frame.at_ms - last <= _BURST_MS:
+        if frame.at_ms - last_ms <= _BURST_MS:
             count += 1
         else:
             if count > 1:
-                found.append((begun, count))
-            begun, count = frame.at_ms, 1
-        last = frame.at_ms
-    return [*found, (begun, count)] if count > 1 else found
+                bursts.append((start_ms, count))
+            start_ms, count = frame.at_ms, 1
+        last_ms = frame.at_ms
+    return [*bursts, (start_ms, count)] if count > 1 else bursts
 
 
 class _Group(NamedTuple):
-    """Neighbouring frames that share a row; `number` of the first, from 1, and the `gap` before it."""
+    """Neighbouring frames that share a row, the `number` of the first, from 1, and the gap before it."""
 
     number: int
     frames: list[Frame]
@@ -128,40 +128,40 @@ class _Group(NamedTuple):
 
 
 def _group_frames(frames: Sequence[Frame], total: int) -> Iterator[_Group]:
-    """A frame a row, or, where that would be too many, all that came in the same slice of the time."""
+    """Yield one frame per row or, if there are too many, the frames of one slice of the time."""
     slice_ms = 0 if len(frames) <= _MAX_ROWS else max(total // _MAX_ROWS, 1)
     group: list[Frame] = []
-    began = last = 0
+    first_number = last_ms = 0
     for number, frame in enumerate(frames, 1):
         if group and (not slice_ms or frame.at_ms // slice_ms != group[0].at_ms // slice_ms):
-            yield _Group(began, group, group[0].at_ms - last)
-            last, group = group[-1].at_ms, []
+            yield _Group(first_number, group, group[0].at_ms - last_ms)
+            last_ms, group = group[-1].at_ms, []
         if not group:
-            began = number
+            first_number = number
         group.append(frame)
     if group:
-        yield _Group(began, group, group[0].at_ms - last if began > 1 else group[0].at_ms)
+        yield _Group(first_number, group, group[0].at_ms - last_ms if first_number > 1 else group[0].at_ms)
 
 
-def _draw_frames(group: _Group, total: int, columns: int, most: int, style: Style) -> str:
+def _draw_frames(group: _Group, total: int, columns: int, max_bytes: int, style: Style) -> str:
     cells = [" "] * columns
     for frame in group.frames:
         column = _column(frame.at_ms, total, columns)
-        bar = style.bars[min(len(frame.data) * len(style.bars) // (most + 1), len(style.bars) - 1)]
+        bar = style.bars[min(len(frame.data) * len(style.bars) // (max_bytes + 1), len(style.bars) - 1)]
         if style.bars.find(cells[column]) < style.bars.index(bar):
             cells[column] = bar
-    last = group.number + len(group.frames) - 1
-    which = f"{group.number}" if len(group.frames) == 1 else f"{group.number}-{last}"
+    last_number = group.number + len(group.frames) - 1
+    label = f"{group.number}" if len(group.frames) == 1 else f"{group.number}-{last_number}"
     size = sum(len(frame.data) for frame in group.frames)
-    return f"{which:>9}{_format_gap(group.gap_ms, '+'):>7}{_format_size(size):>7} {''.join(cells).rstrip()}"
+    return f"{label:>9}{_format_gap(group.gap_ms, '+'):>7}{_format_size(size):>7} {''.join(cells).rstrip()}"
 
 
-def _draw_row(what: str, at_ms: int, cells: str) -> str:
-    return f"{what:>9}{f'{at_ms} ms':>14} {cells}"
+def _draw_row(label: str, at_ms: int, cells: str) -> str:
+    return f"{label:>9}{f'{at_ms} ms':>14} {cells}"
 
 
 def _draw_axis(total: int, columns: int, style: Style) -> Iterator[str]:
-    """Two lines: what the ticks say, and the ticks."""
+    """Yield two lines: the labels of the ticks, and the ticks."""
     labels, ticks = [" "] * columns, [style.axis] * columns
     step = _tick_step_ms(total, columns)
     free = 0
@@ -178,7 +178,7 @@ def _draw_axis(total: int, columns: int, style: Style) -> Iterator[str]:
 
 
 def _tick_step_ms(total: int, columns: int) -> int:
-    """Ms from tick to tick: 1, 2 or 5 of a power of ten, so that there is room for the numbers."""
+    """Return the ms between ticks: 1, 2 or 5 times a power of ten, so that there is space for the labels."""
     step = 1
     while total // step > max(columns // 10, 1):
         step = step * 5 // 2 if str(step)[0] == "2" else step * 2
