@@ -36,16 +36,15 @@ def select(references: Iterable[str], warn: Callable[[str], object]) -> Iterator
         for file in files(path):
             interactions = read_document(file, warn)[1].interactions
             if number is None:
-                yield from (Selection(file, count, interaction) for count, interaction in enumerate(interactions, 1))
+                yield from (Selection(file, index, interaction) for index, interaction in enumerate(interactions, 1))
             elif 1 <= number <= len(interactions):
                 yield Selection(file, number, interactions[number - 1])
             else:
-                there = (
-                    f"#1 to #{len(interactions)}" if len(interactions) > 1 else "only #1" if interactions else "none"
-                )
+                count = len(interactions)
+                numbers = f"#1 to #{count}" if count > 1 else "only #1" if count else "no recordings"
                 raise UsageError(
-                    f"{reference}: there is no interaction #{number} in {path}: it has {numbers}",
-                    f"openai-replay list {path} shows them.",
+                    f"{reference}: {path} has no recording #{number}. It has {numbers}.",
+                    f"Run openai-replay list {path} to see them.",
                 )
 
 

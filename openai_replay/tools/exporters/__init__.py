@@ -1,4 +1,4 @@
-"""Interactions written for other tools: a module a format, each a pure function to bytes and notes."""
+"""Writes interactions for other tools: one module per format, each a pure function to files and notes."""
 
 from __future__ import annotations
 

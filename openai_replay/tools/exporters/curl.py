@@ -1,6 +1,7 @@
-"""A shell script that asks everything again with curl: the key comes from the environment, no secret is in it.
+"""Writes a shell script that sends each request again with curl. The key comes from the environment; the script has
+none.
 
-`OPENAI_BASE_ORIGIN` sends the requests to another host, as to a cassette that is played.
+`OPENAI_BASE_ORIGIN` sends the requests to another host, for example to a cassette that is played.
 """
 
 from __future__ import annotations
@@ -28,15 +29,15 @@ _KEYS = {
 
 
 def write(interactions: list[Interaction]) -> ExportResult:
-    """One script."""
-    written = ExportResult()
+    """Return one script."""
+    result = ExportResult()
     parts = [_SCRIPT_HEAD]
-    for number, one in enumerate(interactions, 1):
-        parts.append(f"\n# {number}\n{_format_call(one)}")
-        if MARK in one.request.body or MARK.decode() in one.request.uri:
-            written.notes.append(f"{number}: its secrets were redacted, and {MARK.decode()} is sent in their place")
-    written.files[".sh"] = "".join(parts).encode("utf-8", "surrogateescape")
-    return written
+    for number, interaction in enumerate(interactions, 1):
+        parts.append(f"\n# {number}\n{_format_call(interaction)}")
+        if MARK in interaction.request.body or MARK.decode() in interaction.request.uri:
+            result.notes.append(f"{number}: its secrets were redacted, and {MARK.decode()} is sent in their place")
+    result.files[".sh"] = "".join(parts).encode("utf-8", "surrogateescape")
+    return result
 
 
 #: What may stand between the quotes of a shell as it is.
@@ -66,10 +67,11 @@ def _format_call(interaction: Interaction) -> str:
 
 
 def _quote_url(uri: str) -> str:
+    """"""
     if (origin := _ORIGIN.match(uri)) is None or uri[origin.end() : origin.end() + 1] not in ("", "/", "?"):
         return shlex.quote(uri)
-    rest = uri[origin.end() :]
-    return f'"${{OPENAI_BASE_ORIGIN:-{origin[0]}}}"{shlex.quote(rest) if rest else ""}'
+    target = uri[origin.end() :]
+    return f'"${{OPENAI_BASE_ORIGIN:-{origin[0]}}}"{shlex.quote(target) if target else ""}'
 
 
 def _header_options(headers: Headers, has_body: bool) -> list[str]:

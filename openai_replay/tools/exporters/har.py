@@ -1,6 +1,7 @@
-"""An HTTP archive (HAR 1.2): bodies decoded, the times of head and end, and all of `wire` as a custom field.
+"""Writes an HTTP archive (HAR 1.2): decoded bodies, the times of head and end, and all of `wire` as a custom field.
 
-When a request was made is not on a cassette: `startedDateTime` is the answer's own date, else the epoch, and says so.
+A cassette does not have the time of a request: `startedDateTime` is the response's own date, or else the epoch with a
+comment.
 """
 
 from __future__ import annotations
@@ -19,18 +20,18 @@ from openai_replay.tools.exporters.result import ExportResult
 
 
 def write(interactions: list[Interaction]) -> ExportResult:
-    """One archive."""
+    """Return one archive."""
     creator = {"name": "openai-replay", "version": __version__}
-    log = {"version": "1.2", "creator": creator, "entries": [_entry(one) for one in interactions]}
+    log = {"version": "1.2", "creator": creator, "entries": [_entry(interaction) for interaction in interactions]}
     text = json.dumps({"log": log}, indent=2, ensure_ascii=False).encode("utf-8", "surrogatepass")
     return ExportResult({".har": text + b"\n"})
 
 
 def _entry(interaction: Interaction) -> dict[str, Any]:
     request, response = interaction.request, interaction.response
-    started, noted = _start_time(response)
+    started, comment = _start_time(response)
     receive = response.end_ms - response.head_ms
-    asked: dict[str, Any] = {
+    request_entry: dict[str, Any] = {
         "method": request.method,
         "url": request.uri,
         "httpVersion": "HTTP/1.1",
@@ -44,7 +45,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
     }
     if request.body:
         text = _encode_body(request.body)
-        asked["postData"] = {"mimeType": header(request.headers, "content-type"), "params": [], **text}
+        request_entry["postData"] = {"mimeType": header(request.headers, "content-type"), "params": [], **text}
     frames = " ".join(f"{frame.at_ms}+{len(frame.data)}" for frame in response.frames)
     wire: dict[str, Any] = {"head": response.head_ms, "frames": frames, "end": f"{response.end_ms} {response.end}"}
     if response.assumed:
@@ -54,7 +55,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
     return {
         "startedDateTime": started,
         "time": response.end_ms,
-        "request": asked,
+        "request": request_entry,
         "response": {
             "status": response.head.status,
             "statusText": response.head.reason,
@@ -69,7 +70,7 @@ def _entry(interaction: Interaction) -> dict[str, Any]:
         "cache": {},
         "timings": {"blocked": -1, "dns": -1, "connect": -1, "ssl": -1, "send": 0, "wait": response.head_ms}
         | {"receive": max(0, receive)},
-        **({"comment": noted} if noted else {}),
+        **({"comment": comment} if comment else {}),
         "_wire": wire,
     }
 
@@ -94,7 +95,7 @@ def _encode_body(body: bytes) -> dict[str, str]:
 
 
 def _content(response: Response) -> dict[str, Any]:
-    """The body as a reader of archives wants it: decoded. What we cannot decode is marked."""
+    """Return the body decoded, as readers of archives expect it. A body that cannot be decoded is marked."""
     headers, body = decoded(response.head.headers, response.body)
     content: dict[str, Any] = {"size": len(body), "mimeType": media_type(headers) or "x-unknown", **_encode_body(body)}
     if body and header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):

@@ -1,4 +1,4 @@
-"""What an exporter hands back."""
+"""Defines the result of an exporter."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from openai_replay.model import End, Interaction
 
 @dataclass(slots=True)
 class ExportResult:
-    """The texts that were made, by the end of their file's name (`.har`, `-2.sse`), and what they do not say."""
+    """The files, by the end of their name (`.har`, `-2.sse`), and notes on what they do not hold."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def note_incomplete(interactions: list[Interaction]) -> list[str]:
-    """A note for every answer that did not end in good order, for formats that cannot say so."""
+    """Return a note for each response that did not end in good order, for formats that cannot express it."""
     return [
-        f"{number}: was {one.response.end}, and is a whole answer there"
-        for number, one in enumerate(interactions, 1)
-        if one.response.end is not End.COMPLETE
+        f"{number}: was {interaction.response.end}, and is a whole answer there"
+        for number, interaction in enumerate(interactions, 1)
+        if interaction.response.end is not End.COMPLETE
     ]

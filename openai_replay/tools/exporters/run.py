@@ -1,4 +1,4 @@
-"""A cassette read for an export, and where its files go."""
+"""Reads a cassette for an export, and writes the files."""
 
 from __future__ import annotations
 
@@ -12,26 +12,33 @@ from openai_replay.tools.exporters.result import ExportResult
 
 
 def read_recordings(path: Path, redactor: Redactor) -> list[Interaction]:
-    """What is on the cassette at `path`, without secrets that another recorder left. Raises CassetteError."""
-    text, _ = file_store.read_text(path)
-    found = reader.load(text, path).interactions
-    return [Interaction(redactor.request(one.request), redactor.response(one.response)) for one in found]
-
-
-def single_file(written: ExportResult, path: Path) -> bytes:
-    """The one file of an export, for stdout. Raises UsageError where there are several."""
-    if len(written.files) > 1:
-        raise UsageError(f"{path} makes {len(written.files)} files", "Give a folder for them: -o DST")
-    return next(iter(written.files.values()))
-
-
-def write_files(written: ExportResult, path: Path, destination: Path, force: bool) -> None:
-    """Write the files: one to `destination`, or into it where it is a folder; several always into it.
-
-    Raises UsageError where a file is there already, before any is written, and StartError where one cannot be written.
+    """Return the recordings of the cassette at `path`, without secrets that another recorder left. Raises
+    CassetteError.
     """
-    folder = destination.is_dir() or len(written.files) > 1
-    targets = {destination / (path.stem + end) if folder else destination: data for end, data in written.files.items()}
+    text, _ = file_store.read_text(path)
+    interactions = reader.load(text, path).interactions
+    return [
+        Interaction(redactor.request(interaction.request), redactor.response(interaction.response))
+        for interaction in interactions
+    ]
+
+
+def single_file(result: ExportResult, path: Path) -> bytes:
+    """Return the only file of an export, for stdout. Raises UsageError if it has several."""
+    if len(result.files) > 1:
+        raise UsageError(f"{path} makes {len(result.files)} files", "Give a folder for them: -o DST")
+    return next(iter(result.files.values()))
+
+
+def write_files(result: ExportResult, path: Path, destination: Path, force: bool) -> None:
+    """Write the files: a single one to `destination`, or into it if it is a folder; several always into it.
+
+    Raises UsageError if a file exists already, before any is written, and StartError if one cannot be written.
+    """
+    folder = destination.is_dir() or len(result.files) > 1
+    targets = {
+        destination / (path.stem + suffix) if folder else destination: data for suffix, data in result.files.items()
+    }
     for target in targets:
         if target.exists() and not force:
             raise UsageError(f"{target} is there already", "--force replaces it.")

@@ -1,4 +1,4 @@
-"""The event streams alone, a file each, as they came (gzip taken off)."""
+"""Writes the event streams alone, one file each, as they were received, but without gzip."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 
 def write(interactions: list[Interaction]) -> ExportResult:
-    """A file for every stream, numbered as it is on the cassette."""
-    written = ExportResult(notes=note_incomplete(interactions))
-    for number, one in enumerate(interactions, 1):
-        head = one.response.head
+    """Return a file for each stream, with its number on the cassette."""
+    result = ExportResult(notes=note_incomplete(interactions))
+    for number, interaction in enumerate(interactions, 1):
+        head = interaction.response.head
         if media_type(head.headers) != "text/event-stream":
-            written.notes.append(f"{number}: is no stream")
+            result.notes.append(f"{number}: is no stream")
             continue
-        headers, body = decoded(head.headers, one.response.body)
+        headers, body = decoded(head.headers, interaction.response.body)
         if header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
-            written.notes.append(f"{number}: is compressed in a way that is not read")
+            result.notes.append(f"{number}: is compressed in a way that is not read")
             continue
-        written.files[f"-{number}.sse"] = body
-    return written
+        result.files[f"-{number}.sse"] = body
+    return result

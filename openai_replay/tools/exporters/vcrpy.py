@@ -1,4 +1,4 @@
-"""A plain vcrpy cassette: the layout stays, times and cuts go."""
+"""Writes a plain vcrpy cassette: the same layout without times and frames."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 
 def write(interactions: list[Interaction]) -> ExportResult:
-    """One cassette."""
-    text = writer.HEADER + "".join(piece for one in interactions for piece in writer.plain(one))
+    """Return one cassette."""
+    text = writer.HEADER + "".join(part for interaction in interactions for part in writer.plain(interaction))
     if not interactions:
         text = "version: 1\ninteractions: []\n"
     return ExportResult({".yaml": text.encode()}, note_incomplete(interactions))

@@ -1,7 +1,9 @@
-"""Recordings of other tools, read: a module a format, each a pure function from what a file holds to interactions.
+"""Reads recordings of other tools: one module per format, each a pure function from a file's value to interactions.
 
-A file is known by what is in it, never by its name. Nothing is invented: what a format does not say (times, cuts) is
-absent, and what had to be mended or left out is said.
+A file is recognized by its content, never by its name. Nothing is invented: what a format does not keep (times, frames)
+stays absent, and every repair and every skipped entry is reported.
+
+To add a format: write a module with `recognizes` and `read`, and enter it in `FORMATS`.
 """
 
 from __future__ import annotations
@@ -30,14 +32,14 @@ from openai_replay.tools.importers.source import SuppliedRequest, TextFile, open
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """One format: how it is called, whether a value is of it, and how it is read."""
+    """One format: its name, a function that recognizes its values, and one that reads them."""
 
     name: str
     recognizes: Callable[[Any], bool]
     read: Callable[[Any], ImportResult]
 
 
-#: In this order they are tried; none takes what belongs to another.
+#: The formats in the order they are tried. None recognizes a file of another.
 FORMATS = (
     Format("vcrpy", vcrpy.recognizes, vcrpy.read),
     Format("ruby-vcr", ruby_vcr.recognizes, ruby_vcr.read),
@@ -50,27 +52,27 @@ FORMATS = (
     Format("httprr", httprr.recognizes, httprr.read),
     Format("mitmproxy", mitmproxy.recognizes, mitmproxy.read),
 )
-#: What `--format` may say; `raw` is an answer alone, whose request is given by hand.
-FORMAT_NAMES = (*(one.name for one in FORMATS), "raw")
+#: The values of `--format`. `raw` is a response alone, whose request the user supplies.
+FORMAT_NAMES = (*(file_format.name for file_format in FORMATS), "raw")
 
 
 def read(data: bytes, supplied: SuppliedRequest | None = None, name: str = "auto") -> tuple[str, ImportResult]:
-    """The format of `data` and what it holds; with `name`, as that format. `asked` is the request of a raw answer.
+    """Return the name of the format of `data`, and its contents. With `name`, read it as that format.
 
-    Raises SourceError with place and reason.
+    `supplied` is the request of a raw response. Raises ImportFormatError with position and reason.
     """
     value = open_source(data)
     if name == "auto":
-        found = next((one for one in FORMATS if one.recognizes(value)), None)
-        if found is None and not raw.recognizes(value, supplied):
+        file_format = next((candidate for candidate in FORMATS if candidate.recognizes(value)), None)
+        if file_format is None and not raw.recognizes(value, supplied):
             raise ImportFormatError(raw.describe_unknown(value))
     else:
-        found = next((one for one in FORMATS if one.name == name), None)
-        if not (found.recognizes(value) if found else raw.recognizes(value, supplied)):
+        file_format = next((candidate for candidate in FORMATS if candidate.name == name), None)
+        if not (file_format.recognizes(value) if file_format else raw.recognizes(value, supplied)):
             raise ImportFormatError(f"is not of the format {name}")
-    if found is None:
+    if file_format is None:
         return "raw", raw.read(value, supplied)
-    return found.name, found.read(value)
+    return file_format.name, file_format.read(value)
 
 
 __all__ = ["FORMATS", "FORMAT_NAMES", "Format", "ImportResult", "SuppliedRequest", "TextFile", "read"]

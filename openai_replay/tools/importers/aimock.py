@@ -1,7 +1,7 @@
-"""Fixtures of aimock: what to answer to which message, as text, with the times of a recorded stream.
+"""Reads fixtures of aimock: the response to each message, as text, with the times of a recorded stream.
 
-A fixture holds no bytes: a chat completion is made from its text, one chunk for every recorded delay. What matches is
-a part of the user's message there; here it is the whole message. Source: src/types.ts, src/recorder.ts of aimock.
+A fixture holds no bytes: a chat completion is built from its text, with one chunk per recorded delay. aimock matches a
+part of the user's message; the interaction has the whole message. Source: src/types.ts, src/recorder.ts of aimock.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _STREAM = (("content-type", "text/event-stream; charset=utf-8"),)
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is a file of fixtures."""
+    """Return True if `value` is a file of fixtures."""
     fixtures = value.get("fixtures") if isinstance(value, dict) else None
     return (
         isinstance(fixtures, list)
@@ -30,61 +30,68 @@ def recognizes(value: Any) -> bool:
 
 
 def read(value: Any) -> ImportResult:
-    """An interaction for every fixture of a chat, an embedding or an error."""
+    """Return an interaction for each fixture of a chat, an embedding or an error."""
     return build_all(value["fixtures"], _interaction)
 
 
-def _interaction(fixture: dict[str, Any], repair: NoteRepair) -> Interaction:
-    match, answer, timings = fixture["match"], fixture["response"], fixture.get("recordedTimings")
-    model = str(answer.get("model") or match.get("model") or "gpt-4o")
-    if match.get("endpoint") == "embedding" or "embedding" in answer:
-        asked: dict[str, Any] = {"model": model, "input": match.get("inputText", "")}
-        data = [{"object": "embedding", "index": 0, "embedding": answer["embedding"]}]
-        repair(_BUILT)
-        said = {"object": "list", "data": data, "model": model, "usage": {"prompt_tokens": 0, "total_tokens": 0}}
-        return _json_interaction("embeddings", asked, 200, said)
+def _interaction(fixture: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    match, response, timings = fixture["match"], fixture["response"], fixture.get("recordedTimings")
+    model = str(response.get("model") or match.get("model") or "gpt-4o")
+    if match.get("endpoint") == "embedding" or "embedding" in response:
+        body: dict[str, Any] = {"model": model, "input": match.get("inputText", "")}
+        data = [{"object": "embedding", "index": 0, "embedding": response["embedding"]}]
+        note_repair(_BUILT)
+        response_body = {
+            "object": "list",
+            "data": data,
+            "model": model,
+            "usage": {"prompt_tokens": 0, "total_tokens": 0},
+        }
+        return _json_interaction("embeddings", body, 200, response_body)
     if match.get("endpoint", "chat") != "chat" or not isinstance(match.get("userMessage"), str):
         raise SkipEntry("a fixture that says neither what was asked in a chat nor what was embedded")
-    asked = {"model": model, "messages": [{"role": "user", "content": match["userMessage"]}]}
+    body = {"model": model, "messages": [{"role": "user", "content": match["userMessage"]}]}
     if isinstance(match.get("systemMessage"), str):
-        asked["messages"].insert(0, {"role": "system", "content": match["systemMessage"]})
-    repair(_BUILT)
-    if "error" in answer:
-        return _json_interaction("chat/completions", asked, int(answer.get("status", 500)), {"error": answer["error"]})
-    if not {"content", "toolCalls"} & set(answer):
+        body["messages"].insert(0, {"role": "system", "content": match["systemMessage"]})
+    note_repair(_BUILT)
+    if "error" in response:
+        return _json_interaction(
+            "chat/completions", body, int(response.get("status", 500)), {"error": response["error"]}
+        )
+    if not {"content", "toolCalls"} & set(response):
         raise SkipEntry("a fixture whose answer is neither text nor tool calls")
-    content, calls = _content_and_calls(answer)
+    content, calls = _content_and_calls(response)
     base: dict[str, Any] = {
-        "id": str(answer.get("id", "chatcmpl-aimock")),
-        "created": int(answer.get("created", 0)),
+        "id": str(response.get("id", "chatcmpl-aimock")),
+        "created": int(response.get("created", 0)),
         "model": model,
     }
-    end = answer.get("finishReason") or ("tool_calls" if calls else "stop")
+    end = response.get("finishReason") or ("tool_calls" if calls else "stop")
     if timings is None:
         message = {"role": "assistant", "content": content, **({"tool_calls": calls} if calls else {})}
         choice = {"index": 0, "message": message, "finish_reason": end}
-        whole = {**base, "object": "chat.completion", "choices": [choice]}
-        return _json_interaction("chat/completions", asked, 200, {**whole, **_usage(answer)})
-    return _stream_interaction(asked, {**base, "object": "chat.completion.chunk"}, content, calls, end, timings)
+        completion = {**base, "object": "chat.completion", "choices": [choice]}
+        return _json_interaction("chat/completions", body, 200, {**completion, **_usage(response)})
+    return _stream_interaction(body, {**base, "object": "chat.completion.chunk"}, content, calls, end, timings)
 
 
 _BUILT = "request and answer were made from a fixture's texts: it holds no bytes"
 
 
-def _usage(answer: dict[str, Any]) -> dict[str, Any]:
-    return {"usage": answer["usage"]} if isinstance(answer.get("usage"), dict) else {}
+def _usage(response: dict[str, Any]) -> dict[str, Any]:
+    return {"usage": response["usage"]} if isinstance(response.get("usage"), dict) else {}
 
 
-def _content_and_calls(answer: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
-    content = answer.get("content")
+def _content_and_calls(response: dict[str, Any]) -> tuple[str | None, list[dict[str, Any]]]:
+    content = response.get("content")
     calls = [
         {
             "index": number,
-            "id": str(one.get("id", f"call_{number}")),
+            "id": str(call.get("id", f"call_{number}")),
             "type": "function",
-            "function": {"name": one["name"], "arguments": _to_text(one["arguments"])},
+            "function": {"name": call["name"], "arguments": _to_text(call["arguments"])},
         }
-        for number, one in enumerate(answer.get("toolCalls") or ())
+        for number, call in enumerate(response.get("toolCalls") or ())
     ]
     return None if content is None else _to_text(content), calls
 
@@ -93,37 +100,41 @@ def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value).decode()
 
 
-def _json_interaction(path: str, asked: dict[str, Any], status: int, said: dict[str, Any]) -> Interaction:
-    body = to_json(said)
-    head = Head(status, "", _JSON, len(body))
+def _json_interaction(
+    path: str, request_body: dict[str, Any], status: int, response_body: dict[str, Any]
+) -> Interaction:
+    data = to_json(response_body)
+    head = Head(status, "", _JSON, len(data))
     return Interaction(
-        build_request("POST", _URL + path, _JSON, to_json(asked)), Response(head, 0, (Frame(0, body),), 0)
+        build_request("POST", _URL + path, _JSON, to_json(request_body)), Response(head, 0, (Frame(0, data),), 0)
     )
 
 
 def _stream_interaction(
-    asked: dict[str, Any],
+    request_body: dict[str, Any],
     base: dict[str, Any],
     content: str | None,
     calls: list[dict[str, Any]],
     end: str,
     timings: dict[str, Any],
 ) -> Interaction:
-    """A stream with a frame for every recorded one: the role, the text in as many parts as are left, and the end."""
-    gaps = [max(0.0, float(one)) for one in timings["interChunkDelaysMs"]]
-    times = [round(at) for at in accumulate(gaps, initial=float(timings["ttftMs"]))]
+    """Return a stream with one frame per recorded chunk: the role, the text in the remaining parts, and the end."""
+    gaps = [max(0.0, float(gap)) for gap in timings["interChunkDelaysMs"]]
+    times = [round(at_ms) for at_ms in accumulate(gaps, initial=float(timings["ttftMs"]))]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     if content:
         parts = max(1, min(len(content), len(times) - 3 - len(calls)))
         cuts = [len(content) * number // parts for number in range(parts + 1)]
         deltas += [{"content": content[start:stop]} for start, stop in pairwise(cuts)]
-    deltas += [{"tool_calls": [one]} for one in calls]
+    deltas += [{"tool_calls": [call]} for call in calls]
     choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": end})
-    events = [b"data: " + to_json({**base, "choices": [one]}) + b"\n\n" for one in choices] + [b"data: [DONE]\n\n"]
+    events = [b"data: " + to_json({**base, "choices": [choice]}) + b"\n\n" for choice in choices] + [
+        b"data: [DONE]\n\n"
+    ]
     frames = tuple(Frame(times[min(number, len(times) - 1)], event) for number, event in enumerate(events))
     end_ms = max(frames[-1].at_ms, round(float(timings.get("totalDurationMs") or 0)))
     return Interaction(
-        build_request("POST", _URL + "chat/completions", _JSON, to_json({**asked, "stream": True})),
+        build_request("POST", _URL + "chat/completions", _JSON, to_json({**request_body, "stream": True})),
         Response(Head(200, "", _STREAM), frames[0].at_ms, frames, end_ms),
     )

@@ -1,7 +1,7 @@
-"""Session records of Azure's test proxy and of the .NET test framework: `Entries`.
+"""Reads session records of Azure's test proxy and of the .NET test framework: `Entries`.
 
-JSON bodies are values, other text is its lines, all else base64; in a multipart body a line of base64 is marked `b64:`.
-It says nothing about time. Source: tools/test-proxy/.../Common/RecordEntry.cs of azure-sdk-tools.
+JSON bodies are values, other text is a list of its lines, the rest is base64. In a multipart body, a line of base64
+begins with `b64:`. Times are not kept. Source: tools/test-proxy/.../Common/RecordEntry.cs of azure-sdk-tools.
 """
 
 from __future__ import annotations
@@ -23,23 +23,28 @@ from openai_replay.tools.importers.builder import (
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is such a record."""
+    """Return True if `value` is such a record."""
     return isinstance(value, dict) and isinstance(value.get("Entries"), list)
 
 
 def read(value: Any) -> ImportResult:
-    """The interactions of a record."""
+    """Return the interactions of a record."""
     return build_all(value["Entries"], _interaction)
 
 
-def _interaction(entry: dict[str, Any], repair: NoteRepair) -> Interaction:
-    asked, answered = build_headers(entry["RequestHeaders"]), build_headers(entry["ResponseHeaders"])
-    said = _body(entry.get("ResponseBody"), answered)
+def _interaction(entry: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    request_headers, response_headers = build_headers(entry["RequestHeaders"]), build_headers(entry["ResponseHeaders"])
+    body = _body(entry.get("ResponseBody"), response_headers)
     if isinstance(entry.get("ResponseBody"), dict):
-        repair("JSON that was kept as values was written anew")
+        note_repair("JSON that was kept as values was written anew")
     return Interaction(
-        build_request(entry["RequestMethod"], entry["RequestUri"], asked, _body(entry.get("RequestBody"), asked)),
-        build_response(entry["StatusCode"], None, answered, said, repair),
+        build_request(
+            entry["RequestMethod"],
+            entry["RequestUri"],
+            request_headers,
+            _body(entry.get("RequestBody"), request_headers),
+        ),
+        build_response(entry["StatusCode"], None, response_headers, body, note_repair),
     )
 
 
@@ -47,10 +52,11 @@ _TEXTUAL = re.compile(r"text/|application/(?:[\w.+-]+\+)?(?:json|xml)|.*urlencod
 
 
 def _body(value: Any, pairs: Headers) -> bytes:
+    """"""
     if value is None or value == []:
         return b""
     if isinstance(value, list):
-        return b"".join(_line(one) for one in value)
+        return b"".join(_line(line) for line in value)
     if not isinstance(value, str):
         return to_json(value)
     if _TEXTUAL.match(media_type(pairs)):

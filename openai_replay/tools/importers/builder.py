@@ -1,4 +1,4 @@
-"""What the formats share: an interaction made from its parts, and what is said about it."""
+"""Builds interactions from the parts that the formats have, and notes repairs and skipped entries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from openai_replay.tools.importers.source import GZIP_MAGIC, MAX_BYTES, decompre
 
 @dataclass(slots=True)
 class ImportResult:
-    """What a file holds: interactions in their order, what had to be mended, and which entries are none, and why."""
+    """The contents of a file: interactions in order, the repairs that were made, and the entries that were skipped,
+    with reasons.
+    """
 
     interactions: list[Interaction] = field(default_factory=list)
     repaired: list[str] = field(default_factory=list)
@@ -29,44 +31,46 @@ class ImportResult:
 
 
 class SkipEntry(Exception):
-    """An entry that is no exchange of a request and an answer; says why."""
+    """An entry that is not an exchange of a request and a response. The message says why."""
 
 
 NoteRepair = Callable[[str], None]
 
 
 def build_all(entries: Iterable[Any], interaction: Callable[[Any, NoteRepair], Interaction]) -> ImportResult:
-    """The interaction of every entry, and what was said about them. Raises SourceError with the entry's number."""
-    found = ImportResult()
+    """Return the interaction of each entry, with the notes about them. Raises ImportFormatError with the entry's
+    number.
+    """
+    result = ImportResult()
     for number, entry in enumerate(entries, 1):
         repairs: dict[str, None] = {}
 
-        def repair(what: str, into: dict[str, None] = repairs) -> None:
-            into[what] = None
+        def note_repair(note: str, notes: dict[str, None] = repairs) -> None:
+            notes[note] = None
 
         try:
-            one = interaction(entry, repair)
-            _check(one.response)
-        except SkipEntry as why:
-            found.skipped.append(f"entry {number}: {why}")
+            built = interaction(entry, note_repair)
+            _check(built.response)
+        except SkipEntry as skipped:
+            result.skipped.append(f"entry {number}: {skipped}")
             continue
         except ImportFormatError as error:
             raise ImportFormatError(f"entry {number}: {error.message}") from None
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             # A part that is missing, or of another type than the format says.
             raise ImportFormatError(f"entry {number}: {_describe_error(error)}") from None
-        asked = one.request
-        typed = asked._replace(headers=_with_content_type(asked.headers, asked.body, repair))
-        found.interactions.append(Interaction(typed, one.response))
-        found.repaired += repairs
-    return found
+        request = built.request
+        typed_request = request._replace(headers=_with_content_type(request.headers, request.body, note_repair))
+        result.interactions.append(Interaction(typed_request, built.response))
+        result.repaired += repairs
+    return result
 
 
-def _check(said: Response) -> None:
-    """Refuse what no cassette may hold. Raises ValueError."""
-    if not 200 <= said.head.status <= 999:
-        raise ValueError(f"{said.head.status} is not the status of an answer")
-    for at_ms in (said.head_ms, said.end_ms, *(frame.at_ms for frame in said.frames)):
+def _check(response: Response) -> None:
+    """Refuse times and a status that no cassette may hold. Raises ValueError."""
+    if not 200 <= response.head.status <= 999:
+        raise ValueError(f"{response.head.status} is not the status of an answer")
+    for at_ms in (response.head_ms, response.end_ms, *(frame.at_ms for frame in response.frames)):
         if not 0 <= at_ms <= MAX_TIME_MS:
             raise ValueError(f"{at_ms} ms is more than a day, or less than nothing")
 
@@ -76,7 +80,7 @@ def _describe_error(error: Exception) -> str:
 
 
 def to_bytes(value: Any) -> bytes:
-    """A body as bytes: of text its UTF-8. Raises ValueError for what is no body."""
+    """Return a body as bytes, text as UTF-8. Raises ValueError for anything else."""
     if value is None:
         return b""
     if isinstance(value, str):
@@ -87,17 +91,17 @@ def to_bytes(value: Any) -> bytes:
 
 
 def to_json(value: Any) -> bytes:
-    """A body that a recorder kept as JSON values, as JSON again."""
+    """Return as JSON the body that a recorder kept as JSON values."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "surrogatepass")
 
 
 def decode_base64(text: str) -> bytes:
-    """The bytes of base64 `text`. Raises ValueError."""
+    """Decode base64 `text`. Raises ValueError."""
     return base64.b64decode("".join(text.split()), validate=True)
 
 
 def decode_hex(text: str) -> bytes:
-    """The bytes of `text`. Raises ValueError."""
+    """Decode hexadecimal `text`. Raises ValueError."""
     return binascii.unhexlify(text)
 
 
@@ -123,8 +127,8 @@ def _pairs(pairs: Any) -> Iterator[tuple[str, Any]]:
             for value in values if isinstance(values, (list, tuple)) else [values]:
                 yield _to_latin1(name), value
     elif isinstance(pairs, (list, tuple)) and pairs and isinstance(pairs[0], dict):
-        for one in pairs:
-            yield str(one["name"]), one.get("value")
+        for entry in pairs:
+            yield str(entry["name"]), entry.get("value")
     elif isinstance(pairs, (list, tuple)) and pairs and isinstance(pairs[0], (list, tuple)):
         for name, value in pairs:
             yield _to_latin1(name), value
@@ -135,7 +139,7 @@ def _pairs(pairs: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _to_latin1(value: Any) -> str:
-    """A header's value as our text of bytes: what is beyond latin-1 was UTF-8 on the wire."""
+    """Return a header's value as latin-1 text, one character per byte. Other characters were UTF-8 on the wire."""
     if value is None:
         return ""
     if isinstance(value, bytes):
@@ -151,12 +155,12 @@ def _to_latin1(value: Any) -> str:
 
 
 def drop_headers(pairs: Headers, *names: str) -> Headers:
-    """`pairs` without the headers of these (lower-case) names."""
-    return tuple(one for one in pairs if one[0].lower() not in names)
+    """Return `pairs` without the headers of these (lower-case) names."""
+    return tuple(pair for pair in pairs if pair[0].lower() not in names)
 
 
 def build_request(method: Any, uri: Any, pairs: Headers, body: bytes = b"") -> Request:
-    """A request as a cassette has it."""
+    """Return a request as a cassette has it. Raises ValueError."""
     method, uri = str(method).lstrip(":").upper(), str(uri)
     if not _NAME.fullmatch(method):
         raise ValueError(f"{method!r} is no method")
@@ -170,43 +174,43 @@ def build_response(
     reason: Any,
     pairs: Headers,
     body: bytes | list[bytes],
-    repair: NoteRepair,
+    note_repair: NoteRepair,
     *,
     head_ms: int = 0,
     end_ms: int = 0,
     decoded: bool = False,
 ) -> Response:
-    """An answer. A list of pieces keeps its cuts; a stream is cut at its events, and all is there with the head.
+    """Return a response. A list of pieces keeps its frames; a stream is cut at its events, all at the time of the head.
 
-    `decoded` says that the format keeps bodies without the encoding that their headers name. `repair` is told what was
-    mended.
+    `decoded` says that the format keeps bodies without the encoding that their headers name. `note_repair` is called
+    with each repair.
     """
     code = int(status)
     pieces = [body] if isinstance(body, bytes) else body
     body = b"".join(pieces)
-    pairs = _with_content_type(pairs, body, repair)
-    true = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
-    if true != pairs and body:
-        repair("a content-encoding that the body does not have was dropped")
-    _refuse_bomb(true, body, "its answer")
-    encoding = header(true, "content-encoding").strip().lower()
+    pairs = _with_content_type(pairs, body, note_repair)
+    true_headers = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
+    if true_headers != pairs and body:
+        note_repair("a content-encoding that the body does not have was dropped")
+    _refuse_bomb(true_headers, body, "its answer")
+    encoding = header(true_headers, "content-encoding").strip().lower()
     if encoding in ("br", "zstd") and body:
-        repair(f"{encoding}: kept as it came, and not searched for secrets")
-    stream = media_type(true) == "text/event-stream"
-    if stream and len(pieces) == 1 and encoding in ("", "identity"):
+        note_repair(f"{encoding}: kept as it came, and not searched for secrets")
+    is_stream = media_type(true_headers) == "text/event-stream"
+    if is_stream and len(pieces) == 1 and encoding in ("", "identity"):
         pieces = [body[start:stop] for start, stop in sse.spans(body)]
     frames = tuple(Frame(head_ms, piece) for piece in pieces if piece)
-    framed = header(pairs, "transfer-encoding") or (stream and not header(pairs, "content-length"))
-    head = Head(code, "" if reason is None else _one_line(str(reason)), true, None if framed else len(body))
+    is_framed = header(pairs, "transfer-encoding") or (is_stream and not header(pairs, "content-length"))
+    head = Head(code, "" if reason is None else _one_line(str(reason)), true_headers, None if is_framed else len(body))
     return Response(head, head_ms, frames, max(head_ms, end_ms))
 
 
-def _with_content_type(pairs: Headers, body: bytes, repair: NoteRepair) -> Headers:
-    """`pairs` with a content-type that is one: some recorders put a word in its place, or keep no headers at all, and
-    clients go by it.
+def _with_content_type(pairs: Headers, body: bytes, note_repair: NoteRepair) -> Headers:
+    """Return `pairs` with a valid content-type, which clients go by. Some recorders keep a bare word, or no headers at
+    all.
     """
-    said = media_type(pairs)
-    if "/" in said or (pairs and not said) or not body:
+    media = media_type(pairs)
+    if "/" in media or (pairs and not media) or not body:
         return pairs
     if re.match(rb"(?:data|event): ?", body):
         kind = "text/event-stream"
@@ -216,7 +220,7 @@ def _with_content_type(pairs: Headers, body: bytes, repair: NoteRepair) -> Heade
         except ValueError:
             return pairs
         kind = "application/json"
-    repair("a content-type that was not kept was put back by what the body is")
+    note_repair("a content-type that was not kept was put back by what the body is")
     return (*drop_headers(pairs, "content-type"), ("content-type", kind))
 
 
@@ -224,20 +228,20 @@ def _one_line(text: str) -> str:
     return " ".join(_to_latin1(text).split())
 
 
-def _refuse_bomb(pairs: Headers, body: bytes, what: str) -> None:
-    """Refuse a bomb: whoever reads the cassette would unfold it. Deflate makes 1,032 bytes of one, not more."""
+def _refuse_bomb(pairs: Headers, body: bytes, subject: str) -> None:
+    """Refuse a bomb, which each reader of the cassette would decompress. Deflate makes at most 1,032 bytes of one."""
     encoding = header(pairs, "content-encoding").strip().lower()
     if (
         len(body) * 1032 > MAX_BYTES
         and encoding in ("gzip", "x-gzip", "deflate")
         and body[:2] in (GZIP_MAGIC, b"\x78\x9c")
     ):
-        decompress(body, f"{what} of {len(body)} bytes")
+        decompress(body, f"{subject} of {len(body)} bytes")
 
 
 def guess_url(body: bytes) -> str | None:
-    """The URL at the API that gives answers like `body`, by the `object` it says to be; None if it says none."""
-    for text in [one.data.encode() for _, one in zip(range(3), sse.events(body), strict=False)] or [body]:
+    """Return the API's URL for responses like `body`, by its `object` or `type`; None if it has neither."""
+    for text in [event.data.encode() for _, event in zip(range(3), sse.events(body), strict=False)] or [body]:
         try:
             value = json_codec.loads(text)
         except ValueError:

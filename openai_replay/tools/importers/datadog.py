@@ -1,6 +1,6 @@
-"""Cassettes of DataDog's test agent: a JSON file an interaction, binary bodies behind `base64:`.
+"""Reads cassettes of DataDog's test agent: one JSON file per interaction, binary bodies as `base64:...`.
 
-Headers are one value each, and it says nothing about time. Source: ddapm_test_agent/vcr_proxy.py of dd-apm-test-agent.
+A header has one value, and times are not kept. Source: ddapm_test_agent/vcr_proxy.py of dd-apm-test-agent.
 """
 
 from __future__ import annotations
@@ -21,34 +21,37 @@ from openai_replay.tools.importers.builder import (
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is one interaction, with a `url` and a status that is a mapping."""
+    """Return True if `value` is one interaction, with a `url` and a status that is a mapping."""
     if not isinstance(value, dict):
         return False
-    asked, answer = value.get("request"), value.get("response")
+    request, response = value.get("request"), value.get("response")
     return (
-        isinstance(asked, dict)
-        and "url" in asked
-        and isinstance(answer, dict)
-        and isinstance(answer.get("status"), dict)
+        isinstance(request, dict)
+        and "url" in request
+        and isinstance(response, dict)
+        and isinstance(response.get("status"), dict)
     )
 
 
 def read(value: Any) -> ImportResult:
-    """The one interaction."""
+    """Return the one interaction."""
     return build_all([value], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
-    asked, answer = item["request"], item["response"]
-    status = answer["status"]
+def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    """"""
+    request, response = item["request"], item["response"]
+    status = response["status"]
     return Interaction(
-        build_request(asked["method"], asked["url"], build_headers(asked.get("headers")), _body(asked.get("body"))),
+        build_request(
+            request["method"], request["url"], build_headers(request.get("headers")), _body(request.get("body"))
+        ),
         build_response(
             status["code"],
             status.get("message"),
-            build_headers(answer.get("headers")),
-            _body(answer.get("body")),
-            repair,
+            build_headers(response.get("headers")),
+            _body(response.get("body")),
+            note_repair,
         ),
     )
 

@@ -1,6 +1,6 @@
-"""Cassettes of Go's go-vcr, file versions 1 (go-vcr v2 and older) and 2 (v3, v4).
+"""Reads cassettes of Go's go-vcr, file versions 1 (go-vcr v2 and older) and 2 (v3, v4).
 
-`duration` is how long the transport took until it had the head: Go reads bodies later.
+`duration` is the time until the transport had the head: Go reads bodies later.
 Source: pkg/cassette/cassette.go of go-vcr.
 """
 
@@ -22,32 +22,35 @@ from openai_replay.tools.importers.builder import (
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is such a cassette: interactions with a `url` and a `code`."""
+    """Return True if `value` is such a cassette: interactions with a `url` and a `code`."""
     items = value.get("interactions") if isinstance(value, dict) else None
     if not isinstance(items, list) or not items or not isinstance(items[0], dict):
         return False
-    asked, answer = items[0].get("request"), items[0].get("response")
-    return isinstance(asked, dict) and "url" in asked and isinstance(answer, dict) and "code" in answer
+    request, response = items[0].get("request"), items[0].get("response")
+    return isinstance(request, dict) and "url" in request and isinstance(response, dict) and "code" in response
 
 
 def read(value: Any) -> ImportResult:
-    """The interactions of a cassette."""
+    """Return the interactions of a cassette."""
     return build_all(value["interactions"], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
-    asked, answer = item["request"], item["response"]
-    pairs = build_headers(answer.get("headers"))
-    if answer.get("transfer_encoding") and not header(pairs, "transfer-encoding"):
+def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    request, response = item["request"], item["response"]
+    pairs = build_headers(response.get("headers"))
+    if response.get("transfer_encoding") and not header(pairs, "transfer-encoding"):
         pairs += (("Transfer-Encoding", "chunked"),)
-    status = str(answer.get("status") or "")
-    reason = status.removeprefix(str(answer["code"])).strip()
-    head_ms = round(parse_duration_ms(answer.get("duration")))
+    status = str(response.get("status") or "")
+    reason = status.removeprefix(str(response["code"])).strip()
+    head_ms = round(parse_duration_ms(response.get("duration")))
     return Interaction(
         build_request(
-            asked.get("method") or "GET", asked["url"], build_headers(asked.get("headers")), to_bytes(asked.get("body"))
+            request.get("method") or "GET",
+            request["url"],
+            build_headers(request.get("headers")),
+            to_bytes(request.get("body")),
         ),
-        build_response(answer["code"], reason, pairs, to_bytes(answer.get("body")), repair, head_ms=head_ms),
+        build_response(response["code"], reason, pairs, to_bytes(response.get("body")), note_repair, head_ms=head_ms),
     )
 
 
@@ -56,7 +59,7 @@ _UNITS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3,
 
 
 def parse_duration_ms(duration: Any) -> float:
-    """Milliseconds of a Go duration: `1m2.5s`, or a number of nanoseconds. Raises ValueError."""
+    """Return the milliseconds of a Go duration: `1m2.5s`, or a number of nanoseconds. Raises ValueError."""
     text = str(duration or "0").strip().strip('"')
     if re.fullmatch(r"\d{1,18}", text):
         return int(text) / 1e6

@@ -1,6 +1,6 @@
-"""Go's httprr: `httprr trace v1`, then for every exchange the lengths of request and response, and both as HTTP/1 text.
+"""Reads Go's httprr: `httprr trace v1`, then for each exchange the lengths of request and response, and both as HTTP/1.
 
-It says nothing about time. Source: internal/httprr/rr.go of golang.org/x/oscar.
+Times are not kept. Source: internal/httprr/rr.go of golang.org/x/oscar.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from openai_replay.tools.importers.source import TextFile
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is such a trace."""
+    """Return True if `value` is such a trace."""
     return isinstance(value, TextFile) and value.startswith("httprr trace v1")
 
 
@@ -30,22 +30,22 @@ _SIZES = re.compile(rb"(\d{1,12}) (\d{1,12})\r?\n")
 
 
 def read(value: TextFile) -> ImportResult:
-    """The interactions of a trace; those after the place where it is cut off are an error."""
+    """Return the interactions of a trace. Raises ImportFormatError if it is cut off."""
     data = value.encode("latin-1")
-    at = data.find(b"\n") + 1
+    offset = data.find(b"\n") + 1
     pairs: list[tuple[bytes, bytes]] = []
-    while at and at < len(data):
-        sizes = _SIZES.match(data, at)
-        line = data.count(b"\n", 0, at) + 1
+    while offset and offset < len(data):
+        sizes = _SIZES.match(data, offset)
+        line = data.count(b"\n", 0, offset) + 1
         if sizes is None:
             raise ImportFormatError(f"line {line}: here the lengths of the next request and response should stand")
         start, middle = sizes.end(), sizes.end() + int(sizes[1])
-        at = middle + int(sizes[2])
-        if at > len(data):
+        offset = middle + int(sizes[2])
+        if offset > len(data):
             raise ImportFormatError(
-                f"line {line}: is cut off: {at - start} bytes should follow, {len(data) - start} do"
+                f"line {line}: is cut off: {offset - start} bytes should follow, {len(data) - start} do"
             )
-        pairs.append((data[start:middle], data[middle:at]))
+        pairs.append((data[start:middle], data[middle:offset]))
     return build_all(pairs, _interaction)
 
 
@@ -58,7 +58,7 @@ class Message(NamedTuple):
 
 
 def parse_message(data: bytes) -> Message:
-    """Take an HTTP/1 message apart. Raises ValueError."""
+    """Split an HTTP/1 message. Raises ValueError."""
     blank = _BLANK.search(data)  # where a tool has taken something out, lines may end in LF
     if blank is None:
         raise ValueError("an HTTP message has no head")
@@ -78,25 +78,26 @@ _CHUNK = re.compile(rb"([0-9a-fA-F]{1,12})[^\r\n]*\r?\n")
 
 
 def _join_chunks(body: bytes) -> bytes:
-    """The data of chunks (RFC 9112 7.1). As it came where these are none: Go's own reader has joined them."""
-    out: list[bytes] = []
-    at = 0
-    while (size := _CHUNK.match(body, at)) is not None:
+    """Return the data of chunks (RFC 9112 7.1), or the body as it is without chunks: Go's own reader joins them."""
+    chunks: list[bytes] = []
+    offset = 0
+    while (size := _CHUNK.match(body, offset)) is not None:
         length = int(size[1], 16)
         if not length:
-            return b"".join(out)
-        out.append(body[size.end() : size.end() + length])
-        at = size.end() + length
-        at += 2 if body.startswith(b"\r\n", at) else 1
+            return b"".join(chunks)
+        chunks.append(body[size.end() : size.end() + length])
+        offset = size.end() + length
+        offset += 2 if body.startswith(b"\r\n", offset) else 1
     return body
 
 
-def _interaction(pair: tuple[bytes, bytes], repair: NoteRepair) -> Interaction:
-    asked, answer = parse_message(pair[0]), parse_message(pair[1])
-    uri = asked.line[1]
+def _interaction(pair: tuple[bytes, bytes], note_repair: NoteRepair) -> Interaction:
+    """"""
+    request, response = parse_message(pair[0]), parse_message(pair[1])
+    uri = request.line[1]
     if uri.startswith("/"):
-        uri = f"https://{header(asked.headers, 'host')}{uri}"
+        uri = f"https://{header(request.headers, 'host')}{uri}"
     return Interaction(
-        build_request(asked.line[0], uri, asked.headers, asked.body),
-        build_response(answer.line[1], answer.line[2], answer.headers, answer.body, repair),
+        build_request(request.line[0], uri, request.headers, request.body),
+        build_response(response.line[1], response.line[2], response.headers, response.body, note_repair),
     )

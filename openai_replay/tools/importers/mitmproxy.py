@@ -1,7 +1,7 @@
-"""Flow files of mitmproxy: one tnetstring a flow, with the state of an HTTP exchange in it.
+"""Reads flow files of mitmproxy: one tnetstring per flow, with the state of an HTTP exchange.
 
-The head's time and the end's are kept; when which piece came it does not say. mitmproxy itself is too heavy to depend
-on, and pins what it depends on; of its files only these two dozen keys are read, which have been the same since 0.18.
+The times of the head and of the end are kept, those of frames are not. mitmproxy itself is too heavy to depend on, and
+pins its own dependencies. Only two dozen keys of its files are read, which have been the same since 0.18.
 Sources: mitmproxy/io/tnetstring.py, mitmproxy/http.py, mitmproxy/io/compat.py of mitmproxy.
 """
 
@@ -27,48 +27,51 @@ _MAX_DEPTH = 100
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` starts with a mapping in a tnetstring."""
+    """Return True if `value` starts with a mapping in a tnetstring."""
     return isinstance(value, bytes)
 
 
 def read(value: bytes) -> ImportResult:
-    """The HTTP exchanges of a file; connections that are none, and requests without an answer, are left out."""
+    """Return the HTTP exchanges of a file, without other connections and requests that got no response."""
     flows: list[Any] = []
-    at = 0
-    while at < len(value):
-        flow, at = parse_tnetstring(value, at, len(value))
+    offset = 0
+    while offset < len(value):
+        flow, offset = parse_tnetstring(value, offset, len(value))
         flows.append(flow)
     return build_all(flows, _interaction)
 
 
-def parse_tnetstring(data: bytes, at: int, stop: int, depth: int = 0) -> tuple[Any, int]:
-    """The value that starts at `at`, and where it ends: `LENGTH:DATA` and a byte for its type. Raises SourceError."""
-    colon = data.find(b":", at, min(stop, at + 13))
-    digits = data[at:colon] if colon > at else b""
+def parse_tnetstring(data: bytes, offset: int, stop: int, depth: int = 0) -> tuple[Any, int]:
+    """Return the value at `offset`, and the offset of its end: `LENGTH:DATA` and a byte for its type.
+
+    Raises ImportFormatError.
+    """
+    colon = data.find(b":", offset, min(stop, offset + 13))
+    digits = data[offset:colon] if colon > offset else b""
     end = colon + 1 + int(digits) if digits.isdigit() else -1
     if end < 0:
-        raise ImportFormatError(f"byte {at}: here a length should stand")
+        raise ImportFormatError(f"byte {offset}: here a length should stand")
     if end >= stop:
-        raise ImportFormatError(f"byte {at}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
+        raise ImportFormatError(f"byte {offset}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
     if depth > _MAX_DEPTH:
-        raise ImportFormatError(f"byte {at}: is nested too deeply")
+        raise ImportFormatError(f"byte {offset}: is nested too deeply")
     kind, start = data[end : end + 1], colon + 1
     if kind in (b"]", b"}"):
         values: list[Any] = []
         while start < end:
-            one, start = parse_tnetstring(data, start, end, depth + 1)
-            values.append(one)
+            item, start = parse_tnetstring(data, start, end, depth + 1)
+            values.append(item)
         if kind == b"]":
             return values, end + 1
         if len(values) % 2 or any(isinstance(key, (list, dict)) for key in values[::2]):
-            raise ImportFormatError(f"byte {at}: a mapping has a key without a value")
+            raise ImportFormatError(f"byte {offset}: a mapping has a key without a value")
         keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in values[::2]]
         return dict(zip(keys, values[1::2], strict=True)), end + 1
     text = data[start:end]
     try:
         return _SCALARS[kind](text), end + 1
     except (KeyError, ValueError):
-        raise ImportFormatError(f"byte {at}: is no value of a flow file") from None
+        raise ImportFormatError(f"byte {offset}: is no value of a flow file") from None
 
 
 _SCALARS: dict[bytes, Any] = {
@@ -81,41 +84,42 @@ _SCALARS: dict[bytes, Any] = {
 }
 
 
-def _interaction(flow: Any, repair: NoteRepair) -> Interaction:
+def _interaction(flow: Any, note_repair: NoteRepair) -> Interaction:
     if not isinstance(flow, dict):
         raise ValueError("is no flow")
     if _text(flow.get("type", "http")) != "http":
         raise SkipEntry(f"a {_text(flow['type'])} connection")
-    asked, answer = flow["request"], flow.get("response")
+    request, response = flow["request"], flow.get("response")
     if flow.get("websocket"):
         raise SkipEntry("a WebSocket")
-    if not answer:
+    if not response:
         raise SkipEntry("it was not answered")
-    if answer.get("content") is None:
+    if response.get("content") is None:
         raise SkipEntry("its answer was streamed through and not kept")
-    pairs = build_headers(asked["headers"])
-    host = header(pairs, "host") or _text(asked.get("authority") or "") or _host(asked)
-    start = asked.get("timestamp_end") or asked["timestamp_start"]
+    pairs = build_headers(request["headers"])
+    host = header(pairs, "host") or _text(request.get("authority") or "") or _host(request)
+    start = request.get("timestamp_end") or request["timestamp_start"]
     head_ms, end_ms = (
-        max(0, round(1000 * ((answer.get(name) or start) - start))) for name in ("timestamp_start", "timestamp_end")
+        max(0, round(1000 * ((response.get(name) or start) - start))) for name in ("timestamp_start", "timestamp_end")
     )
-    uri = f"{_text(asked['scheme'])}://{host}{_text(asked['path'])}"
-    status = answer.get("status_code", answer.get("code"))
-    reason = _text(answer.get("reason", answer.get("msg", "")))
-    said = build_response(
+    uri = f"{_text(request['scheme'])}://{host}{_text(request['path'])}"
+    status = response.get("status_code", response.get("code"))
+    reason = _text(response.get("reason", response.get("msg", "")))
+    built = build_response(
         status,
         reason,
-        build_headers(answer["headers"]),
-        to_bytes(answer["content"]),
-        repair,
+        build_headers(response["headers"]),
+        to_bytes(response["content"]),
+        note_repair,
         head_ms=head_ms,
         end_ms=end_ms,
     )
-    return Interaction(build_request(_text(asked["method"]), uri, pairs, to_bytes(asked.get("content"))), said)
+    return Interaction(build_request(_text(request["method"]), uri, pairs, to_bytes(request.get("content"))), built)
 
 
-def _host(asked: dict[str, Any]) -> str:
-    host, port = _text(asked["host"]), asked.get("port")
+def _host(request: dict[str, Any]) -> str:
+    """"""
+    host, port = _text(request["host"]), request.get("port")
     return host if port in (80, 443, None) else f"{host}:{port}"
 
 

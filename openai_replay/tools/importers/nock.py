@@ -1,7 +1,7 @@
-"""Recordings of nock (`nock.recorder`, `nockBack`): a JSON list of definitions.
+"""Reads recordings of nock (`nock.recorder`, `nockBack`): a JSON list of definitions.
 
 JSON bodies are values, binary ones hex; a body with a content-encoding is a list of the chunks that the client read.
-It says nothing about time. Source: lib/recorder.js and lib/common.js of nock.
+Times are not kept. Source: lib/recorder.js and lib/common.js of nock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from openai_replay.tools.importers.builder import (
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is such a list."""
+    """Return True if `value` is such a list."""
     return (
         isinstance(value, list)
         and bool(value)
@@ -35,21 +35,23 @@ def recognizes(value: Any) -> bool:
 
 
 def read(value: Any) -> ImportResult:
-    """The interactions of a recording."""
+    """Return the interactions of a recording."""
     return build_all(value, _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
+def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
     origin = re.sub(r"(?<=^https:)(//[^/]*):443$|(?<=^http:)(//[^/]*):80$", r"\1\2", str(item["scope"]).rstrip("/"))
-    asked = item.get("body")
-    body = to_bytes(asked) if asked is None or isinstance(asked, str) else to_json(asked)
+    request_body = item.get("body")
+    body = to_bytes(request_body) if request_body is None or isinstance(request_body, str) else to_json(request_body)
     pairs = build_headers(item.get("reqheaders"))
-    if isinstance(asked, (dict, list)) and not header(pairs, "content-type"):
+    if isinstance(request_body, (dict, list)) and not header(pairs, "content-type"):
         pairs += (("content-type", "application/json"),)  # nock keeps no request headers unless it is told to
-    answered = build_headers(item.get("rawHeaders") or item.get("headers"))
+    response_headers = build_headers(item.get("rawHeaders") or item.get("headers"))
     return Interaction(
         build_request(item.get("method") or "GET", origin + str(item["path"]), pairs, body),
-        build_response(item.get("status") or 200, None, answered, _body(item, answered, repair), repair),
+        build_response(
+            item.get("status") or 200, None, response_headers, _body(item, response_headers, note_repair), note_repair
+        ),
     )
 
 
@@ -57,19 +59,20 @@ _HEX = re.compile(r"(?:[0-9a-f]{2})+")
 _TEXTUAL = re.compile(r"text/|json|xml|javascript|urlencoded")
 
 
-def _body(item: dict[str, Any], pairs: Headers, repair: NoteRepair) -> bytes | list[bytes]:
-    said = item.get("response")
-    if isinstance(said, list) and header(pairs, "content-encoding") and all(isinstance(one, str) for one in said):
-        return [decode_hex(one) for one in said]
-    if isinstance(said, str):
+def _body(item: dict[str, Any], pairs: Headers, note_repair: NoteRepair) -> bytes | list[bytes]:
+    """"""
+    body = item.get("response")
+    if isinstance(body, list) and header(pairs, "content-encoding") and all(isinstance(chunk, str) for chunk in body):
+        return [decode_hex(chunk) for chunk in body]
+    if isinstance(body, str):
         # Before nock 9 nothing says that a text is hex, but the type of what it is.
         is_hex = item.get("responseIsBinary") or (
             "responseIsBinary" not in item
             and not _TEXTUAL.search(media_type(pairs) or "text/")
-            and _HEX.fullmatch(said)
+            and _HEX.fullmatch(body)
         )
-        return decode_hex(said) if is_hex else to_bytes(said)
-    if said is None:
+        return decode_hex(body) if is_hex else to_bytes(body)
+    if body is None:
         return b""
-    repair("JSON that was kept as values was written anew")
-    return to_json(said)
+    note_repair("JSON that was kept as values was written anew")
+    return to_json(body)

@@ -1,6 +1,6 @@
-"""An answer alone: a raw event stream (`.sse`), its events as JSON lines, or a JSON body.
+"""Reads a response alone: a raw event stream (`.sse`), its events as JSON lines, or a JSON body.
 
-Its request is given by hand; the URL may be left out where the answer says what it is.
+The user supplies its request; the URL may be left out if the response says what it is.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ _STREAM = (("content-type", "text/event-stream; charset=utf-8"),)
 
 
 def recognizes(value: Any, supplied: SuppliedRequest | None) -> bool:
-    """Whether `value` can be an answer: a stream, JSON lines, or a JSON object of the API's (where a request was given,
-    any).
+    """Return True if `value` can be a response: a stream, JSON lines, or a JSON object of the API.
+
+    With a supplied request, any JSON object will do.
     """
     if isinstance(value, TextFile):
         return not value.is_prose
@@ -36,7 +37,7 @@ def recognizes(value: Any, supplied: SuppliedRequest | None) -> bool:
 
 
 def describe_unknown(value: Any) -> str:
-    """Why `value` is of no format."""
+    """Return the reason why `value` is of no known format."""
     if isinstance(value, dict):
         names = [key for key in list(value)[:5] if isinstance(key, str) and _SHORT_WORD.fullmatch(key)]
         return f"is of no known format: a mapping{' of ' if names else ''}{', '.join(names)}"
@@ -49,29 +50,29 @@ _SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in th
 
 
 def read(value: Any, supplied: SuppliedRequest | None) -> ImportResult:
-    """The one interaction, with the request that was given."""
+    """Return the one interaction, with the supplied request."""
     if supplied is None or supplied.body is None:
         raise ImportFormatError("is an answer without its request: give it with --request FILE")
-    return build_all([value], lambda one, repair: _interaction(one, supplied, repair))
+    return build_all([value], lambda entry, note_repair: _interaction(entry, supplied, note_repair))
 
 
-def _interaction(value: Any, supplied: SuppliedRequest, repair: NoteRepair) -> Interaction:
-    pairs, body = (_STREAM, _stream(value, repair)) if isinstance(value, TextFile) else (_JSON, to_json(value))
+def _interaction(value: Any, supplied: SuppliedRequest, note_repair: NoteRepair) -> Interaction:
+    pairs, body = (_STREAM, _stream(value, note_repair)) if isinstance(value, TextFile) else (_JSON, to_json(value))
     url = supplied.url or guess_url(body)
     if url is None:
         raise ImportFormatError("does not say what it is an answer to: give it with --url URL")
     status = 400 if isinstance(value, dict) and value.get("error") and "object" not in value else 200
     return Interaction(
         build_request(supplied.method, url, _JSON if supplied.body else (), supplied.body or b""),
-        build_response(status, None, pairs, body, repair),
+        build_response(status, None, pairs, body, note_repair),
     )
 
 
-def _stream(text: TextFile, repair: NoteRepair) -> bytes:
-    """The stream as it is; of JSON lines, as the API would send them."""
+def _stream(text: TextFile, note_repair: NoteRepair) -> bytes:
+    """Return the stream as it is; JSON lines as the API would send them."""
     if not text.lstrip().startswith("{"):
         return text.encode()
-    out: list[bytes] = []
+    events: list[bytes] = []
     chunks = False
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() in ("", "[DONE]"):
@@ -84,6 +85,8 @@ def _stream(text: TextFile, repair: NoteRepair) -> bytes:
             raise ImportFormatError(f"line {number}: is no event")
         chunks = chunks or str(event.get("object")) in ("chat.completion.chunk", "text_completion")
         kind = event.get("type")
-        out.append((f"event: {kind}\n" if isinstance(kind, str) else "").encode() + b"data: " + line.strip().encode())
-    repair("a stream was built from JSON lines, as the API sends them")
-    return b"".join(one + b"\n\n" for one in [*out, *([b"data: [DONE]"] if chunks else [])])
+        events.append(
+            (f"event: {kind}\n" if isinstance(kind, str) else "").encode() + b"data: " + line.strip().encode()
+        )
+    note_repair("a stream was built from JSON lines, as the API sends them")
+    return b"".join(event + b"\n\n" for event in [*events, *([b"data: [DONE]"] if chunks else [])])

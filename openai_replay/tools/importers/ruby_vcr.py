@@ -1,6 +1,6 @@
-"""Cassettes of Ruby's VCR and of its port to R: `http_interactions`, YAML or JSON.
+"""Reads cassettes of Ruby's VCR and of its port to R: `http_interactions`, YAML or JSON.
 
-A body is `string` with the `encoding` it was in, `base64_string`, or `raw_gzip` (R, since 2.0).
+A body is `string` with its original `encoding`, `base64_string`, or `raw_gzip` (R, since 2.0).
 Sources: lib/vcr/structs.rb of vcr; R/http_interactions.R and R/body.R of R's vcr.
 """
 
@@ -24,22 +24,25 @@ from openai_replay.tools.importers.source import decompress
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is such a cassette."""
+    """Return True if `value` is such a cassette."""
     return isinstance(value, dict) and isinstance(value.get("http_interactions"), list)
 
 
 def read(value: Any) -> ImportResult:
-    """The interactions of a cassette; it says nothing about time."""
+    """Return the interactions of a cassette. Times are not kept."""
     return build_all(value["http_interactions"], _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
-    asked, answer = item["request"], item["response"]
-    status = answer["status"]
+def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    """"""
+    request, response = item["request"], item["response"]
+    status = response["status"]
     code, reason = (status["code"], status.get("message")) if isinstance(status, dict) else (status, None)
     return Interaction(
-        build_request(asked["method"], asked["uri"], build_headers(asked.get("headers")), _body(asked.get("body"))),
-        build_response(code, reason, build_headers(answer.get("headers")), _body(answer.get("body")), repair),
+        build_request(
+            request["method"], request["uri"], build_headers(request.get("headers")), _body(request.get("body"))
+        ),
+        build_response(code, reason, build_headers(response.get("headers")), _body(response.get("body")), note_repair),
     )
 
 

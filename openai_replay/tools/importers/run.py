@@ -1,6 +1,6 @@
-"""Files of other recorders made into cassettes of ours: which file goes where, and what became of it.
+"""Imports files of other recorders: decides which file goes where, writes the cassettes, and reports the outcomes.
 
-One cassette a file, in the folders the files were in. A file that cannot be imported takes none with it.
+Each file becomes one cassette, in the same folders. A file that cannot be imported does not stop the others.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".har", ".httprr", ".flow", ".fl
 
 @dataclass(frozen=True, slots=True)
 class ImportSettings:
-    """How files are read and what is written: `name` is the format or `auto`, `write` false only looks."""
+    """Settings for reading and writing. `format_name` is a format or `auto`; without `write`, nothing is written."""
 
     format_name: str = "auto"
     supplied_request: importers.SuppliedRequest | None = None
@@ -40,7 +40,7 @@ class ImportSettings:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A file and where its cassette goes; `refused` says why it goes nowhere."""
+    """A file and the path of its cassette. `refusal` is the reason if it must not be imported."""
 
     source: Path
     target: Path
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of a job. `error` says why nothing was imported, with the place in the file."""
+    """The outcome of a job. `error` is the reason, with the position in the file, if nothing was imported."""
 
     job: Job
     format_name: str = ""
@@ -61,28 +61,28 @@ class Outcome:
 
 
 def plan_jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
-    """The files at `sources`, in order, and where under `destination` each goes.
+    """Return a job for each file at `sources`, in order, with its target under `destination`.
 
-    Where `destination` ends in .yaml, the one file goes there. Names that would leave `destination` or meet another are
+    If `destination` ends in .yaml, the one file goes there. Names that would leave `destination` or meet another are
     refused, and so are links that lead out of their source.
     """
-    found: list[Job] = []
-    taken: dict[Path, Path] = {}
-    for source, top in chain.from_iterable(_find_files(one, destination) for one in sources):
+    planned: list[Job] = []
+    sources_by_target: dict[Path, Path] = {}
+    for source, top in chain.from_iterable(_find_files(path, destination) for path in sources):
         inside = source.relative_to(top) if top else Path(source.name)
         to_file = destination.suffix in (".yaml", ".yml") and not destination.is_dir()
         target = destination if to_file else destination / _cassette_name(inside)
-        refused = _refuse_link(source, top) or _refuse_target(target, destination.parent if to_file else destination)
-        if not refused and target in taken:
-            refused = f"would be written to {target}, as {taken[target]} is"
-        if not refused:
-            taken[target] = source
-        found.append(Job(source, target, refused))
-    return found
+        refusal = _refuse_link(source, top) or _refuse_target(target, destination.parent if to_file else destination)
+        if not refusal and target in sources_by_target:
+            refusal = f"would be written to {target}, as {sources_by_target[target]} is"
+        if not refusal:
+            sources_by_target[target] = source
+        planned.append(Job(source, target, refusal))
+    return planned
 
 
 def _find_files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | None]]:
-    """Every file at `source`, and the folder it was found in; None for a file that was named itself.
+    """Yield each file at `source` with the folder it was found in; None for a file that was named itself.
 
     Cassettes that were written before are not read again.
     """
@@ -90,13 +90,13 @@ def _find_files(source: Path, destination: Path) -> Iterator[tuple[Path, Path | 
         yield source, None
         return
     written = destination.resolve()
-    apart = written if written != source.resolve() else None
-    closed: list[OSError] = []
-    for folder, folders, names in os.walk(source, onerror=closed.append):
-        folders[:] = sorted(one for one in folders if apart is None or Path(folder, one).resolve() != apart)
-        for name in sorted([*names, *(one for one in folders if Path(folder, one).is_symlink())]):
+    excluded = written if written != source.resolve() else None
+    errors: list[OSError] = []
+    for folder, folders, names in os.walk(source, onerror=errors.append):
+        folders[:] = sorted(name for name in folders if excluded is None or Path(folder, name).resolve() != excluded)
+        for name in sorted([*names, *(name for name in folders if Path(folder, name).is_symlink())]):
             yield Path(folder, name), source
-    for error in closed:
+    for error in errors:
         yield Path(error.filename), source
 
 
@@ -124,16 +124,16 @@ def _refuse_target(target: Path, destination: Path) -> str:
 
 
 def run_job(job: Job, settings: ImportSettings) -> Outcome:
-    """Import one file. Whatever is wrong with it is in the outcome."""
+    """Import one file. The outcome reports any problem."""
     try:
         if job.refusal:
             raise ImportFormatError(job.refusal)
         if settings.write and not settings.overwrite and job.target.exists():
             raise ImportFormatError(f"{job.target} is there already; --force replaces it")
-        name, found = importers.read(_read_file(job.source), settings.supplied_request, settings.format_name)
-        if not found.interactions:
-            raise ImportFormatError(f"holds no interaction{''.join(f'; {why}' for why in found.skipped[:3])}")
-        interactions = [_redact(one, settings) for one in found.interactions]
+        name, result = importers.read(_read_file(job.source), settings.supplied_request, settings.format_name)
+        if not result.interactions:
+            raise ImportFormatError(f"holds no interaction{''.join(f'; {reason}' for reason in result.skipped[:3])}")
+        interactions = [_redact(interaction, settings) for interaction in result.interactions]
         if settings.write:
             _write_cassette(job.target, interactions, settings.overwrite)
     except ImportFormatError as error:
@@ -142,8 +142,8 @@ def run_job(job: Job, settings: ImportSettings) -> Outcome:
         return Outcome(job, error=f"{error.filename2 or error.filename or job.source}: {error.strerror}")
     except (RecursionError, MemoryError):
         return Outcome(job, error="is too deep, or too large, to be read")
-    streams = sum(media_type(one.response.head.headers) == "text/event-stream" for one in interactions)
-    return Outcome(job, name, len(interactions), streams, tuple(found.repaired), tuple(found.skipped))
+    streams = sum(media_type(interaction.response.head.headers) == "text/event-stream" for interaction in interactions)
+    return Outcome(job, name, len(interactions), streams, tuple(result.repaired), tuple(result.skipped))
 
 
 def _read_file(path: Path) -> bytes:
@@ -157,18 +157,19 @@ def _read_file(path: Path) -> bytes:
 
 
 def _redact(interaction: Interaction, settings: ImportSettings) -> Interaction:
-    """As the recorder would have stored it: without secrets and noise."""
-    asked, said = settings.redactor.request(interaction.request), interaction.response
+    """Return the interaction as the recorder would have stored it: without secrets and noise headers."""
+    request, response = settings.redactor.request(interaction.request), interaction.response
     if settings.assumed:
-        said = paced(said, settings.assumed)
-    said = settings.redactor.response(said)
+        response = paced(response, settings.assumed)
+    response = settings.redactor.response(response)
     return Interaction(
-        asked._replace(headers=kept(asked.headers, settings.all_headers)),
-        replace(said, head=replace(said.head, headers=kept(said.head.headers, settings.all_headers))),
+        request._replace(headers=kept(request.headers, settings.all_headers)),
+        replace(response, head=replace(response.head, headers=kept(response.head.headers, settings.all_headers))),
     )
 
 
 def _write_cassette(path: Path, interactions: list[Interaction], overwrite: bool) -> None:
+    """"""
     path.parent.mkdir(parents=True, exist_ok=True)
-    items = (writer.dump(one, number) for number, one in enumerate(interactions, 1))
+    items = (writer.dump(interaction, number) for number, interaction in enumerate(interactions, 1))
     file_store.create(path, chain([writer.HEADER], chain.from_iterable(items)), overwrite=overwrite)

@@ -1,4 +1,4 @@
-"""A file opened: the value of its JSON or YAML, its text, or its bytes; all of it within limits."""
+"""Opens a file: as the value of its JSON or YAML, as text, or as bytes, within limits of size and depth."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class _Prose(TextFile):
 
 
 class SuppliedRequest(NamedTuple):
-    """The request of an answer that stands alone; what is None was not given."""
+    """The request of a raw response, from the command line; None stands for values that were not given."""
 
     body: bytes | None = None
     method: str = "POST"
@@ -36,7 +36,7 @@ class SuppliedRequest(NamedTuple):
 
 
 def open_source(data: bytes) -> Any:
-    """What a file holds: the value of its JSON or YAML, its `Text`, or its bytes. Raises SourceError."""
+    """Return the value of a file's JSON or YAML, its `TextFile`, or its bytes. Raises ImportFormatError."""
     if data.startswith(GZIP_MAGIC):
         data = decompress(data, "the file")
     if not data.strip():
@@ -60,8 +60,8 @@ def open_source(data: bytes) -> Any:
     try:
         return yaml_loader.load(text)
     except yaml_loader.NotYaml as error:
-        where = f"line {error.line}: " if error.line else ""
-        raise ImportFormatError(f"{where}is not YAML: {error}; is it cut off?") from None
+        position = f"line {error.line}: " if error.line else ""
+        raise ImportFormatError(f"{position}is not YAML: {error}; is it cut off?") from None
 
 
 # A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
@@ -90,14 +90,14 @@ def _parse_json(text: str) -> Any:
 
 
 def decompress(data: bytes, subject: str) -> bytes:
-    """`data` without gzip or deflate. Raises SourceError where it is damaged, or unfolds to more than MOST bytes."""
-    out: list[bytes] = []
+    """Return `data` without gzip or deflate. Raises ImportFormatError if it is damaged or has more than MAX_BYTES."""
+    parts: list[bytes] = []
     size = 0
     try:
-        while data.startswith(GZIP_MAGIC) or not out:  # gzip may come in several members
+        while data.startswith(GZIP_MAGIC) or not parts:  # gzip may come in several members
             decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
-            out.append(decoder.decompress(data, MAX_BYTES + 1 - size))
-            size += len(out[-1])
+            parts.append(decoder.decompress(data, MAX_BYTES + 1 - size))
+            size += len(parts[-1])
             if size > MAX_BYTES:
                 raise ImportFormatError(f"{subject} unfolds to more than {MAX_BYTES >> 20} MiB")
             if not decoder.eof:
@@ -105,4 +105,4 @@ def decompress(data: bytes, subject: str) -> bytes:
             data = decoder.unused_data
     except zlib.error as error:
         raise ImportFormatError(f"{subject} is damaged: {error}") from None
-    return b"".join(out)
+    return b"".join(parts)

@@ -1,9 +1,9 @@
-"""vcrpy's cassettes, YAML and JSON, of every age, and the variants that projects have put on top of it.
+"""Reads vcrpy's cassettes, YAML and JSON, of every age, and the variants of other projects.
 
-* `interactions`, version 1; `status_code` and `content` where an age of vcrpy recorded httpx so
+* `interactions`, version 1; `status_code` and `content` where some versions of vcrpy recorded httpx
 * a list of items, from before 1.0
 * `requests` and `responses` side by side (langchain)
-* `parsed_body` in the place of a JSON body (pydantic-ai)
+* `parsed_body` instead of a JSON body (pydantic-ai)
 
 Sources: vcr/serialize.py, vcr/serializers/compat.py, vcr/migration.py of vcrpy.
 """
@@ -31,7 +31,7 @@ from openai_replay.tools.importers.builder import (
 
 
 def recognizes(value: Any) -> bool:
-    """Whether `value` is a vcrpy cassette. go-vcr's has `interactions`, too, and says `url` for `uri`."""
+    """Return True if `value` is a vcrpy cassette. go-vcr's also has `interactions`, but says `url` instead of `uri`."""
     if isinstance(value, list):
         return bool(value) and _is_item(value[0])
     if not isinstance(value, dict):
@@ -45,9 +45,11 @@ def recognizes(value: Any) -> bool:
 
 
 def _is_item(item: Any) -> bool:
-    asked = item.get("request") if isinstance(item, dict) else None
+    request = item.get("request") if isinstance(item, dict) else None
     return (
-        isinstance(asked, dict) and ("uri" in asked or "protocol" in asked) and isinstance(item.get("response"), dict)
+        isinstance(request, dict)
+        and ("uri" in request or "protocol" in request)
+        and isinstance(item.get("response"), dict)
     )
 
 
@@ -56,70 +58,74 @@ def _has_separate_lists(value: dict[str, Any]) -> bool:
 
 
 def read(value: Any) -> ImportResult:
-    """The interactions of a cassette. One that we wrote keeps its times and cuts."""
+    """Return the interactions of a cassette. One that openai-replay wrote keeps its times and frames."""
     if isinstance(value, dict) and _has_separate_lists(value):
-        asked, answered = value["requests"], value["responses"]
-        if len(asked) != len(answered):
-            raise ImportFormatError(f"has {len(asked)} requests and {len(answered)} responses; is it cut off?")
-        items: Any = [{"request": one, "response": two} for one, two in zip(asked, answered, strict=True)]
+        requests, responses = value["requests"], value["responses"]
+        if len(requests) != len(responses):
+            raise ImportFormatError(f"has {len(requests)} requests and {len(responses)} responses; is it cut off?")
+        items: Any = [
+            {"request": request, "response": response} for request, response in zip(requests, responses, strict=True)
+        ]
     else:
         items = value if isinstance(value, list) else value["interactions"] or []
-    if any("wire" in one.get("response", {}) for one in items) and "wire" not in items[-1]["response"]:
+    if any("wire" in item.get("response", {}) for item in items) and "wire" not in items[-1]["response"]:
         raise ImportFormatError(f"entry {len(items)}: is torn: it has no `end`, the last line of an item")
     return build_all(items, _interaction)
 
 
-def _interaction(item: dict[str, Any], repair: NoteRepair) -> Interaction:
-    raw = {"request": _request(item["request"], repair), "response": _response(item["response"], repair)}
-    found, summed, is_timed, pairs = schema.read(raw)
-    if summed is not None:
-        repair("an answer that was edited was cut anew")
-    asked = found.request
-    uri = asked.uri
+def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
+    raw = {"request": _request(item["request"], note_repair), "response": _response(item["response"], note_repair)}
+    recorded, edited, is_timed, pairs = schema.read(raw)
+    if edited is not None:
+        note_repair("an answer that was edited was cut anew")
+    request = recorded.request
+    uri = request.uri
     if not re.match(r"(?i)https?://", uri):
-        likely = guess_url(found.response.body)
-        uri = likely or uri
-        repair(
+        guess = guess_url(recorded.response.body)
+        uri = guess or uri
+        note_repair(
             "a URL that was taken out was put back by what the answer says to be"
-            if likely
+            if guess
             else "a URL was taken out, and nothing tells it: no request will match"
         )
-    asked = build_request(asked.method, uri, build_headers(list(asked.headers)), asked.body)
+    request = build_request(request.method, uri, build_headers(list(request.headers)), request.body)
     if is_timed:
-        return Interaction(asked, found.response)
-    head = found.response.head
+        return Interaction(request, recorded.response)
+    head = recorded.response.head
     return Interaction(
-        asked, build_response(head.status, head.reason, build_headers(list(pairs)), found.response.body, repair)
+        request,
+        build_response(head.status, head.reason, build_headers(list(pairs)), recorded.response.body, note_repair),
     )
 
 
-def _request(asked: dict[str, Any], repair: NoteRepair) -> dict[str, Any]:
-    if "uri" not in asked:  # before 1.0
-        port = "" if str(asked.get("port")) in ("80", "443", "None") else f":{asked['port']}"
-        asked = {**asked, "uri": f"{asked['protocol']}://{asked['host']}{port}{asked.get('path', '/')}"}
-    if "parsed_body" in asked:
-        asked = {**asked, "body": _to_json(asked["parsed_body"], repair)}
-    return {**asked, "body": _body(asked.get("body"))}
+def _request(request: dict[str, Any], note_repair: NoteRepair) -> dict[str, Any]:
+    if "uri" not in request:  # before 1.0
+        port = "" if str(request.get("port")) in ("80", "443", "None") else f":{request['port']}"
+        request = {**request, "uri": f"{request['protocol']}://{request['host']}{port}{request.get('path', '/')}"}
+    if "parsed_body" in request:
+        request = {**request, "body": _to_json(request["parsed_body"], note_repair)}
+    return {**request, "body": _body(request.get("body"))}
 
 
-def _response(answer: dict[str, Any], repair: NoteRepair) -> dict[str, Any]:
-    if "parsed_body" in answer:
-        return {**answer, "body": {"string": _to_json(answer["parsed_body"], repair)}}
-    body = answer.get("body")
-    return {**answer, "body": {"string": _body(body)}} if body is not None else answer
+def _response(response: dict[str, Any], note_repair: NoteRepair) -> dict[str, Any]:
+    if "parsed_body" in response:
+        return {**response, "body": {"string": _to_json(response["parsed_body"], note_repair)}}
+    body = response.get("body")
+    return {**response, "body": {"string": _body(body)}} if body is not None else response
 
 
 def _body(body: Any) -> Any:
-    """The text or bytes of a body in whichever wrapping it has."""
+    """Return the text or bytes of a body, whatever its wrapping."""
     if isinstance(body, dict):
         if "base64_string" in body:
             return decode_base64(body["base64_string"] or "")
         return _body(body.get("string"))
     if isinstance(body, list):  # an iterator, which vcrpy keeps as its chunks
-        return b"".join(one if isinstance(one, bytes) else str(one).encode() for one in body)
+        return b"".join(chunk if isinstance(chunk, bytes) else str(chunk).encode() for chunk in body)
     return body
 
 
-def _to_json(value: Any, repair: NoteRepair) -> bytes:
-    repair("JSON that was kept as values was written anew")
+def _to_json(value: Any, note_repair: NoteRepair) -> bytes:
+    """"""
+    note_repair("JSON that was kept as values was written anew")
     return to_json(yaml_loader.typed(value))
