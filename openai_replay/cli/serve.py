@@ -222,16 +222,16 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
     from openai_replay.config.settings import labelled
     from openai_replay.journal import console
     from openai_replay.playback.pace import parse_duration
-    from openai_replay.server import serve
+    from openai_replay.server import process, serve
 
     command = ctx.obj or ()
     port = options["port"]
     folder = cassettes[0] if len(cassettes) == 1 and cassettes[0].is_dir() else None
     if folder is not None and options["mode"] != Mode.NONE:
         cassettes = ()  # there is no one tape to record to: every session has its own
-    serving = serve.Serving(
+    serving = serve.ServerConfig(
         rules=_rules(ctx, options),
-        rules_at=_rules_at(ctx, options["mode"]),
+        rules_for=_rules_at(ctx, options["mode"]),
         cassettes=cassettes,
         folder=folder,
         access=access_options.access(options),
@@ -244,16 +244,16 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         ready_file=options["ready_file"],
         strict=options.get("strict", False),
         quiet=options["quiet"],
-        journal=options["journal"],
-        keeper=_store(options.get("state")),
+        journal_path=options["journal"],
+        position_store=_store(options.get("state")),
         idle_timeout_s=labelled(label(ctx, "idle_timeout"), parse_duration, options.get("idle_timeout", "10m")) / 1000,
-        reading=Reading(processes=processes(), progress=_nothing if options["quiet"] else console.reading),
+        read_options=Reading(processes=processes(), progress=_nothing if options["quiet"] else console.reading),
     )
     if options.get("mode") == Mode.NONE and options["workers"] > 1:
         from openai_replay.server.cluster import workers
 
         ctx.exit(workers.run(serving, command, options["workers"]))
-    ctx.exit(serve.run(serving, command))
+    ctx.exit(process.run(serving, command))
 
 
 def _here(url: str, quiet: bool) -> Path:

@@ -1,12 +1,13 @@
-"""Who may talk to the server.
+"""Access: which requests the server answers.
 
-A page in a browser can reach any port of this machine, in two ways. It asks `http://127.0.0.1:PORT` from where it is:
-then the browser says so in `Origin`, or, of what the page only loads (an image, a link), in `Sec-Fetch-Site`. Or its
-own name is made to lead to 127.0.0.1 (DNS rebinding): then the browser takes us for the page's own server, and only
-`Host` tells. An address cannot be made to lead elsewhere, so only names are checked. The control API is for this
-machine alone: by peer and by `Host`.
+A page in a browser can reach any port of this machine, in two ways. It can fetch `http://127.0.0.1:PORT`: then the
+browser sends its origin in `Origin`, or, for a resource that the page only loads (an image, a link), `Sec-Fetch-Site`.
+Or its own name resolves to 127.0.0.1 (DNS rebinding): then the browser takes this server for the page's own, and only
+`Host` shows the difference. An address cannot be rebound, so only names are checked. The control API is for this
+machine only, by peer address and by `Host`.
 
-Whoever is let in by `--client-key-env` has that key, which the API does not know: the API's own goes on in its place.
+A client of a server with `--client-key-env` sends the key of that variable, which the API does not know. So the
+upstream's own key replaces it.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from openai_replay.errors import ControlError, RequestRefusedError
 from openai_replay.model import Headers, header
 from openai_replay.server.http import cors, hosts
 
-#: Where clients put their key: OpenAI's, Azure's and Anthropic's way.
+#: The headers in which clients of OpenAI, Azure and Anthropic send their key.
 _KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key"})
-_CORS_HINT = "Start with --cors, and with --cors-origin for a page that is not of this machine."
+_CORS_HINT = "Start with --cors, or with --cors-origin for a page from another machine."
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may ask: `hosts` are names a client may know this server by, beside those of this machine (`*`: any).
+    """Rules of access: `hosts` are additional names that clients may use for this server (`*`: any name).
 
-    `origins`: whose pages may ask and read, beside those of this machine; None: no page may. `key`: what clients have
-    to send, and `upstream_key` what the upstream gets instead; empty: as it comes.
+    `origins` are additional origins whose pages may ask and read, beside pages of this machine (None: no page may).
+    `key` is the key that clients have to send, and `upstream_key` the one that the upstream gets instead (empty: none).
     """
 
     hosts: tuple[str, ...] = ()
@@ -37,56 +38,56 @@ class Access:
     key: str = ""
     upstream_key: str = ""
 
-    def page(self, headers: Headers) -> str:
-        """The origin of the page that asks, where it may read the answer; else empty."""
+    def readable_origin(self, headers: Headers) -> str:
+        """Return the origin of the page that asks if it may read the response, else an empty text."""
         origin = header(headers, "origin")
         return origin if self.origins is not None and cors.allows(origin, self.origins) else ""
 
     def check(self, headers: Headers) -> None:
-        """Raise Refused for a request that a page smuggles in, by its origin or by a name that leads here."""
-        name = hosts.named(header(headers, "host", "localhost"))  # HTTP/1.0 knows none, and browsers always send one
-        if not (hosts.is_loopback(name) or hosts.is_address(name) or self._is_ours(name)):
+        """Refuse a request that a page of another origin or of a rebound name sends. Raises RequestRefusedError."""
+        name = hosts.named(header(headers, "host", "localhost"))  # HTTP/1.0 has no Host, and browsers always send one
+        if not (hosts.is_loopback(name) or hosts.is_address(name) or self._is_known_host(name)):
             raise RequestRefusedError(
-                f"Host {header(headers, 'host')!r} is not a name of this server: a page could have sent this.",
-                f"Start with --allow-host {name or 'NAME'} if that is what clients call it.",
+                f"Unexpected Host header {header(headers, 'host')!r}. Rejected to protect against DNS rebinding.",
+                f"Start with --allow-host {name or 'NAME'} if clients use this name.",
                 HTTPStatus.FORBIDDEN,
             )
         origin = header(headers, "origin")
         if origin and not cors.allows(origin, self.origins or ()):
-            raise RequestRefusedError(f"Pages of {origin!r} may not ask.", _CORS_HINT, HTTPStatus.FORBIDDEN)
-        if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._sites:
+            raise RequestRefusedError(f"Pages of {origin!r} may not use this server.", _CORS_HINT, HTTPStatus.FORBIDDEN)
+        if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._allowed_sites:
             raise RequestRefusedError(
-                "A page of another origin had the browser load this without asking.",
-                f"A page may fetch it in mode cors. {_CORS_HINT}",
+                "A page of another origin made the browser load this URL.",
+                f"Let the page fetch it in mode cors. {_CORS_HINT}",
                 HTTPStatus.FORBIDDEN,
             )
 
     def check_key(self, headers: Headers) -> None:
-        """Raise Refused for a request without the key, if one is required."""
+        """Refuse a request without the required key. Raises RequestRefusedError."""
         if not self.key:
             return
         if not any(self._is_key(name, value) for name, value in headers):
-            sent = any(name.lower() in _KEY_HEADERS for name, _ in headers)
+            has_key = any(name.lower() in _KEY_HEADERS for name, _ in headers)
             raise RequestRefusedError(
-                "This server wants a key (--client-key-env), and " + ("another one was sent." if sent else "none was."),
+                f"This server needs a key (--client-key-env). The request has {'another' if has_key else 'no'} key.",
                 "Give it to the client as its API key (OPENAI_API_KEY).",
                 HTTPStatus.UNAUTHORIZED,
                 "invalid_api_key",
             )
 
     def check_control(self, peer: str, headers: Headers) -> None:
-        """Raise ControlError for a control request that is not of this machine."""
+        """Refuse a control request from another machine. Raises ControlError."""
         name = hosts.named(header(headers, "host", "localhost"))
         if not (hosts.is_loopback(peer) and hosts.is_loopback(name)):
             raise ControlError(
-                "The control API answers this machine only.", "Ask http://127.0.0.1:PORT/@/", HTTPStatus.FORBIDDEN
+                "The control API answers only this machine.", "Ask http://127.0.0.1:PORT/@/.", HTTPStatus.FORBIDDEN
             )
-        if header(headers, "origin") and not self.page(headers):
-            # Browsers send simple requests to any address, without asking first.
-            raise ControlError("The control API is not for pages.", _CORS_HINT, HTTPStatus.FORBIDDEN)
+        if header(headers, "origin") and not self.readable_origin(headers):
+            # Browsers send simple requests to any address, without a preflight.
+            raise ControlError("Pages may not use the control API.", _CORS_HINT, HTTPStatus.FORBIDDEN)
 
-    def forwarded(self, headers: Headers) -> Headers:
-        """`headers` with the upstream's key in the place of ours."""
+    def with_upstream_key(self, headers: Headers) -> Headers:
+        """Return `headers` with the upstream's key instead of the client's."""
         if not self.upstream_key:
             return headers
         return tuple(
@@ -99,18 +100,18 @@ class Access:
         return name.lower() in _KEY_HEADERS and hmac.compare_digest(sent, self.key.encode())
 
     @property
-    def _sites(self) -> tuple[str, ...]:
-        """Where what a browser sends without `Origin` may come from: its user, and pages of this machine with --cors.
+    def _allowed_sites(self) -> tuple[str, ...]:
+        """The values of Sec-Fetch-Site that may come without `Origin`: the user, and with --cors this machine's pages.
 
-        (https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header; another port is the same site.)
+        The source is https://www.w3.org/TR/fetch-metadata/#sec-fetch-site-header; another port is the same site.
         """
         return ("none", "same-origin") if self.origins is None else ("none", "same-origin", "same-site")
 
-    def _is_ours(self, name: str) -> bool:
+    def _is_known_host(self, name: str) -> bool:
         return bool(name) and (name in hosts.CONTAINER_HOSTS or "*" in self.hosts or name in self.hosts)
 
 
 def _credential(name: str, value: str) -> str:
-    """`KEY` in `Authorization: Bearer KEY` or `api-key: KEY`."""
-    scheme, _, rest = value.strip().partition(" ")
-    return rest.strip() if name.lower() == "authorization" and scheme.lower() == "bearer" else value.strip()
+    """Return `KEY` of `Authorization: Bearer KEY` or `api-key: KEY`."""
+    scheme, _, credential = value.strip().partition(" ")
+    return credential.strip() if name.lower() == "authorization" and scheme.lower() == "bearer" else value.strip()

@@ -1,4 +1,4 @@
-"""The HTTP side: aiohttp reads requests, and each goes to the engine of its session, or to the control API."""
+"""The server's entry for requests: each goes to the engine of its session, or to the control API."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.sessions import Sessions
 
-#: What a container's health check asks without a key; it tells no more than that the server runs, and how many tapes.
+#: A container's health check asks this without a key. It tells only that the server runs, and how many recordings.
 _HEALTH = ("GET", "/@/health")
-#: Headers that are remembered, of so many requests.
-_MOST_KNOWN = 256
+#: Maximum number of header sets in the cache.
+_MAX_AUTHORIZED = 256
 
 
-class _Known(NamedTuple):
-    """The headers of a request that was let in, their size in bytes, and the page that asks, where it may read."""
+class AuthorizedHeaders(NamedTuple):
+    """The headers of a request that was let in, their size in bytes, and the origin of the page that may read."""
 
     headers: Headers
     size: int
@@ -46,27 +46,27 @@ class App:
         self._limits = limits or Limits()
         self._timestamps = kernel_timestamps()
         self.connections = Connections(self.answer, self._limits)
-        # A client sends the same headers again and again, and whether it is let in depends on nothing else.
-        self._known: dict[tuple[tuple[bytes, bytes], ...], _Known] = {}
+        # A client sends the same headers again and again, and access depends on nothing else.
+        self._authorized: dict[tuple[tuple[bytes, bytes], ...], AuthorizedHeaders] = {}
 
     def __call__(self) -> asyncio.BaseProtocol:
-        """A protocol for one connection."""
+        """Return a protocol for one connection."""
         timestamps = self._timestamps
         # A time stamp costs a fifth of what a response costs, so only paced sessions have them.
-        if timestamps is None or not self._sessions.paced:
+        if timestamps is None or not self._sessions.has_paced_session:
             return Connection(self.connections)
         return TimestampedProtocol(Connection(self.connections, timestamps.received_at), timestamps)
 
     async def answer(self, incoming: Incoming, response: ResponseWriter) -> None:
-        """Answer a request, whatever it is. Raises ConnectionError when the client has left."""
+        """Answer any request. Raises ConnectionError when the client has left."""
         self._sessions.clock.look()  # a thousand requests that come at once take a tenth of a second
         access, message = self._access, incoming.message
         method, path = message.method, message.path
         try:
             if not path.startswith("/"):
                 raise _not_a_path(path)
-            known = self._known.get(message.raw_headers) or self._let_in(incoming, response)
-            headers, size, response.origin = known
+            authorized = self._authorized.get(message.raw_headers) or self._authorize(incoming, response)
+            headers, size, response.origin = authorized
             if len(path) + size > self._limits.head:
                 raise head_too_large(self._limits)
             if path.startswith("/@/") or (response.origin and cors.is_preflight(method, headers)):
@@ -76,28 +76,28 @@ class App:
             body = incoming.whole(self._limits)
             if body is None:
                 body = await incoming.body(self._limits)
-            asked = Request(method, engine.origin + target, access.forwarded(headers), body)
+            request = Request(method, engine.origin + target, access.with_upstream_key(headers), body)
             if log.isEnabledFor(logging.DEBUG):
-                _show(asked, engine.rules.redactor)
+                _log_request(request, engine.rules.redactor)
                 response.redactor = engine.rules.redactor
-            await engine.answer(asked, response, incoming.arrived)
+            await engine.answer(request, response, incoming.arrived)
         except ReplayError as error:
             await self._refuse(incoming, response, error)
 
     async def _refuse(self, incoming: Incoming, response: ResponseWriter, error: ReplayError) -> None:
         if response.started:
             raise error
-        # Whoever is told before all of the body has come may keep the rest: what follows would be taken for it.
+        # Close after a response that came before the whole body: the rest of the body would be taken for a request.
         response.last = response.last or isinstance(error, RequestRefusedError) or not incoming.content.is_eof()
         if isinstance(error, RequestRefusedError):
             path = incoming.message.path.partition("?")[0]
-            said = self._sessions.rules.redactor.text(f"{incoming.message.method} {path}: {error.message}")
-            log.warning("refused with %d: %s", error.status, said)
+            line = self._sessions.rules.redactor.text(f"{incoming.message.method} {path}: {error.message}")
+            log.warning("refused with %d: %s", error.status, line)
         head, body = error_reply(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)
 
     async def _control(self, incoming: Incoming, response: ResponseWriter, headers: Headers) -> None:
-        """Answer what is not for a tape: a question of the browser's own, or a request to the control API."""
+        """Answer a preflight of a browser, or a request to the control API."""
         method, path = incoming.message.method, incoming.message.path
         if response.origin and cors.is_preflight(method, headers):
             await response.send(head=cors.preflight(headers), end=End.COMPLETE)
@@ -109,24 +109,24 @@ class App:
         body = json.dumps(value, ensure_ascii=False).encode()
         await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)
 
-    def _let_in(self, incoming: Incoming, response: ResponseWriter) -> _Known:
-        """The headers of a request. Raises Refused where it is not let in."""
+    def _authorize(self, incoming: Incoming, response: ResponseWriter) -> AuthorizedHeaders:
+        """Return the headers of a request that may ask. Raises RequestRefusedError."""
         message = incoming.message
         headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.raw_headers)
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         if size > self._limits.head:
             raise head_too_large(self._limits)
-        response.origin = page = self._access.page(headers)
+        response.origin = page = self._access.readable_origin(headers)
         self._access.check(headers)
         if message.headers.get("Upgrade", "").lower() == "websocket":
             raise _no_websocket()
-        known = _Known(headers, size, page)
+        authorized = AuthorizedHeaders(headers, size, page)
         if (message.method, message.path) != _HEALTH and not (page and cors.is_preflight(message.method, headers)):
             self._access.check_key(headers)
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[message.raw_headers] = known
-        return known
+            if len(self._authorized) >= _MAX_AUTHORIZED:
+                self._authorized.clear()
+            self._authorized[message.raw_headers] = authorized
+        return authorized
 
 
 def _no_websocket() -> RequestRefusedError:
@@ -146,6 +146,6 @@ def _not_a_path(path: str) -> BadRequestError:
     )
 
 
-def _show(request: Request, redactor: Redactor) -> None:
+def _log_request(request: Request, redactor: Redactor) -> None:
     clean = redactor.request(Request(request.method, request.uri, request.headers))
     log.debug("%s", logs.head(f"> {clean.method} {clean.uri}  ({len(request.body)} bytes)", clean.headers))

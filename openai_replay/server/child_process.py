@@ -1,4 +1,4 @@
-"""How others learn where we are: the ready file, and the environment of the command that runs inside."""
+"""The ready file, and the environment of the command that runs inside."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ from openai_replay.model import LOOPBACK
 
 
 def write_ready_file(path: Path, base_url: str) -> None:
-    """Say in the file at `path` where we are. Raises StartError."""
+    """Write `base_url` to the file at `path`. Raises StartError."""
     try:
-        # A name that nobody can guess, and no file that is there: in /tmp somebody else might have put a link.
+        # A random name, and never an existing file: in /tmp another user could have put a link there.
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
         with temporary.open("x", encoding="utf-8") as file:
             file.write(base_url + "\n")
         temporary.replace(path)
     except OSError as error:
-        raise StartError(f"{path}: cannot be written: {error.strerror}", "Give --ready-file another place.") from None
+        raise StartError(f"Could not write {path}: {error.strerror}.", "Choose another --ready-file.") from None
 
 
 def cannot_run(command: Sequence[str], error: OSError) -> StartError:
-    """What a user is told of `error`."""
-    return StartError(f"cannot run {command[0]!r}: {error.strerror}", "Write the command after -- as in a shell.")
+    """Return the error to show for `error`."""
+    hint = "Write the command after -- as in a shell."
+    return StartError(f"Could not run {command[0]!r}: {error.strerror}.", hint)
 
 
 def environment(present: Mapping[str, str], base_url: str, records: bool, key: str = "") -> dict[str, str]:
-    """What a client needs: the base URL, no proxy for loopback, and the `key` that is required; where there is none and
-    nothing `records`, one for SDKs that insist.
+    """Return the variables that a client needs: the base URL, no proxy for loopback, and an API key.
 
-    `present` is the environment so far.
+    The API key is the required `key`. If none is required and nothing `records`, it is a placeholder, because SDKs
+    insist on a key. `present` is the environment so far.
     """
-    own = {"OPENAI_BASE_URL": base_url}
+    variables = {"OPENAI_BASE_URL": base_url}
     for name in ("NO_PROXY", "no_proxy"):
-        # A tool that looks at one spelling first must not lose what the other says.
-        others = present.get(name) or present.get(name.swapcase()) or ""
-        hosts = [host.strip() for host in others.split(",") if host.strip()]
-        own[name] = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
+        # A tool that reads one spelling first must not lose the hosts of the other.
+        listed = present.get(name) or present.get(name.swapcase()) or ""
+        hosts = [host.strip() for host in listed.split(",") if host.strip()]
+        variables[name] = "*" if "*" in hosts else ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
     if key or not records:
-        own["OPENAI_API_KEY"] = key or present.get("OPENAI_API_KEY") or "sk-openai-replay"
-    return own
+        variables["OPENAI_API_KEY"] = key or present.get("OPENAI_API_KEY") or "sk-openai-replay"
+    return variables

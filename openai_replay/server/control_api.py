@@ -1,4 +1,4 @@
-"""The control API, `/@/...`: what a test suite in any language asks the server. JSON in, JSON out."""
+"""The control API, `/@/...`, for test suites in any language. JSON in, JSON out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ROUTES = {
     "/@/sessions": ("POST",),
     "/@/sessions/ID": ("GET", "DELETE"),
 }
-#: What only the process knows that is asked, and what to do where there are several.
+#: Routes that need the memory of one process, and the alternative for several processes.
 _OF_ONE_PROCESS = {
     "/@/journal": "Start with --journal FILE, which all processes of a machine add to.",
     "/@/sessions": "Serve a folder: http://HOST:PORT/@NAME/v1 is NAME.yaml in every process.",
@@ -46,7 +46,7 @@ class NewSession(BaseModel):
 
 
 class ExchangeOut(BaseModel):
-    """An exchange as `/@/journal` gives it."""
+    """An exchange as `/@/journal` returns it."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -64,28 +64,28 @@ class ExchangeOut(BaseModel):
 
 
 async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> Any:
-    """The JSON value that answers a control request. Raises ReplayError."""
+    """Return the JSON value that answers a control request. Raises ReplayError."""
     path = target.partition("?")[0]
     parent, _, last = path.rpartition("/")
     route = "/@/sessions/ID" if parent == "/@/sessions" and last else path
     if route not in _ROUTES:
-        raise ControlError(f"There is no {path}.", f"There are {', '.join(_ROUTES)}.")
+        raise ControlError(f"The control API has no {path}.", f"Use one of {', '.join(_ROUTES)}.")
     if method not in _ROUTES[route]:
         allowed = " or ".join(_ROUTES[route])
-        raise ControlError(f"{path} is not for {method}.", f"Use {allowed}.", HTTPStatus.METHOD_NOT_ALLOWED)
-    if sessions.keeper and route in _OF_ONE_PROCESS:
-        said = "is what one process knows, and here several play one tape (--workers or --state)."
-        raise ControlError(f"{path} {said}", _OF_ONE_PROCESS[route], HTTPStatus.CONFLICT, "one_process")
+        raise ControlError(f"{path} does not accept {method}.", f"Use {allowed}.", HTTPStatus.METHOD_NOT_ALLOWED)
+    if sessions.position_store and route in _OF_ONE_PROCESS:
+        reason = "needs the memory of one process, and here several processes play (--workers or --state)."
+        raise ControlError(f"{path} {reason}", _OF_ONE_PROCESS[route], HTTPStatus.CONFLICT, "one_process")
     match route:
         case "/@/health":
-            own = sessions.own
-            recordings = len(own.engine.cassette.recordings) if own else 0
+            default = sessions.default
+            recordings = len(default.engine.cassette.recordings) if default else 0
             health = {"status": "ok", "mode": sessions.rules.mode, "recordings": recordings}
-            return health if sessions.keeper else {**health, "sessions": len(sessions.all())}
+            return health if sessions.position_store else {**health, "sessions": len(sessions.all())}
         case "/@/journal":
-            return journal(_own(sessions))
+            return journal(_default(sessions))
         case "/@/rewind":
-            await _own(sessions).engine.cassette.rewind()
+            await _default(sessions).engine.cassette.rewind()
             return {"status": "ok"}
         case "/@/sessions":
             session = _open(sessions, body)
@@ -93,47 +93,49 @@ async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> A
         case _ if method == "DELETE":
             return outcome(await sessions.close(unquote(last)))
         case _:
-            return outcome(sessions.opened(unquote(last)))
+            return outcome(sessions.get(unquote(last)))
 
 
 def journal(session: ServedSession) -> dict[str, Any]:
-    """Every exchange of a session, and how many there were of each outcome."""
+    """Return every exchange of a session, and the number of exchanges of each outcome."""
     engine = session.engine
-    exchanges = [ExchangeOut.model_validate(one, from_attributes=True).model_dump() for one in engine.journal.exchanges]
-    counts = {str(one): engine.journal.counts[one] for one in Outcome}
+    exchanges = [
+        ExchangeOut.model_validate(exchange, from_attributes=True).model_dump() for exchange in engine.journal.exchanges
+    ]
+    counts = {str(result): engine.journal.counts[result] for result in Outcome}
     return {**counts, "unplayed": len(engine.cassette.unplayed()), "exchanges": exchanges}
 
 
 def outcome(session: ServedSession) -> dict[str, Any]:
-    """How a session went: what was played and recorded, the explanation of every miss, and what nobody asked for."""
+    """Return the result of a session: counts, the explanation of each miss, and the recordings that were not played."""
     engine = session.engine
-    left = engine.cassette.unplayed()
+    unplayed = engine.cassette.unplayed()
     return {
         "id": session.name,
         "cassette": engine.cassette.name,
         "mode": engine.rules.mode,
-        **{str(one): engine.journal.counts[one] for one in Outcome if one is not Outcome.MISSED},
-        "missed": [one.error for one in engine.journal.exchanges if one.outcome is Outcome.MISSED],
-        "unplayed": [f"{one.method} {one.target}" for one in left],
+        **{str(result): engine.journal.counts[result] for result in Outcome if result is not Outcome.MISSED},
+        "missed": [exchange.error for exchange in engine.journal.exchanges if exchange.outcome is Outcome.MISSED],
+        "unplayed": [f"{recording.method} {recording.target}" for recording in unplayed],
     }
 
 
-def _own(sessions: Sessions) -> ServedSession:
-    if sessions.own is None:
-        raise ControlError("This server has sessions only.", "Ask /@/sessions/ID.")
-    return sessions.own
+def _default(sessions: Sessions) -> ServedSession:
+    if sessions.default is None:
+        raise ControlError("This server has named sessions only.", "Use /@/sessions/ID.")
+    return sessions.default
 
 
 def _open(sessions: Sessions, body: bytes) -> ServedSession:
     try:
-        asked = NewSession.model_validate_json(body)
+        new = NewSession.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
+        location = ".".join(map(str, first["loc"]))
         raise BadRequestError(
-            f"This is no session: {place + ': ' if place else ''}{first['msg']}",
+            f"Invalid session: {location + ': ' if location else ''}{first['msg']}.",
             'Send for example {"cassette": "chat", "pace": "original"}.',
         ) from None
-    path = sessions.file(asked.cassette, asked.mode or sessions.rules.mode)
-    said = asked.model_dump(exclude={"cassette"}, exclude_none=True)
-    return sessions.open((path,), settings.rules(said, sessions.rules_at(path)))
+    path = sessions.cassette_path(new.cassette, new.mode or sessions.rules.mode)
+    values = new.model_dump(exclude={"cassette"}, exclude_none=True)
+    return sessions.open((path,), settings.rules(values, sessions.rules_for(path)))

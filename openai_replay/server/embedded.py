@@ -63,7 +63,9 @@ class Background:
 
     def __init__(self, tell: Callable[[Exchange], None] | None = None, journal: Path | None = None) -> None:
         # When it ends, every session is over, and a client that is still there waits for nothing (0 would be no limit).
-        self._what = serve.Serving(Rules(), port=0, quiet=True, tell=tell, shutdown_s=0.01, journal=journal)
+        self._what = serve.ServerConfig(
+            Rules(), port=0, quiet=True, on_exchange=tell, shutdown_s=0.01, journal_path=journal
+        )
         self._loop = asyncio.new_event_loop()
         self._upstreams: dict[str, Upstream] = {}
         self._stack = AsyncExitStack()

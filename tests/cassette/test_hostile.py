@@ -30,7 +30,7 @@ from openai_replay.errors import CassetteError, StartError, UsageError
 from openai_replay.model import Mode, Request
 from openai_replay.playback import pace
 from openai_replay.pytest_plugin.cassette_lock import turn
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.text import yaml_limits
 from tests.support.proxy import CHAT, Connection, Ended, ask, cassette, command, invoke, item, playing, run
 from tests.support.upstream import Hold, Send, Upstream, head, plain
@@ -514,7 +514,7 @@ async def test_names_in_urls_stay_in_the_folder(tmp_path: Path, name: str, recor
     async with Upstream() as up:
         up.script("POST", CHAT, plain(b'{"said": "new"}'))
         rules = Rules(Mode.NEW_EPISODES if records else Mode.NONE)
-        what = Serving(rules, (), up.url if records else None, port=0, folder=folder, quiet=True)
+        what = ServerConfig(rules, (), up.url if records else None, port=0, folder=folder, quiet=True)
         async with serving(what) as (origin, _):
             heard = await ask(origin, "POST", f"/@{name}{CHAT}", "hello")
             assert heard.status == 424 or (records and heard.json == {"said": "new"})

@@ -16,7 +16,7 @@ from openai import AsyncOpenAI, OpenAI
 import openai_replay
 from openai_replay.config.rules import Rules
 from openai_replay.server.access import Access
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.browser import CHROMIUM, Browser, chromium
 from tests.support.proxy import CHAT, ask, command, free_port
 from tests.support.upstream import Upstream, running_upstream
@@ -214,14 +214,14 @@ async def test_preflight_and_answer(tape: Path) -> None:
 
 
 async def test_what_is_kept_for_pages_does_not_grow_with_their_origins(tape: Path) -> None:
-    config = Serving(Rules(), (tape,), port=0, quiet=True, access=Access(origins=()))
+    config = ServerConfig(Rules(), (tape,), port=0, quiet=True, access=Access(origins=()))
     async with serving(config) as (base_url, sessions):
         for port in range(3000, 3050):
             page = f"http://localhost:{port}"
             answer = await ask(base_url.removesuffix("/v1"), "POST", CHAT, QUESTION, [("Origin", page)])
             assert answer.all("access-control-allow-origin") == [page]
-        assert sessions.own is not None
-        [recording] = sessions.own.engine.cassette.recordings
+        assert sessions.default is not None
+        [recording] = sessions.default.engine.cassette.recordings
         assert 1 < len(recording.ready.encoded) < 20
 
 

@@ -20,7 +20,7 @@ from openai_replay.config.rules import Rules
 from openai_replay.model import End, Mode
 from openai_replay.playback.pace import INSTANT, ORIGINAL
 from openai_replay.server.http.limits import Limits
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import (
     CHAT,
     PATIENCE_S,
@@ -418,12 +418,15 @@ async def test_an_answer_that_is_exactly_as_large_as_is_recorded(tmp_path: Path)
     async with Upstream() as up:
         up.script("POST", "/v1/fits", plain(b"x" * 9_000))
         up.script("POST", "/v1/large", plain(b"x" * 10_001))
-        config = Serving(Rules(mode=Mode.ALL), (tape,), up.url, port=0, quiet=True, limits=limits)
+        config = ServerConfig(Rules(mode=Mode.ALL), (tape,), up.url, port=0, quiet=True, limits=limits)
         async with serving(config) as (base_url, sessions):
             assert len((await ask(base_url, "POST", "/v1/fits", {})).body) == 9_000
             assert len((await ask(base_url, "POST", "/v1/large", {})).body) == 10_001
-            assert sessions.own is not None
-            assert [str(exchange.outcome) for exchange in sessions.own.engine.journal.exchanges] == ["recorded", "lost"]
+            assert sessions.default is not None
+            assert [str(exchange.outcome) for exchange in sessions.default.engine.journal.exchanges] == [
+                "recorded",
+                "lost",
+            ]
     assert [exchange.request.path for exchange in interactions(tape)] == ["/v1/fits"]
 
 
@@ -432,13 +435,15 @@ async def test_a_large_answer_whose_client_leaves_is_not_read_on(tmp_path: Path)
     async with Upstream() as up:
         up.script("POST", CHAT, [Send(HEADS["stream"]), Repeat(b"40000\r\n%b\r\n" % (b"x" * 0x40000), 1 << 20)])
         limits = Limits(response=MIB)
-        config = Serving(Rules(mode=Mode.ALL), (tmp_path / "tape.yaml",), up.url, port=0, quiet=True, limits=limits)
+        config = ServerConfig(
+            Rules(mode=Mode.ALL), (tmp_path / "tape.yaml",), up.url, port=0, quiet=True, limits=limits
+        )
         async with serving(config) as (base_url, sessions):
             async with Connection(base_url) as client:
                 client.send("POST", CHAT, {})
                 await client.head()
                 for _ in range(20):
                     await client.piece()
-            assert sessions.own is not None
-            assert await sessions.own.engine.finish(PATIENCE_S), "it is over, long before the drain timeout"
-            assert [str(exchange.outcome) for exchange in sessions.own.engine.journal.exchanges] == ["lost"]
+            assert sessions.default is not None
+            assert await sessions.default.engine.finish(PATIENCE_S), "it is over, long before the drain timeout"
+            assert [str(exchange.outcome) for exchange in sessions.default.engine.journal.exchanges] == ["lost"]

@@ -154,6 +154,6 @@ def test_only_upstream_names_a_way_out() -> None:
 
 
 def test_uvloop_changes_nothing_about_that() -> None:
-    """The program with uvloop is the same program: no module but `serve` knows of it."""
+    """The program with uvloop is the same program: no module but `process` knows of it."""
     folder = Path(openai_replay.__file__).parent
-    assert [path.name for path in folder.rglob("*.py") if "import uvloop" in path.read_text("utf-8")] == ["serve.py"]
+    assert [path.name for path in folder.rglob("*.py") if "import uvloop" in path.read_text("utf-8")] == ["process.py"]

@@ -417,9 +417,9 @@ async def test_retry_after(tmp_path: Path, option: list[str], values: list[str])
         (["{tape}", "--retry-after", "soon"], 2, "--retry-after: 'soon' is neither `keep` nor a number"),
         (["{tape}", "--port", "70000"], 2, "--port"),
         (["{tape}", "--upstream", "http://x/v1"], 2, "--upstream"),
-        (["{tape}", "--host", "203.0.113.1", "--allow-remote", "--port", "0"], 3, "cannot listen on 203.0.113.1:0"),
-        (["{tape}", "--port", "0", "--ready-file", "{tape}/x"], 3, "cannot be written"),
-        (["{tape}", "--", "/no/such/program"], 3, "cannot run '/no/such/program': No such file or directory"),
+        (["{tape}", "--host", "203.0.113.1", "--allow-remote", "--port", "0"], 3, "Could not listen on 203.0.113.1:0"),
+        (["{tape}", "--port", "0", "--ready-file", "{tape}/x"], 3, "Could not write"),
+        (["{tape}", "--", "/no/such/program"], 3, "Could not run '/no/such/program': No such file or directory"),
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
@@ -825,7 +825,7 @@ async def test_a_session_that_is_not_there_is_a_miss(tmp_path: Path) -> None:
         heard = await process.ask("POST", f"/@typo{CHAT}", "hello")
         assert (heard.status, heard.header("x-should-retry")) == (424, "false")
         assert await process.stop() == 1
-        assert "There is no cassette 'typo'" in process.stderr
+        assert "has no cassette 'typo'" in process.stderr
 
 
 async def test_head_gets_no_body_of_ours(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from openai_replay.proxy import upstream, upstream_body
 from openai_replay.proxy.aio import LARGE as LARGE_BODY
 from openai_replay.proxy.live_response import Arriving
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import (
     CHAT,
     KEY,
@@ -494,8 +494,13 @@ async def test_an_answer_that_fails_when_nobody_waits_for_it_is_a_loss(tmp_path:
     told: list[Exchange] = []
     async with Upstream() as up:
         up.script("POST", CHAT, [Sleep(1.0), Close()])
-        what = Serving(
-            Rules(mode=Mode.NEW_EPISODES), (tmp_path / "tape.yaml",), up.url, port=0, shutdown_s=0.1, tell=told.append
+        what = ServerConfig(
+            Rules(mode=Mode.NEW_EPISODES),
+            (tmp_path / "tape.yaml",),
+            up.url,
+            port=0,
+            shutdown_s=0.1,
+            on_exchange=told.append,
         )
         async with serving(what) as (base_url, _), Connection(base_url.removesuffix("/v1")) as client:
             client.send("POST", CHAT, {})
@@ -1117,7 +1122,7 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
         (["--redact-pattern", "("], 2, "is not a regular expression"),
         (["--ignore", "messages"], 2, "is not a JSON pointer"),
         (["--"], 2, "there is no command after --"),
-        (["--", "/no/such/program"], 3, "cannot run '/no/such/program': No such file or directory"),
+        (["--", "/no/such/program"], 3, "Could not run '/no/such/program': No such file or directory"),
     ],
 )
 def test_usage(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
@@ -1146,7 +1151,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = invoke("record", tmp_path / "tape.yaml", "--port", str(port))
     assert done.code == 3
-    assert f"error: cannot listen on 127.0.0.1:{port}: Address already in use\nhint: " in done.stderr
+    assert f"error: Could not listen on 127.0.0.1:{port}: Address already in use\nhint: " in done.stderr
 
 
 async def test_stdout_carries_one_line_and_quiet_is_quiet(tmp_path: Path) -> None:

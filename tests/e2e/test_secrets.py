@@ -28,7 +28,7 @@ from openai_replay.journal.log import to_stderr as logs_of
 from openai_replay.model import Mode
 from openai_replay.redaction import key_patterns
 from openai_replay.server import control_api
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import ask, interactions
 from tests.support.upstream import Chunk, End, Received, Send, Step, Upstream, head, plain
 
@@ -191,7 +191,7 @@ async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
     async with Upstream(answer) as up:
         with redirect_stderr(stderr), logs_of("debug"):
             rules = Rules(mode=Mode.NEW_EPISODES)
-            async with serving(Serving(rules, (tape,), up.url, port=0)) as (origin, sessions):
+            async with serving(ServerConfig(rules, (tape,), up.url, port=0)) as (origin, sessions):
                 origin = origin.removesuffix("/v1")
                 for path, sent_message in sent.items():
                     heard = await ask(
@@ -203,8 +203,8 @@ async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
                         heard.body
                         == b"".join(b"".join(step) for step in sent_message.answer if isinstance(step, Chunk))
                     ), "the client gets the real thing"
-                assert sessions.own is not None
-                journal = json.dumps(control_api.journal(sessions.own), ensure_ascii=False)
+                assert sessions.default is not None
+                journal = json.dumps(control_api.journal(sessions.default), ensure_ascii=False)
     text = tape.read_text("utf-8")
     items = dict(re.findall(r"(?ms)^# \d+  POST (/v1/\d+/\d+)  (.*?)(?=^# \d+  POST |\Z)", text))
     played = {one.request.path: one for one in interactions(tape)}

@@ -19,7 +19,7 @@ from openai_replay.journal import log
 from openai_replay.proxy import engine as engines
 from openai_replay.server.access import Access
 from openai_replay.server.http import hosts
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import (
     CHAT,
     KEY,
@@ -100,7 +100,7 @@ def test_which_names_are_this_machine(name: str, loopback: bool, address: bool) 
 async def played(tmp_path: Path, **access: Any) -> AsyncIterator[str]:
     """The origin of a player of one recording, `SAME`, with this `Access`."""
     tape = cassette(tmp_path / "tape.yaml", SAME)
-    async with serving(Serving(Rules(), (tape,), port=0, quiet=True, access=Access(**access))) as (base_url, _):
+    async with serving(ServerConfig(Rules(), (tape,), port=0, quiet=True, access=Access(**access))) as (base_url, _):
         yield base_url.removesuffix("/v1")
 
 
@@ -213,7 +213,7 @@ def test_other_machines_are_let_in_only_on_request(tmp_path: Path, verb: str, ho
 async def test_a_remote_server_says_that_it_is_one(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", SAME)
     async with command("play", tape, "--host", "0.0.0.0", "--allow-remote", "-q") as process:
-        assert "warning: listening on 0.0.0.0: whoever reaches this machine can read what is recorded." in (
+        assert "warning: Listening on 0.0.0.0: everyone who reaches this machine can read recordings." in (
             process.stderr
         )
 

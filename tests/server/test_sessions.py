@@ -18,7 +18,7 @@ import openai_replay
 from openai_replay.config.rules import Rules
 from openai_replay.journal.exchanges import Outcome
 from openai_replay.model import Mode
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import CHAT, Heard, ask, cassette, command, interactions, item
 from tests.support.upstream import Upstream, running_upstream
 
@@ -63,14 +63,14 @@ class Server:
 async def server(folder: Path, upstream: str | None = None, **rules: Any) -> AsyncIterator[Server]:
     """Serve `folder`, as `openai-replay play FOLDER` (with an upstream `record FOLDER`) does."""
     mode = Mode.NEW_EPISODES if upstream else Mode.NONE
-    config = Serving(
+    config = ServerConfig(
         Rules(mode=mode, **rules),
         () if upstream else (folder,),
         upstream,
         port=0,
         quiet=True,
         folder=folder,
-        tell=lambda exchange: None,
+        on_exchange=lambda exchange: None,
     )
     async with serving(config) as (_, sessions):
         yield Server(sessions.origin)
@@ -132,7 +132,7 @@ async def test_open_ask_and_end(folder: Path) -> None:
         assert "recorded 'hello'  now 'goodbye'" in state["missed"][0]
         assert await running.control("DELETE", f"/@/sessions/{opened['id']}") == state
         for method in ("GET", "DELETE"):
-            assert "There is no session" in await running.control(method, f"/@/sessions/{opened['id']}", status=404)
+            assert "No session" in await running.control(method, f"/@/sessions/{opened['id']}", status=404)
 
 
 async def test_the_settings_of_a_session(folder: Path) -> None:
@@ -160,14 +160,14 @@ async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folde
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "This is no session: Invalid JSON"),
-        (b"[]", "This is no session: "),
-        ({}, "This is no session: cassette: Field required"),
-        ({"cassette": "chat", "pase": "2x"}, "This is no session: pase: Extra inputs are not permitted"),
-        ({"cassette": "chat", "mode": "replay"}, "This is no session: mode: Input should be 'none', 'once'"),
+        (b"", "Invalid session: Invalid JSON"),
+        (b"[]", "Invalid session: "),
+        ({}, "Invalid session: cassette: Field required"),
+        ({"cassette": "chat", "pase": "2x"}, "Invalid session: pase: Extra inputs are not permitted"),
+        ({"cassette": "chat", "mode": "replay"}, "Invalid session: mode: Input should be 'none', 'once'"),
         ({"cassette": "chat", "pace": "fast"}, "'fast' is not a pace"),
         ({"cassette": "chat", "ignore": ["metadata"]}, "'metadata' is not a JSON pointer"),
-        ({"cassette": "chat", "mode": "all"}, "mode all needs an upstream, and this server only plays"),
+        ({"cassette": "chat", "mode": "all"}, "Mode all needs an upstream, and this server only plays"),
     ],
 )
 async def test_what_is_no_session(folder: Path, body: Any, message: str) -> None:
@@ -177,7 +177,7 @@ async def test_what_is_no_session(folder: Path, body: Any, message: str) -> None
 
 async def test_what_the_control_api_has_not(folder: Path) -> None:
     async with server(folder) as running:
-        assert "There are /@/health, /@/journal" in await running.control("GET", "/@/nothing", status=404)
+        assert "Use one of /@/health, /@/journal" in await running.control("GET", "/@/nothing", status=404)
         assert "Use GET or DELETE." in await running.control("PUT", "/@/sessions/chat", status=405)
         assert "Use POST." in await running.control("GET", "/@/sessions", status=405)
 
@@ -253,11 +253,11 @@ async def test_dots_that_stay_inside_are_fine(folder: Path) -> None:
 
 
 async def test_a_server_of_one_file_has_no_other_names(folder: Path) -> None:
-    async with serving(Serving(Rules(), (folder / "chat.yaml",), port=0, quiet=True)) as (_, sessions):
+    async with serving(ServerConfig(Rules(), (folder / "chat.yaml",), port=0, quiet=True)) as (_, sessions):
         running = Server(sessions.origin)
         assert (await running.ask("/@tools/v1/chat/completions")).status == 424
         assert sessions.counts()[Outcome.MISSED] == 1
-        assert "serves no folder" in await running.control("POST", "/@/sessions", {"cassette": "tools"}, status=404)
+        assert "does not serve a folder" in await running.control("POST", "/@/sessions", {"cassette": "tools"}, status=404)
 
 
 # ------------------------------------------------------------------------------------------------ recording

@@ -41,7 +41,7 @@ from openai_replay.config.rules import Rules
 from openai_replay.journal.exchanges import Exchange
 from openai_replay.model import Headers, Interaction, Mode
 from openai_replay.proxy.engine import Engine
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 
 #: Seconds after which something that does not come counts as a failure. Nothing here takes long unless it is broken.
 PATIENCE_S = 60.0
@@ -398,18 +398,18 @@ async def recording(
     upstream: str, tape: Path, mode: Mode = Mode.NEW_EPISODES, idle_timeout_s: float = 60.0, **rules: Any
 ) -> AsyncIterator[Proxy]:
     """Record from `upstream` on `tape`; `rules` are fields of `rules.Rules`."""
-    config = Serving(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_timeout_s=idle_timeout_s)
+    config = ServerConfig(Rules(mode=mode, **rules), (tape,), upstream, port=0, idle_timeout_s=idle_timeout_s)
     async with serving(config) as (base_url, sessions):
-        assert sessions.own is not None
-        yield Proxy(base_url, sessions.own.engine)
+        assert sessions.default is not None
+        yield Proxy(base_url, sessions.default.engine)
 
 
 @asynccontextmanager
 async def playing(*tapes: Path, **rules: Any) -> AsyncIterator[Proxy]:
     """Play `tapes`; `rules` are fields of `rules.Rules`."""
-    async with serving(Serving(Rules(mode=Mode.NONE, **rules), tapes, port=0)) as (base_url, sessions):
-        assert sessions.own is not None
-        yield Proxy(base_url, sessions.own.engine)
+    async with serving(ServerConfig(Rules(mode=Mode.NONE, **rules), tapes, port=0)) as (base_url, sessions):
+        assert sessions.default is not None
+        yield Proxy(base_url, sessions.default.engine)
 
 
 def interactions(tape: Path) -> list[Interaction]:

@@ -13,7 +13,7 @@ from openai_replay.cassette import reader
 from openai_replay.config.rules import Rules
 from openai_replay.errors import IncompleteJournalError, UsageError
 from openai_replay.model import Mode
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.tools import prune
 from tests.cassette.test_editor import texts, without_numbers
 from tests.pytest_plugin.test_plugin import RAW, Project
@@ -27,8 +27,13 @@ async def played(
     journal: Path, tapes: list[Path], *words: str, rules: Rules | None = None, upstream: str = ""
 ) -> list[int]:
     """Play `tapes` to a client that asks `words`, or record them. Returns the statuses of its answers."""
-    what = Serving(
-        rules or Rules(), tuple(tapes), upstream or None, port=0, tell=lambda exchange: None, journal=journal
+    what = ServerConfig(
+        rules or Rules(),
+        tuple(tapes),
+        upstream or None,
+        port=0,
+        on_exchange=lambda exchange: None,
+        journal_path=journal,
     )
     async with serving(what) as (_, sessions):
         return [(await ask(sessions.origin, "POST", CHAT, word)).status for word in words]
@@ -89,7 +94,7 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
 async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Path) -> None:
     first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", prompt=word + at) for at in "12")) for word in "ab")
     journal = tmp_path / "journal.jsonl"
-    what = Serving(Rules(), (first, second), port=0, tell=lambda exchange: None, journal=journal)
+    what = ServerConfig(Rules(), (first, second), port=0, on_exchange=lambda exchange: None, journal_path=journal)
     async with serving(what) as (_, sessions):
         cassette(first, *(item("", prompt=word) for word in ("a0", "a1", "a2")))
         assert [(await ask(sessions.origin, "POST", CHAT, word)).status for word in ("a0", "b1")] == [200, 200]
@@ -104,7 +109,7 @@ async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Pa
 async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     key = "sk-proj-" + "Ab3dEf6h" * 6
-    what = Serving(Rules(), (tape,), port=0, tell=lambda exchange: None, journal=journal)
+    what = ServerConfig(Rules(), (tape,), port=0, on_exchange=lambda exchange: None, journal_path=journal)
     async with serving(what) as (_, sessions):
         for path in (CHAT, f"/v1/{key}", f"/@nobody/{key}"):
             assert (await ask(sessions.origin, "POST", path, key)).status == 424

@@ -23,17 +23,17 @@ from openai_replay.cassette.cassette import Cassette
 from openai_replay.errors import ReplayError, StateError, UsageError
 from openai_replay.journal import console, log
 from openai_replay.journal.exchanges import Exchange, Outcome
-from openai_replay.server import child_process, serve
+from openai_replay.server import child_process, process, serve
 from openai_replay.server.cluster.shared_memory import Counts, PositionTable, SharedPositionStore
 from openai_replay.server.cluster.supervisor import READY, Send, Supervisor
-from openai_replay.server.serve import Serving
+from openai_replay.server.serve import ServerConfig
 from openai_replay.server.sessions import PositionStore, ServedSession, Sessions, base_path
 
 #: Characters of a failure that a worker sends: a pipe takes this much in one write.
 _MAX_FAILURE = 1000
 
 
-def run(config: Serving, command: Sequence[str], workers: int) -> int:
+def run(config: ServerConfig, command: Sequence[str], workers: int) -> int:
     """Serve with `workers` processes until a signal, or while `command` runs. Return the exit code.
 
     Raises StartError, CassetteError or UsageError.
@@ -42,10 +42,10 @@ def run(config: Serving, command: Sequence[str], workers: int) -> int:
         hint = "Leave --workers out, or start several servers on different ports."
         raise UsageError("--workers needs fork and SO_REUSEPORT, which this system does not have.", hint)
     serve.check_host(config)
-    reading = config.reading._replace(told=config.rules.told)
+    reading = config.read_options._replace(told=config.rules.told)
     cassette = Cassette.for_play(config.cassettes, config.rules.key, config.rules.described, reading)
     cassette.hear(console.warn)
-    store = config.keeper or SharedPositionStore(PositionTable(len(cassette.recordings)))
+    store = config.position_store or SharedPositionStore(PositionTable(len(cassette.recordings)))
     store.prepare(cassette)
     listening = _listen(config, workers)
     with ExitStack() as stack:
@@ -54,10 +54,10 @@ def run(config: Serving, command: Sequence[str], workers: int) -> int:
         # Frozen objects stay: no garbage collection looks at them, or writes to the pages that are shared.
         gc.collect()
         gc.freeze()
-        return _Workers(replace(config, tape=cassette, keeper=store), cassette, store, listening).run(command)
+        return _Workers(replace(config, loaded=cassette, position_store=store), cassette, store, listening).run(command)
 
 
-def _listen(config: Serving, workers: int) -> list[socket.socket]:
+def _listen(config: ServerConfig, workers: int) -> list[socket.socket]:
     """Return a listening socket for each worker, all on one port. Raises StartError."""
     listeners: list[socket.socket] = []
     try:
@@ -86,7 +86,7 @@ class _Workers:
     """The workers of one server, from the first fork to the verdict."""
 
     def __init__(
-        self, config: Serving, cassette: Cassette, store: PositionStore, listening: list[socket.socket]
+        self, config: ServerConfig, cassette: Cassette, store: PositionStore, listening: list[socket.socket]
     ) -> None:
         self._config, self._cassette, self._store, self._listening = config, cassette, store, listening
         self._counts = Counts(len(listening))
@@ -125,7 +125,7 @@ class _Workers:
         for listener_number, listener in enumerate(self._listening):
             if listener_number != number:
                 listener.close()
-        print_exchange = self._config.tell or console.teller(self._config.quiet)
+        print_exchange = self._config.on_exchange or console.teller(self._config.quiet)
 
         def on_exchange(exchange: Exchange) -> None:
             self._counts.add(number, exchange.outcome)
@@ -133,8 +133,8 @@ class _Workers:
                 send(exchange.failure[:_MAX_FAILURE])
             print_exchange(exchange)
 
-        config = replace(self._config, sockets=(self._listening[number],), tell=on_exchange, strict=False)
-        serve.in_loop(_serve_until_stopped(config, life, lambda: send(READY)), config.log_level)
+        config = replace(self._config, listeners=(self._listening[number],), on_exchange=on_exchange, strict=False)
+        process.run_in_event_loop(_serve_until_stopped(config, life, lambda: send(READY)), config.log_level)
 
     # -------------------------------------------------------------------------------------- the verdict
 
@@ -152,7 +152,7 @@ class _Workers:
             console.say(console.unplayed(unplayed))
         if not self._config.quiet or counts[Outcome.LOST]:
             console.say(console.closing(counts, self._failures, self._cassette.name))
-        return code or serve.exit_code(counts, unplayed)
+        return code or process.exit_code(counts, unplayed)
 
     async def _unplayed(self) -> list[str]:
         """Return the unplayed recordings, one line each. The session of a whole folder counts only if it was used."""
@@ -162,14 +162,20 @@ class _Workers:
                 cassette.reload()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._store)
-            sessions = Sessions(config.rules, config.folder, lambda exchange: None, rules_at=config.rules_at)
+            sessions = Sessions(
+                config.rules,
+                config.folder,
+                lambda exchange: None,
+                rules_for=config.rules_for,
+                read_options=config.read_options,
+                position_store=self._store,
+            )
             stack.callback(sessions.clock.close)
-            sessions.keeper, sessions.reading = self._store, config.reading
-            default = sessions.open(config.cassettes, config.rules, name="", tape=cassette)
+            default = sessions.open(config.cassettes, config.rules, name="", loaded=cassette)
             for name in _session_names(cassette, config.folder) if config.folder else ():
                 with suppress(ReplayError):
-                    sessions.at(name)
-            await sessions.look()
+                    sessions.get_or_open(name)
+            await sessions.refresh()
             used = [session for session in sessions.all() if not config.folder or _is_used(session)]
             return [line for session in used or [default] for line in session.unplayed()]
 
@@ -185,7 +191,7 @@ def _is_used(session: ServedSession) -> bool:
     return any(cassette.is_played(recording) for recording in cassette.recordings)
 
 
-async def _serve_until_stopped(config: Serving, life: int, on_ready: Callable[[], None]) -> None:
+async def _serve_until_stopped(config: ServerConfig, life: int, on_ready: Callable[[], None]) -> None:
     """Serve until the supervisor stops this worker, or is gone itself."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(log.loop_failed)
@@ -197,7 +203,7 @@ async def _serve_until_stopped(config: Serving, life: int, on_ready: Callable[[]
 
     loop.add_signal_handler(signal.SIGTERM, on_stop)
     loop.add_reader(life, on_stop)
-    serve.search_seldom(config)
+    process.tune_gc(config)
     async with serve.serving(config):
         on_ready()
         await stop.wait()

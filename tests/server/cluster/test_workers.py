@@ -251,7 +251,7 @@ async def test_with_a_command(tmp_path: Path) -> None:
     assert "0 recorded, 1 played" in result.stderr
     result = await run("play", tape, "--workers", "2", "--", "no-such-program")
     assert result.code == 3
-    assert "cannot run 'no-such-program'" in result.stderr
+    assert "Could not run 'no-such-program'" in result.stderr
 
 
 async def test_what_cannot_start_is_said_once(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ async def test_what_cannot_start_is_said_once(tmp_path: Path) -> None:
         port = process.origin.rpartition(":")[2]
         result = await run("play", tape, "--workers", "2", "--port", port)
         assert result.code == 3
-        assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in result.stderr
+        assert f"Could not listen on 127.0.0.1:{port}: Address already in use" in result.stderr
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1000", "two"])

@@ -23,7 +23,7 @@ from openai_replay.server.http.limits import Limits
 from openai_replay.server.http.protocol import Connections
 from openai_replay.server.http.request import Incoming
 from openai_replay.server.http.response import ResponseWriter
-from openai_replay.server.serve import Serving, serving
+from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.text.units import format_size, parse_size
 from tests.support.proxy import (
     CHAT,
@@ -96,9 +96,12 @@ def test_a_limit_that_is_no_size_is_a_usage_error(tmp_path: Path, option: str) -
 @asynccontextmanager
 async def limited(tmp_path: Path, **limits: int) -> AsyncIterator[Proxy]:
     tape = cassette(tmp_path / "tape.yaml", SAME)
-    async with serving(Serving(Rules(), (tape,), port=0, quiet=True, limits=Limits(**limits))) as (base_url, sessions):
-        assert sessions.own is not None
-        yield Proxy(base_url, sessions.own.engine)
+    async with serving(ServerConfig(Rules(), (tape,), port=0, quiet=True, limits=Limits(**limits))) as (
+        base_url,
+        sessions,
+    ):
+        assert sessions.default is not None
+        yield Proxy(base_url, sessions.default.engine)
 
 
 @pytest.mark.parametrize(
@@ -540,7 +543,7 @@ async def test_a_slow_reader_gets_the_end_of_an_answer_when_the_server_stops(
 async def test_who_does_not_read_in_time_is_left_when_the_server_stops(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", item("x" * (4 * MIB), headers=(("content-type", "text/plain"),)))
     async with AsyncExitStack() as stack:
-        async with serving(Serving(Rules(), (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, _):
+        async with serving(ServerConfig(Rules(), (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, _):
             client = await stack.enter_async_context(Connection(base_url, 4096))
             client.write(request(), "POST")
             await client.head()
@@ -645,12 +648,12 @@ async def test_a_stream_that_does_not_end_in_time_is_broken_off_and_noted_when_t
     tape = cassette(tmp_path / "tape.yaml", PACED)
     rules = Rules(pace=parse_pace("original"))
     async with AsyncExitStack() as stack:
-        async with serving(Serving(rules, (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, sessions):
-            assert sessions.own is not None
+        async with serving(ServerConfig(rules, (tape,), port=0, quiet=True, shutdown_s=0.0)) as (base_url, sessions):
+            assert sessions.default is not None
             client = await stack.enter_async_context(Connection(base_url))
             client.write(request(), "POST")
             await client.head()
-        assert Proxy(base_url, sessions.own.engine).outcomes == ["played"]
+        assert Proxy(base_url, sessions.default.engine).outcomes == ["played"]
         assert (await client.rest()).ended in (Ended.EARLY, Ended.RESET)
 
 
