@@ -257,7 +257,9 @@ async def test_a_server_of_one_file_has_no_other_names(folder: Path) -> None:
         running = Server(sessions.origin)
         assert (await running.ask("/@tools/v1/chat/completions")).status == 424
         assert sessions.counts()[Outcome.MISSED] == 1
-        assert "does not serve a folder" in await running.control("POST", "/@/sessions", {"cassette": "tools"}, status=404)
+        assert "does not serve a folder" in await running.control(
+            "POST", "/@/sessions", {"cassette": "tools"}, status=404
+        )
 
 
 # ------------------------------------------------------------------------------------------------ recording
