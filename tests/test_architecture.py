@@ -22,7 +22,7 @@ DOORS = {
     "orjson": "text.json_codec",
     "pydantic": "config server.control_api",  # text enters there
     "aiohttp": "proxy.upstream proxy.upstream_body",  # its client
-    "aiohttp.http": "server.http",  # its parser of requests
+    "aiohttp.http": "server.http.protocol",  # its parser of requests
     "click": "cli",
     "redis": "server.cluster.redis",
     "fsspec": "cassette.remote",

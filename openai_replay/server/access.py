@@ -41,11 +41,11 @@ class Access:
     def readable_origin(self, headers: Headers) -> str:
         """Return the origin of the page that asks if it may read the response, else an empty text."""
         origin = header(headers, "origin")
-        return origin if self.origins is not None and cors.allows(origin, self.origins) else ""
+        return origin if self.origins is not None and cors.is_allowed(origin, self.origins) else ""
 
     def check(self, headers: Headers) -> None:
         """Refuse a request that a page of another origin or of a rebound name sends. Raises RequestRefusedError."""
-        name = hosts.named(header(headers, "host", "localhost"))  # HTTP/1.0 has no Host, and browsers always send one
+        name = hosts.host_name(header(headers, "host", "localhost"))  # HTTP/1.0 has none; browsers always send one
         if not (hosts.is_loopback(name) or hosts.is_address(name) or self._is_known_host(name)):
             raise RequestRefusedError(
                 f"Unexpected Host header {header(headers, 'host')!r}. Rejected to protect against DNS rebinding.",
@@ -53,7 +53,7 @@ class Access:
                 HTTPStatus.FORBIDDEN,
             )
         origin = header(headers, "origin")
-        if origin and not cors.allows(origin, self.origins or ()):
+        if origin and not cors.is_allowed(origin, self.origins or ()):
             raise RequestRefusedError(f"Pages of {origin!r} may not use this server.", _CORS_HINT, HTTPStatus.FORBIDDEN)
         if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._allowed_sites:
             raise RequestRefusedError(
@@ -77,7 +77,7 @@ class Access:
 
     def check_control(self, peer: str, headers: Headers) -> None:
         """Refuse a control request from another machine. Raises ControlError."""
-        name = hosts.named(header(headers, "host", "localhost"))
+        name = hosts.host_name(header(headers, "host", "localhost"))
         if not (hosts.is_loopback(peer) and hosts.is_loopback(name)):
             raise ControlError(
                 "The control API answers only this machine.", "Ask http://127.0.0.1:PORT/@/.", HTTPStatus.FORBIDDEN

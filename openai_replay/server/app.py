@@ -5,21 +5,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from http import HTTPStatus
 from typing import NamedTuple
 
-from openai_replay.errors import BadRequestError, ReplayError, RequestRefusedError
+from openai_replay.errors import ReplayError, RequestRefusedError
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
-from openai_replay.model import End, Head, Headers, Request
+from openai_replay.model import End, Head, Headers, Request, header
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.access import Access
 from openai_replay.server.http import cors
-from openai_replay.server.http.errors import JSON, error_reply, head_too_large
+from openai_replay.server.http.connection_registry import ConnectionRegistry
+from openai_replay.server.http.errors import (
+    JSON,
+    error_response,
+    head_too_large,
+    not_a_path,
+    websocket_not_supported,
+)
 from openai_replay.server.http.kernel_timestamps import TimestampedProtocol, kernel_timestamps
 from openai_replay.server.http.limits import Limits
-from openai_replay.server.http.protocol import Connection, Connections
-from openai_replay.server.http.request import Incoming
+from openai_replay.server.http.protocol import HttpProtocol
+from openai_replay.server.http.request import IncomingRequest
 from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.sessions import Sessions
 
@@ -45,7 +51,7 @@ class App:
         self._access = access or Access()
         self._limits = limits or Limits()
         self._timestamps = kernel_timestamps()
-        self.connections = Connections(self.answer, self._limits)
+        self.connections = ConnectionRegistry(self._limits.idle_s)
         # A client sends the same headers again and again, and access depends on nothing else.
         self._authorized: dict[tuple[tuple[bytes, bytes], ...], AuthorizedHeaders] = {}
 
@@ -54,96 +60,82 @@ class App:
         timestamps = self._timestamps
         # A time stamp costs a fifth of what a response costs, so only paced sessions have them.
         if timestamps is None or not self._sessions.has_paced_session:
-            return Connection(self.connections)
-        return TimestampedProtocol(Connection(self.connections, timestamps.received_at), timestamps)
+            return HttpProtocol(self.connections, self.answer, self._limits)
+        protocol = HttpProtocol(self.connections, self.answer, self._limits, timestamps.received_at)
+        return TimestampedProtocol(protocol, timestamps)
 
-    async def answer(self, incoming: Incoming, response: ResponseWriter) -> None:
+    async def answer(self, incoming: IncomingRequest, response: ResponseWriter) -> None:
         """Answer any request. Raises ConnectionError when the client has left."""
-        self._sessions.clock.look()  # a thousand requests that come at once take a tenth of a second
-        access, message = self._access, incoming.message
-        method, path = message.method, message.path
+        self._sessions.clock.look()  # frames that are due: a thousand requests at once take a tenth of a second
+        access, request_head = self._access, incoming.head
+        method, path = request_head.method, request_head.target
         try:
             if not path.startswith("/"):
-                raise _not_a_path(path)
-            authorized = self._authorized.get(message.raw_headers) or self._authorize(incoming, response)
-            headers, size, response.origin = authorized
+                raise not_a_path(path)
+            authorized = self._authorized.get(request_head.raw_headers) or self._authorize(incoming, response)
+            headers, size, response.cors_origin = authorized
             if len(path) + size > self._limits.head:
                 raise head_too_large(self._limits)
-            if path.startswith("/@/") or (response.origin and cors.is_preflight(method, headers)):
+            if path.startswith("/@/") or (response.cors_origin and cors.is_preflight(method, headers)):
                 await self._control(incoming, response, headers)
                 return
             engine, target = self._sessions.route(method, path)
-            body = incoming.whole(self._limits)
+            body = incoming.body_nowait(self._limits)
             if body is None:
-                body = await incoming.body(self._limits)
+                body = await incoming.read_body(self._limits)
             request = Request(method, engine.origin + target, access.with_upstream_key(headers), body)
             if log.isEnabledFor(logging.DEBUG):
                 _log_request(request, engine.rules.redactor)
                 response.redactor = engine.rules.redactor
-            await engine.answer(request, response, incoming.arrived)
+            await engine.answer(request, response, incoming.received_at)
         except ReplayError as error:
             await self._refuse(incoming, response, error)
 
-    async def _refuse(self, incoming: Incoming, response: ResponseWriter, error: ReplayError) -> None:
+    async def _refuse(self, incoming: IncomingRequest, response: ResponseWriter, error: ReplayError) -> None:
         if response.started:
             raise error
         # Close after a response that came before the whole body: the rest of the body would be taken for a request.
-        response.last = response.last or isinstance(error, RequestRefusedError) or not incoming.content.is_eof()
-        if isinstance(error, RequestRefusedError):
-            path = incoming.message.path.partition("?")[0]
-            line = self._sessions.rules.redactor.text(f"{incoming.message.method} {path}: {error.message}")
+        refused, has_body = isinstance(error, RequestRefusedError), incoming.body.is_eof()
+        response.close_after = response.close_after or refused or not has_body
+        if refused:
+            path = incoming.head.target.partition("?")[0]
+            line = self._sessions.rules.redactor.text(f"{incoming.head.method} {path}: {error.message}")
             log.warning("refused with %d: %s", error.status, line)
-        head, body = error_reply(error)
+        head, body = error_response(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)
 
-    async def _control(self, incoming: Incoming, response: ResponseWriter, headers: Headers) -> None:
+    async def _control(self, incoming: IncomingRequest, response: ResponseWriter, headers: Headers) -> None:
         """Answer a preflight of a browser, or a request to the control API."""
-        method, path = incoming.message.method, incoming.message.path
-        if response.origin and cors.is_preflight(method, headers):
-            await response.send(head=cors.preflight(headers), end=End.COMPLETE)
+        method, path = incoming.head.method, incoming.head.target
+        if response.cors_origin and cors.is_preflight(method, headers):
+            await response.send(head=cors.preflight_response(headers), end=End.COMPLETE)
             return
         self._access.check_control(incoming.peer, headers)
         from openai_replay.server import control_api  # with pydantic models that most runs do not need
 
-        value = await control_api.answer(self._sessions, method, path, await incoming.body(self._limits))
+        value = await control_api.answer(self._sessions, method, path, await incoming.read_body(self._limits))
         body = json.dumps(value, ensure_ascii=False).encode()
         await response.send(head=Head(200, "OK", (JSON,), len(body)), frames=[body], end=End.COMPLETE)
 
-    def _authorize(self, incoming: Incoming, response: ResponseWriter) -> AuthorizedHeaders:
+    def _authorize(self, incoming: IncomingRequest, response: ResponseWriter) -> AuthorizedHeaders:
         """Return the headers of a request that may ask. Raises RequestRefusedError."""
-        message = incoming.message
-        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in message.raw_headers)
+        request_head = incoming.head
+        headers = tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in request_head.raw_headers)
         size = sum(len(name) + len(value) + 4 for name, value in headers)
         if size > self._limits.head:
             raise head_too_large(self._limits)
-        response.origin = page = self._access.readable_origin(headers)
+        response.cors_origin = page = self._access.readable_origin(headers)
         self._access.check(headers)
-        if message.headers.get("Upgrade", "").lower() == "websocket":
-            raise _no_websocket()
+        if header(headers, "upgrade").lower() == "websocket":
+            raise websocket_not_supported()
         authorized = AuthorizedHeaders(headers, size, page)
-        if (message.method, message.path) != _HEALTH and not (page and cors.is_preflight(message.method, headers)):
+        is_preflight = page and cors.is_preflight(request_head.method, headers)
+        if (request_head.method, request_head.target) != _HEALTH and not is_preflight:
             self._access.check_key(headers)
             if len(self._authorized) >= _MAX_AUTHORIZED:
                 self._authorized.clear()
-            self._authorized[message.raw_headers] = authorized
+            self._authorized[request_head.raw_headers] = authorized
         return authorized
-
-
-def _no_websocket() -> RequestRefusedError:
-    """Forwarded as the GET that would be left of it, it would put an error on the tape that the API never meant."""
-    return RequestRefusedError(
-        "A WebSocket was asked for: only HTTP is recorded and played.",
-        "Have the client use HTTP: Realtime has no other way, Responses has.",
-        HTTPStatus.NOT_IMPLEMENTED,
-        "websocket_not_supported",
-    )
-
-
-def _not_a_path(path: str) -> BadRequestError:
-    return BadRequestError(
-        f"{path!r} is not a path: this is a reverse proxy, not one for HTTP_PROXY.",
-        "Set the client's base URL (OPENAI_BASE_URL) instead.",
-    )
 
 
 def _log_request(request: Request, redactor: Redactor) -> None:

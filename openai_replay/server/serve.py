@@ -161,7 +161,7 @@ async def _stop(listening: list[asyncio.Server], app: App, sessions: Sessions, c
     for server in listening:
         server.close()
     await asyncio.sleep(0)  # requests that have arrived start now
-    await app.connections.shut(config.shutdown_s)
+    await app.connections.shutdown(config.shutdown_s)
     await sessions.finish()
     if config.strict:
         await sessions.refresh()

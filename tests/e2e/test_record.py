@@ -701,7 +701,7 @@ async def test_a_websocket_is_refused_and_another_upgrade_is_not(tmp_path: Path)
     async with Upstream() as upstream, recording(upstream.url, tmp_path / "tape.yaml") as proxy:
         heard = await proxy.ask("GET", "/v1/responses", headers=handshake)
         assert (heard.status, heard.header("x-should-retry")) == (501, "false")
-        assert "A WebSocket was asked for" in heard.json["error"]["message"]
+        assert "WebSockets are not supported." in heard.json["error"]["message"]
         assert upstream.requests == []
         assert not (tmp_path / "tape.yaml").exists()
         to_http_2 = [("Connection", "Upgrade, HTTP2-Settings"), ("Upgrade", "h2c"), ("HTTP2-Settings", "AAMAAABk")]

@@ -66,7 +66,7 @@ REAL = "sk-real-0123456789abcdefghijklmnop"
     ],
 )
 def test_the_name_in_a_host_header(value: str, name: str) -> None:
-    assert hosts.named(value) == name
+    assert hosts.host_name(value) == name
 
 
 @pytest.mark.parametrize(

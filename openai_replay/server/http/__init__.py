@@ -1,5 +1,6 @@
-"""One HTTP connection: requests are parsed, responses are written byte for byte.
+"""One HTTP connection: it parses requests, has them answered, and writes the responses byte for byte.
 
-Enter at `protocol.Connection`. The only package that knows aiohttp's parser. Must not import the app or the sessions:
-it calls what it is given.
+Enter at `protocol.HttpProtocol`, which gives each request to the handler that it was made with. `request` and
+`response` are the two halves of an exchange, `encoding` is the pure part of the response. `protocol` alone knows
+aiohttp's parser. Must not import the app or the sessions.
 """

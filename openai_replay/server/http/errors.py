@@ -1,12 +1,9 @@
-"""Errors as answers, in OpenAI's shape; and those of requests that go no further."""
+"""Errors as responses in OpenAI's shape, and the refusals of requests that go no further."""
 
 from __future__ import annotations
 
 import json
 from http import HTTPStatus
-
-from aiohttp.http import HttpProcessingError
-from aiohttp.http_exceptions import LineTooLong
 
 from openai_replay.errors import ERROR_HEADER, BadRequestError, CassetteMissError, ReplayError, RequestRefusedError
 from openai_replay.model import Head, Headers
@@ -16,49 +13,65 @@ from openai_replay.text.units import format_size
 JSON = ("Content-Type", "application/json")
 
 
-def not_a_request(error: HttpProcessingError, limits: Limits) -> ReplayError:
-    """What a client is told whose request could not be read."""
-    if isinstance(error, LineTooLong) or "Too many headers" in error.message:
-        return head_too_large(limits)
-    return BadRequestError(
-        f"This is not a request that can be read: {told(error)}",
-        "A second User-Agent, Host, Content-Type or Content-Length header is refused, too: send each once.",
-    )
+def refusal(status: HTTPStatus, code: str, message: str, hint: str = "") -> RequestRefusedError:
+    """Return the error for a request that is refused, after which its connection is closed.
 
-
-def told(error: HttpProcessingError) -> str:
-    """What the parser says of it, in a line."""
-    return " ".join(error.message.split())
+    `code` is that in OpenAI's error shape.
+    """
+    return RequestRefusedError(message, hint, status, code)
 
 
 def head_too_large(limits: Limits) -> RequestRefusedError:
-    """The request line and the headers, or one of them, are more than the limit (RFC 6585 5)."""
-    return RequestRefusedError(
-        f"The head of this request is larger than {format_size(limits.head)}, or has more than 128 headers.",
-        "Start with a larger --max-head.",
+    """Return the refusal of a request whose head, or one line of it, is too large (RFC 6585 5)."""
+    return refusal(
         HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
         "request_too_large",
+        f"The head of this request is larger than {format_size(limits.head)}, or has more than 128 headers.",
+        "Start with a larger --max-head.",
     )
 
 
 def body_too_large(limits: Limits) -> RequestRefusedError:
-    """The body is more than the limit (RFC 9110 15.5.14)."""
-    return RequestRefusedError(
-        f"The body of this request is larger than {format_size(limits.body)}.",
-        "Start with a larger --max-body.",
+    """Return the refusal of a request whose body is too large (RFC 9110 15.5.14)."""
+    return refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         "request_too_large",
+        f"The body of this request is larger than {format_size(limits.body)}.",
+        "Start with a larger --max-body.",
     )
 
 
-def error_reply(error: ReplayError) -> tuple[Head, bytes]:
-    """Head and body of `error` in OpenAI's shape."""
+def websocket_not_supported() -> RequestRefusedError:
+    """Return the refusal of a WebSocket handshake.
+
+    Forwarded as the plain GET that it would become, it would record an error that the API never meant.
+    """
+    return refusal(
+        HTTPStatus.NOT_IMPLEMENTED,
+        "websocket_not_supported",
+        "WebSockets are not supported.",
+        "Use the HTTP transport of the Responses API; the Realtime API has none.",
+    )
+
+
+def not_a_path(target: str) -> BadRequestError:
+    """Return the error for a request that takes this server for a forward proxy (RFC 9112 3.2.2)."""
+    return BadRequestError(
+        f"The request target {target!r} is not a path. This is a reverse proxy, and cannot be the HTTP_PROXY.",
+        "Set the client's base URL (OPENAI_BASE_URL) instead.",
+    )
+
+
+def error_response(error: ReplayError) -> tuple[Head, bytes]:
+    """Return head and body of the response that tells the client of `error`, in OpenAI's shape."""
     fields = {"type": "openai_replay", "code": error.code, "param": None, "message": error.text}
     if isinstance(error, CassetteMissError):
         fields["reason"] = error.reason
     body = json.dumps({"error": fields}, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    more: Headers = () if error.retry is None else (("x-should-retry", str(error.retry).lower()),)
+    headers: Headers = (JSON, (ERROR_HEADER, error.code))
+    if error.retry is not None:
+        headers += (("x-should-retry", str(error.retry).lower()),)
     if error.status == HTTPStatus.UNAUTHORIZED:
-        more += (("WWW-Authenticate", "Bearer"),)
+        headers += (("WWW-Authenticate", "Bearer"),)
     status = HTTPStatus(error.status)
-    return Head(status, status.phrase, (JSON, (ERROR_HEADER, error.code), *more), len(body)), body
+    return Head(status, status.phrase, headers, len(body)), body

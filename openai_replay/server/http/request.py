@@ -1,110 +1,147 @@
-"""A request as it comes in."""
+"""An incoming request: its head, and its body as it arrives."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import NamedTuple, Protocol
 
-from aiohttp import StreamReader
-from aiohttp.http import HttpProcessingError, HttpVersion11, RawRequestMessage
-
-from openai_replay.errors import BadRequestError, RequestRefusedError
-from openai_replay.server.http.errors import body_too_large, told
+from openai_replay.errors import BadRequestError
+from openai_replay.server.http.errors import body_too_large, refusal
 from openai_replay.server.http.limits import Limits
-from openai_replay.server.http.response import Wire
-
-#: Seconds a connection may be silent in the middle of a request, or stay open without one. Longer than any pool of a
-#: client keeps one, so that none is closed while it is being used again.
-PATIENCE_S = 300.0
-#: Seconds in which the rest of a request may come that is answered already: who is hung up on may not see the answer.
-_LINGERING_S = 10.0
 
 
-class BrokenBody(Exception):
-    """The body of a request cannot be read to its end."""
+class BrokenBodyError(Exception):
+    """A request body that cannot be read to its end."""
 
 
-class Incoming:
-    """A request as it comes in: aiohttp's `message` for its head, the `content` of its body.
+class BodyReader(Protocol):
+    """The body of a request, as far as it has arrived (`aiohttp.StreamReader`)."""
 
-    `arrived`: when it was there, in seconds of `time.monotonic()`; when its head was, until the body has come.
+    def is_eof(self) -> bool:
+        """Return True if the whole body has arrived."""
+
+    def at_eof(self) -> bool:
+        """Return True if the whole body has been read."""
+
+    def exception(self) -> BaseException | type[BaseException] | None:
+        """Return the error that ended the body."""
+
+    def on_eof(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the whole body has arrived."""
+
+    def read_nowait(self) -> bytes:
+        """Return all bytes that have arrived and not been read."""
+
+
+class Connection(Protocol):
+    """The connection of a request, as its request and its response see it."""
+
+    transport: asyncio.Transport | None
+    received_at: Callable[[], float]  # the arrival of the current read, in seconds of `time.monotonic()`
+
+    def write(self, data: bytes) -> bool:
+        """Write `data`. Return False if the client does not keep up. Raises ConnectionError once it has left."""
+
+    async def drain(self) -> None:
+        """Wait until the client has read most of the output. Raises ConnectionError once it has left."""
+
+    async def read_body(self, body: BodyReader) -> bytes:
+        """Wait for more of `body` and return it. Raises BrokenBodyError, ConnectionError."""
+
+
+class RequestHead(NamedTuple):
+    """The head of a request, as the parser read it. `keep_alive`: the client lets the connection stay open."""
+
+    method: str
+    target: str
+    raw_headers: tuple[tuple[bytes, bytes], ...]
+    http11: bool = True
+    keep_alive: bool = True
+
+    def header(self, name: bytes) -> bytes:
+        """Return the first value of the header `name` (lower case), or nothing."""
+        return next((value for key, value in self.raw_headers if key.lower() == name), b"")
+
+
+class IncomingRequest:
+    """A request whose head has arrived, and whose body has arrived or is arriving.
+
+    `received_at`: when it arrived, in seconds of `time.monotonic()`; its head, until its body is complete.
     """
 
-    __slots__ = ("_wire", "arrived", "content", "message")
+    __slots__ = ("_connection", "body", "head", "received_at")
 
-    def __init__(self, wire: Wire, message: RawRequestMessage, content: StreamReader, now: float) -> None:
-        self._wire = wire
-        self.message = message
-        self.content = content
-        self.arrived = now
-        if not content.is_eof():
-            content.on_eof(self._came)  # which may be long before anybody reads it
+    def __init__(self, connection: Connection, head: RequestHead, body: BodyReader, received_at: float) -> None:
+        self._connection = connection
+        self.head = head
+        self.body = body
+        self.received_at = received_at
+        if not body.is_eof():
+            body.on_eof(self._set_received)  # which may be long before anyone reads the body
 
     @property
     def peer(self) -> str:
-        """The address of who asks."""
-        transport = self._wire.transport
+        """The address of the client."""
+        transport = self._connection.transport
         return str(transport.get_extra_info("peername", ("",))[0]) if transport is not None else ""
 
-    def whole(self, limits: Limits) -> bytes | None:
-        """All of the body, if it has come already. Raises Refused where it is too large."""
-        content = self.content
-        if not content.is_eof() or content.exception() is not None:
+    def body_nowait(self, limits: Limits) -> bytes | None:
+        """Return the whole body, or None if it has not arrived yet. Raises RequestRefusedError if it is too large."""
+        body = self.body
+        if not body.is_eof() or body.exception() is not None:
             return None
-        whole = content.read_nowait()
-        if len(whole) > limits.body:
+        data = body.read_nowait()
+        if len(data) > limits.body:
             raise body_too_large(limits)
-        return whole
+        return data
 
-    async def body(self, limits: Limits) -> bytes:
-        """All of the body. Raises Refused where it is too large or does not come, BadRequest, ConnectionError."""
-        whole = self.whole(limits)
-        if whole is not None:
-            return whole
-        content, headers = self.content, self.message.headers
-        declared = headers.get("Content-Length", "")
-        if declared.isdecimal() and int(declared) > limits.body:
+    async def read_body(self, limits: Limits) -> bytes:
+        """Wait for the whole body and return it.
+
+        Raises RequestRefusedError if it is too large or the client falls silent, BadRequestError, ConnectionError.
+        """
+        data = self.body_nowait(limits)
+        if data is not None:
+            return data
+        declared = self.head.header(b"content-length")
+        if declared.isdigit() and int(declared) > limits.body:
             raise body_too_large(limits)
-        if headers.get("Expect", "").lower() == "100-continue" and self.message.version >= HttpVersion11:
-            self._wire.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        if self.head.header(b"expect").lower() == b"100-continue" and self.head.http11:
+            self._connection.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         size = 0
-        pieces: list[bytes] = []
+        parts: list[bytes] = []
         try:
-            async for piece in _arriving(content):
-                size += len(piece)
+            async for part in self._read_parts(limits.idle_s):
+                size += len(part)
                 if size > limits.body:
                     raise body_too_large(limits)
-                pieces.append(piece)
+                parts.append(part)
         except TimeoutError:
-            raise RequestRefusedError(
-                f"Nothing more of the request's body came for {PATIENCE_S:g} s.",
-                status=HTTPStatus.REQUEST_TIMEOUT,
-                code="request_timeout",
-            ) from None
-        except (BrokenBody, HttpProcessingError, ValueError) as error:
-            why = (
-                told(error) if isinstance(error, HttpProcessingError) else error
-            )  # as aiohttp's parser in Python has it
-            raise BadRequestError(f"The request's body cannot be read: {why}") from None
-        # A body is held twice only while its pieces are joined, which nothing else can come between.
-        return b"".join(pieces)
+            message = f"No more of the request's body arrived for {limits.idle_s:g} s."
+            raise refusal(HTTPStatus.REQUEST_TIMEOUT, "request_timeout", message) from None
+        except BrokenBodyError as error:
+            reason = " ".join(str(error).split()).removesuffix(".")
+            raise BadRequestError(f"Could not read the request's body: {reason}.") from None
+        # A body is in memory twice only while its parts are joined, and nothing else can run in between.
+        return b"".join(parts)
 
-    def _came(self) -> None:
-        self.arrived = self._wire.received_at()
+    async def drain(self, timeout_s: float) -> None:
+        """Read the rest of a request that has its response, for at most `timeout_s` seconds."""
+        with suppress(TimeoutError, BrokenBodyError, ConnectionError):
+            async with asyncio.timeout(timeout_s):
+                while not self.body.at_eof():
+                    await self._connection.read_body(self.body)
 
-    async def lingers(self) -> None:
-        """Read what is left of a request that has been answered, as far as it comes."""
-        with suppress(TimeoutError, BrokenBody, HttpProcessingError, ConnectionError, ValueError):
-            async with asyncio.timeout(_LINGERING_S):
-                while not self.content.at_eof():
-                    await self.content.readany()
+    async def _read_parts(self, idle_s: float) -> AsyncIterator[bytes]:
+        """Yield the parts of the body. Raises TimeoutError if none arrives for `idle_s` seconds."""
+        body = self.body
+        while not body.at_eof():
+            async with asyncio.timeout(None if body.is_eof() else idle_s):
+                part = await self._connection.read_body(body)
+            yield part
 
-
-async def _arriving(content: StreamReader) -> AsyncIterator[bytes]:
-    """The pieces of a body. Raises TimeoutError when the client is silent for too long."""
-    while not content.at_eof():
-        async with asyncio.timeout(None if content.is_eof() else PATIENCE_S):
-            piece = await content.readany()
-        yield piece
+    def _set_received(self) -> None:
+        self.received_at = self._connection.received_at()

@@ -1,132 +1,91 @@
-"""The bytes of an answer are written here, so that each is the one that was recorded.
-
-`aiohttp.web.Response` would add `Date`, `Server` and a content type; heads are written as they are.
-Framing is our own too: chunked where the upstream's length was not declared, every frame a chunk of its own, all that
-is due at one instant in one write.
-"""
+"""The writer of a response: it encodes the response, writes it to the connection, and ends it as it was recorded."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Hashable, Sequence
-from typing import Protocol
-
-from aiohttp.http import HttpVersion11, RawRequestMessage
+from collections.abc import Sequence
 
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
 from openai_replay.model import End, Head, Response
 from openai_replay.proxy.client import write_batches
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.server.http import cors, tcp
-from openai_replay.text.http_headers import head_bytes
+from openai_replay.server.http import encoding, tcp
+from openai_replay.server.http.encoding import Framing, choose_framing
+from openai_replay.server.http.request import Connection, RequestHead
 
-#: Seconds between the arrival of the last byte at the client's machine and the break of the connection: a client that
-#: is told of the break may throw away what it has not read yet.
-_BREAK_AFTER_S = 0.05
-#: Seconds after which a client that does not read is told of the break all the same.
-_BREAK_AT_LAST_S = 60.0
-
-
-class Wire(Protocol):
-    """The connection that an answer goes out on."""
-
-    transport: asyncio.Transport | None
-    received_at: Callable[[], float]  # when the current read arrived, in seconds of `time.monotonic()`
-
-    def write(self, data: bytes) -> bool:
-        """Write `data`. Whether the client keeps up. Raises ConnectionError once it has left."""
-
-    async def drained(self) -> None:
-        """Wait until the client has taken most of what was written. Raises ConnectionError once it has left."""
+#: Seconds between the arrival of the last byte at the client's machine and the reset of the connection: a client that
+#: learns of the reset may throw away what it has not read yet.
+_RESET_DELAY_S = 0.05
+#: Seconds after which the connection of a client that does not read is reset all the same.
+_RESET_TIMEOUT_S = 60.0
 
 
 class ResponseWriter:
-    """The answer to one request, of which `message` is the head; None where it could not be read."""
+    """The response to one request (`proxy.client.ResponseSink`). `request` is None if its head could not be read."""
 
     __slots__ = (
-        "_chunked", "_empty", "_message", "_modern", "_wire", "alive", "last", "origin", "redactor", "started", "write",
+        "_connection", "_framing", "_request", "close_after", "cors_origin", "keep_alive", "redactor", "started",
+        "write",
     )  # fmt: skip
 
-    def __init__(self, wire: Wire, message: RawRequestMessage | None = None) -> None:
-        self._wire = wire
-        self.write = wire.write  # directly: a call in between costs a twentieth of what a frame does
-        self.origin = ""  # of the page that asks, where it may read
-        self.redactor: Redactor | None = None  # for the log, where heads are to be shown
-        self.last = False  # whether the connection ends with this answer
-        self.alive = False  # whether another request may follow; known when the head is written
-        self.started = False  # whether an answer has been begun: it can only break off
-        self._message = message
-        self._modern = message is None or message.version >= HttpVersion11
-        self._chunked = False
-        self._empty = False
+    def __init__(self, connection: Connection, request: RequestHead | None = None) -> None:
+        self._connection = connection
+        self._request = request
+        self._framing: Framing | None = None
+        self.write = connection.write  # directly: a call in between costs a twentieth of what a frame costs
+        self.cors_origin = ""  # of the page that may read the response
+        self.redactor: Redactor | None = None  # for the log, if it shows heads
+        self.close_after = False  # the connection ends with this response
+        self.keep_alive = False  # another request may follow; known after `start`
+        self.started = False  # from then on the response can only break off
 
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
-        """See `ResponseSink`."""
+        """Start, encode, write, drain and close, as far as there is a head, frames and an end."""
         if head is not None:
             self.start(head)
-        for one in write_batches(head, frames, end):
-            if not self.write(self.encode(*one)):
+        for batch in write_batches(head, frames, end):
+            if not self.write(self.encode(*batch)):
                 await self.drain()
         if end is not None:
             await self.close(end)
 
-    def start(self, head: Head) -> Hashable:
-        """See `ResponseSink`."""
+    def start(self, head: Head) -> Framing:
+        """Choose the framing of the response that begins with `head`, and return it."""
         self.started = True
         if self.redactor is not None:
             clean = self.redactor.response(Response(head, 0, (), 0)).head
             log.debug("%s", logs.head(f"< {clean.status} {clean.reason}", clean.headers))
-        message, length, status = self._message, head.length, head.status
-        self._empty = empty = status in (204, 304) or status < 200 or (message is not None and message.method == "HEAD")
-        self._chunked = length is None and self._modern and not empty
-        framed = length is not None or self._chunked or empty
-        self.alive = framed and not self.last and message is not None and not message.should_close
-        return self._chunked, empty, self.alive, self._modern, self.origin
+        self._framing = framing = choose_framing(
+            self._request, head, close_after=self.close_after, cors_origin=self.cors_origin
+        )
+        self.keep_alive = framing.keep_alive
+        return framing
 
     def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
-        """See `ResponseSink`."""
-        out: list[bytes] = []
-        if head is not None:
-            out.append(self._head(cors.permitted(head, self.origin) if self.origin else head))
-        for frame in frames if not self._empty else ():
-            if frame:  # an empty chunk would be the end
-                out += (b"%x\r\n" % len(frame), frame, b"\r\n") if self._chunked else (frame,)
-        if end is End.COMPLETE and self._chunked:
-            out.append(b"0\r\n\r\n")
-        return out[0] if len(out) == 1 else b"".join(out)
+        """Return head, frames and end as bytes on the wire."""
+        assert self._framing is not None, "a response starts before it is encoded"
+        return encoding.encode(self._framing, head, frames, end)
 
     async def drain(self) -> None:
-        """See `ResponseSink`."""
-        await self._wire.drained()
+        """Wait until the client has read most of the output. Raises ConnectionError once it has left."""
+        await self._connection.drain()
 
     async def close(self, end: End) -> None:
-        """See `ResponseSink`."""
+        """Finish the response, after its last write, in the way that was recorded."""
         if end is not End.COMPLETE:
-            self.alive = False
+            self.keep_alive = False
             if end is End.RESET:
-                await _break(self._wire.transport)
-
-    def _head(self, head: Head) -> bytes:
-        lines = [f"HTTP/1.1 {head.status} {head.reason}", *(f"{name}: {value}" for name, value in head.headers)]
-        if head.length is not None and head.status != 204:
-            lines.append(f"Content-Length: {head.length}")
-        elif self._chunked:
-            lines.append("Transfer-Encoding: chunked")
-        if not self.alive:
-            lines.append("Connection: close")
-        elif not self._modern:
-            lines.append("Connection: keep-alive")
-        return head_bytes(lines)  # a cassette is a file that anybody may have edited
+                await _reset(self._connection.transport)
 
 
-async def _break(transport: asyncio.Transport | None) -> None:
-    """Reset the connection, once what was written has had the time to arrive."""
+async def _reset(transport: asyncio.Transport | None) -> None:
+    """Reset the connection after the output has had the time to arrive."""
     if transport is None:
         return
-    give_up = time.monotonic() + _BREAK_AT_LAST_S
-    while not transport.is_closing() and tcp.is_unread(transport) and time.monotonic() < give_up:
+    deadline = time.monotonic() + _RESET_TIMEOUT_S
+    while not transport.is_closing() and tcp.has_unconfirmed_output(transport) and time.monotonic() < deadline:
         await asyncio.sleep(0.005)
-    await asyncio.sleep(_BREAK_AFTER_S)
+    await asyncio.sleep(_RESET_DELAY_S)
     tcp.reset(transport)

@@ -1,4 +1,4 @@
-"""What the system knows of a TCP connection (Linux; elsewhere nobody can tell)."""
+"""The state of a TCP connection in the system: unconfirmed output, and resets."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ import termios
 _LINUX = sys.platform.startswith("linux")
 
 
-def is_unread(transport: asyncio.WriteTransport) -> bool:
-    """Whether there are bytes still that the client's system has not confirmed."""
+def has_unconfirmed_output(transport: asyncio.WriteTransport) -> bool:
+    """Return True if the client's system has not confirmed all bytes yet. Only Linux knows about those that have left
+    this process.
+    """
     if transport.get_write_buffer_size():
         return True
     connection = transport.get_extra_info("socket")
     if connection is None or not _LINUX:
         return False
-    waiting = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
-    return waiting != b"\0" * 4
+    unconfirmed = fcntl.ioctl(connection.fileno(), termios.TIOCOUTQ, b"\0" * 4)
+    return unconfirmed != b"\0" * 4
 
 
 def reset(transport: asyncio.WriteTransport) -> None:
-    """Break the connection off (RST, by SO_LINGER 0)."""
+    """Reset the connection (RST, by SO_LINGER 0)."""
     connection = transport.get_extra_info("socket")
     if connection is not None and not transport.is_closing():
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

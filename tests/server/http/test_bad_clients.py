@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from signal import SIGTERM
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,10 +20,8 @@ from openai_replay.config.rules import Rules
 from openai_replay.errors import UsageError
 from openai_replay.model import Mode
 from openai_replay.playback.pace import parse_pace
+from openai_replay.server.http.connection_registry import max_connections
 from openai_replay.server.http.limits import Limits
-from openai_replay.server.http.protocol import Connections
-from openai_replay.server.http.request import Incoming
-from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.text.units import format_size, parse_size
 from tests.support.proxy import (
@@ -94,7 +93,8 @@ def test_a_limit_that_is_no_size_is_a_usage_error(tmp_path: Path, option: str) -
 
 
 @asynccontextmanager
-async def limited(tmp_path: Path, **limits: int) -> AsyncIterator[Proxy]:
+async def limited(tmp_path: Path, **limits: Any) -> AsyncIterator[Proxy]:
+    """Play `SAME` with these limits."""
     tape = cassette(tmp_path / "tape.yaml", SAME)
     async with serving(ServerConfig(Rules(), (tape,), port=0, quiet=True, limits=Limits(**limits))) as (
         base_url,
@@ -510,12 +510,9 @@ async def test_a_request_that_is_refused_before_its_body_has_come_is_the_last(tm
         await goes_on(player)
 
 
-async def test_stopping_does_not_wait_for_the_rest_of_a_request_that_is_answered(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("openai_replay.server.http.request._LINGERING_S", 2 * PATIENCE_S)
+async def test_stopping_does_not_wait_for_the_rest_of_a_request_that_is_answered(tmp_path: Path) -> None:
     async with asyncio.timeout(PATIENCE_S), AsyncExitStack() as stack:
-        async with limited(tmp_path, body=10) as proxy:
+        async with limited(tmp_path, body=10, linger_s=2 * PATIENCE_S) as proxy:
             client = await stack.enter_async_context(Connection(proxy.origin))
             client.write(request(more=b"Content-Length: 11\r\n"), "POST")
             assert (await client.rest()).status == 413
@@ -599,11 +596,8 @@ async def test_nonsense_behind_a_request_that_is_being_answered_is_told_when_its
 
 
 @pytest.mark.parametrize("sent", [b"", request()[:20], request()], ids=["nothing", "half a head", "a request"])
-async def test_a_connection_that_is_silent_for_long_is_closed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sent: bytes
-) -> None:
-    monkeypatch.setattr("openai_replay.server.http.protocol.PATIENCE_S", 0.2)
-    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+async def test_a_connection_that_is_silent_for_long_is_closed(tmp_path: Path, sent: bytes) -> None:
+    async with limited(tmp_path, idle_s=0.2) as player, Connection(player.origin) as client:
         client.write(sent, "POST")
         if sent == request():
             assert (await client.rest()).json == ANSWER
@@ -619,14 +613,12 @@ async def test_a_chunk_that_cannot_be_read_in_a_body_that_has_begun_is_a_400(tmp
         client.write(wrong, "POST")
         heard = await client.rest()
         assert (heard.status, heard.header("connection")) == (400, "close")
-        assert "The request's body cannot be read: " in heard.json["error"]["message"]
+        assert "Could not read the request's body: " in heard.json["error"]["message"]
         assert await client.closed() in (Ended.EARLY, Ended.RESET)
 
 
-async def test_a_body_that_does_not_come_is_a_408(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai_replay.server.http.request.PATIENCE_S", 0.1)
-    monkeypatch.setattr("openai_replay.server.http.request._LINGERING_S", 0.1)
-    async with playing(cassette(tmp_path / "tape.yaml", SAME)) as player, Connection(player.origin) as client:
+async def test_a_body_that_does_not_come_is_a_408(tmp_path: Path) -> None:
+    async with limited(tmp_path, idle_s=0.2, linger_s=0.1) as player, Connection(player.origin) as client:
         client.write(request()[:-1], "POST")
         heard = await client.rest()
         assert (heard.status, heard.header("connection")) == (408, "close")
@@ -672,9 +664,7 @@ async def test_an_http_1_0_client_may_keep_its_connection(tmp_path: Path, wanted
             assert await client.closed() is Ended.EARLY
 
 
-async def test_where_files_have_no_limit_silent_connections_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nobody_asks(incoming: Incoming, response: ResponseWriter) -> None: ...
-
-    no_limit = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    monkeypatch.setattr("openai_replay.server.http.protocol.resource.getrlimit", lambda what: no_limit)
-    assert Connections(nobody_asks, Limits()).most > 1 << 30
+def test_half_of_the_files_are_for_connections() -> None:
+    assert max_connections(1000) == 500
+    assert max_connections(10) == 16
+    assert max_connections(resource.RLIM_INFINITY) > 1 << 30
