@@ -90,7 +90,7 @@ def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
     (tmp_path / "out" / "a.yaml").write_text("mine")
     done = imported(tmp_path)
     assert done.code == 1
-    assert f"{tmp_path}/in/a.yaml: {tmp_path}/out/a.yaml is there already; --force replaces it" in done.stderr
+    assert f"{tmp_path}/in/a.yaml: {tmp_path}/out/a.yaml exists already. Use --force to replace it." in done.stderr
     assert (tmp_path / "out" / "a.yaml").read_text() == "mine"
     assert written(tmp_path) == ["a.yaml", "b.yaml"]
     assert imported(tmp_path, "--force").code == 0
@@ -121,12 +121,12 @@ def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
         "note.md",
         "pipe.yaml",
     ]
-    assert "line 1: is not JSON" in lines[0]
-    assert lines[1].endswith("is empty")
-    assert lines[2].endswith("has 10000000000 bytes, and at most 256 MiB are read")
-    assert lines[3].endswith("holds no interaction")
-    assert lines[4].endswith("is of no known format: plain text")
-    assert lines[5].endswith("is no file")
+    assert "Line 1 is not JSON" in lines[0]
+    assert lines[1].endswith("The file is empty.")
+    assert lines[2].endswith("The file has 10000000000 bytes. At most 256 MiB are read.")
+    assert lines[3].endswith("The file has no interactions.")
+    assert lines[4].endswith("The format is unknown: plain text.")
+    assert lines[5].endswith("This is not a regular file.")
 
 
 def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,7 +140,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(os, "scandir", refuse)
     done = imported(tmp_path)
-    assert (done.code, done.stderr) == (1, f"{folder}/sub: is a folder that cannot be read\n")
+    assert (done.code, done.stderr) == (1, f"{folder}/sub: The folder cannot be read.\n")
     assert written(tmp_path) == ["a.yaml"]
 
 
@@ -174,8 +174,8 @@ def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path
     gone = {**entries[0], "response": {"status": 0}}
     folder = sources(tmp_path, a_har={"log": {"entries": [gone, *entries]}}, b_har={"log": {"entries": [gone]}})
     done = imported(tmp_path)
-    assert f"{folder}/a.har: left out: entry 1: it was not answered" in done.stderr
-    assert f"{folder}/b.har: holds no interaction; entry 1: it was not answered" in done.stderr
+    assert f"{folder}/a.har: left out: Entry 1 got no response." in done.stderr
+    assert f"{folder}/b.har: The file has no interactions. Entry 1 got no response." in done.stderr
     assert written(tmp_path) == ["a.yaml"]
 
 
@@ -194,11 +194,11 @@ def test_names_that_meet_leave_or_are_links_are_refused(tmp_path: Path) -> None:
     assert done.code == 1
     said = {line.partition(": ")[0].rpartition("/")[2]: line.partition(": ")[2] for line in done.stderr.splitlines()}
     assert set(said) == {"a.json", "b.yaml", "link.yaml", "inner.yaml", "folder"}
-    assert said["a.json"] == f"would be written to {tmp_path}/out/a.yaml, as {folder}/a.har is"
-    assert said["b.yaml"].startswith(f"would be written outside of {tmp_path}/out")
-    assert said["inner.yaml"].startswith(f"would be written outside of {tmp_path}/out")
-    assert said["link.yaml"] == "is a link that leads out of its folder"
-    assert said["folder"] == "is a link to a folder, and links are not followed"
+    assert said["a.json"] == f"It would be written to {tmp_path}/out/a.yaml, like {folder}/a.har."
+    assert said["b.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
+    assert said["inner.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
+    assert said["link.yaml"] == "It is a link that leads out of its folder."
+    assert said["folder"] == "It is a link to a folder. Links are not followed."
     assert os.listdir(outside) == ["secret.yaml"]
     assert (outside / "secret.yaml").read_text() == VCRPY
 
@@ -242,20 +242,22 @@ def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path) -
     folder = sources(tmp_path, a_yaml="hello")
     (folder / "a.yaml").rename(folder / "a\x1b[31m\nb.yaml")
     done = imported(tmp_path)
-    assert "a\\x1b[31m\\nb.yaml: is of no known format" in done.stderr
+    assert "a\\x1b[31m\\nb.yaml: The format is unknown" in done.stderr
 
 
 def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
     folder = sources(tmp_path, a_sse=STREAM)
     (tmp_path / "request.json").write_bytes(ASKED)
     given = ("--request", tmp_path / "request.json")
-    assert "give it with --request FILE" in imported(tmp_path).stderr
-    assert "give it with --url URL" in imported(tmp_path, *given).stderr
+    assert "Give the request with --request FILE." in imported(tmp_path).stderr
+    assert "Give it with --url URL." in imported(tmp_path, *given).stderr
     assert imported(tmp_path, *given, "--url", URL, "--method", "put").code == 0
     (found,) = interactions(tmp_path / "out" / "a.yaml")
     assert (found.request.method, found.request.uri, found.response.body) == ("PUT", URL, STREAM)
     assert json.loads(found.request.body) == json.loads(ASKED)
-    assert invoke("import", folder, "--format", "nock", "--check").stderr.endswith("is not of the format nock\n")
+    assert invoke("import", folder, "--format", "nock", "--check").stderr.endswith(
+        "The file is not in the format nock.\n"
+    )
 
 
 def test_the_names_of_the_command_are_those_of_the_formats() -> None:

@@ -79,7 +79,9 @@ def test_stock_vcrpy_loads_equal_bodies_and_no_wire(tmp_path: Path) -> None:
 
 
 def test_what_vcrpy_cannot_say_is_told() -> None:
-    assert exporters.FORMATS["vcrpy"](EVERY).notes == ["5: was truncated, and is a whole answer there"]
+    assert exporters.FORMATS["vcrpy"](EVERY).notes == [
+        "Recording 5 was truncated. The exported response looks complete."
+    ]
     assert reader.load(exported("vcrpy")[".yaml"].decode(), Path("x")).interactions == []
 
 
@@ -90,7 +92,7 @@ def test_an_archive_says_all_that_har_can_and_comes_back_whole() -> None:
     text = exported("har", STREAM, BINARY, BROTLI, CUT, EVERY[-1])[".har"]
     entries = json.loads(text)["log"]["entries"]
     assert entries[0]["startedDateTime"] == "2025-03-14T15:11:39+00:00"
-    assert entries[1]["comment"] == "when it was asked was not recorded"
+    assert entries[1]["comment"] == "The time of the request was not recorded."
     assert (entries[0]["timings"]["wait"], entries[0]["timings"]["receive"], entries[0]["time"]) == (298, 82, 380)
     assert entries[0]["response"]["content"]["text"] == STREAM.response.body.decode()
     assert entries[0]["request"]["postData"]["text"] == STREAM.request.body.decode()
@@ -164,7 +166,7 @@ def test_strange_urls_cannot_leave_their_quotes() -> None:
         script = exported("curl", made(uri=uri))[".sh"].decode()
         assert f"--url {shlex.quote(uri)} " in script
     written = exporters.FORMATS["curl"]([made(asked=b"REDACTED"), made(method="HEAD")])
-    assert written.notes == ["1: its secrets were redacted, and REDACTED is sent in their place"]
+    assert written.notes == ["Recording 1 has redacted secrets. The script sends REDACTED instead."]
     assert b"--head" in written.files[".sh"]
 
 
@@ -176,7 +178,10 @@ def test_streams_alone() -> None:
     closed = made(b"\x0b\x02\x80\xff", (("content-type", "text/event-stream"), ("content-encoding", "br")))
     written = exporters.FORMATS["sse"]([STREAM, packed, closed, BINARY])
     assert written.files == {"-1.sse": STREAM.response.body, "-2.sse": b"data: x\n\n"}
-    assert written.notes == ["3: is compressed in a way that is not read", "4: is no stream"]
+    assert written.notes == [
+        "Recording 3 is compressed with an encoding that cannot be decoded.",
+        "Recording 4 is not a stream.",
+    ]
 
 
 def cassette(folder: Path, *interactions: Interaction) -> Path:
@@ -196,9 +201,9 @@ def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
     assert sorted(one.name for one in out.iterdir()) == ["chat-1.sse", "chat-2.sse", "chat.sh", "x.har"]
     assert (out / "chat-1.sse").read_bytes() == STREAM.response.body
     several = invoke("export", path, "--to", "sse")
-    assert (several.code, "makes 2 files" in several.stderr) == (2, True)
+    assert (several.code, "exports to 2 files." in several.stderr) == (2, True)
     again = invoke("export", path, "--to", "har", "-o", out / "x.har")
-    assert (again.code, "is there already" in again.stderr) == (2, True)
+    assert (again.code, "exists already" in again.stderr) == (2, True)
     assert invoke("export", path, "--to", "har", "-o", out / "x.har", "--force").code == 0
     (tmp_path / "file").touch()
     assert invoke("export", path, "--to", "har", "-o", tmp_path / "file" / "x").code == 3
@@ -206,7 +211,7 @@ def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
 
 def test_what_cannot_be_said_is_told_and_nothing_to_export_is_exit_1(tmp_path: Path) -> None:
     done = invoke("export", cassette(tmp_path, CUT), "--to", "vcrpy")
-    assert (done.code, "chat.yaml: 1: was truncated" in done.stderr) == (0, True)
+    assert (done.code, "chat.yaml: Recording 1 was truncated." in done.stderr) == (0, True)
     done = invoke("export", tmp_path / "chat.yaml", "--to", "sse")
     assert (done.code, "holds nothing to export" in done.stderr) == (1, True)
 

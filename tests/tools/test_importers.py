@@ -310,9 +310,9 @@ def test_the_status_text_is_kept() -> None:
 
 def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
     assert read(VCRPY, "vcrpy")[0] == "vcrpy"
-    with pytest.raises(ImportFormatError, match="is not of the format go-vcr"):
+    with pytest.raises(ImportFormatError, match="The file is not in the format go-vcr"):
         read(VCRPY, "go-vcr")
-    with pytest.raises(ImportFormatError, match="is not of the format raw"):
+    with pytest.raises(ImportFormatError, match="The file is not in the format raw"):
         read(VCRPY, "raw")
     assert len(importers.FORMAT_NAMES) == len(set(importers.FORMAT_NAMES))
 
@@ -339,7 +339,7 @@ def test_a_gzip_body_stays_and_a_decoded_one_loses_its_header(string: str, body:
     said = found.interactions[0].response
     assert said.body == body
     assert header(said.head.headers, "content-encoding") == encoding
-    assert found.repaired == ([] if encoding else ["a content-encoding that the body does not have was dropped"])
+    assert found.repaired == ([] if encoding else ["dropped a content-encoding that the body does not have"])
 
 
 def test_brotli_and_zstd_stay_as_they_came_and_it_is_said_that_nobody_read_them() -> None:
@@ -347,7 +347,7 @@ def test_brotli_and_zstd_stay_as_they_came_and_it_is_said_that_nobody_read_them(
         _, found = read(answer(f"!!binary {b64(body)}", f"{{content-encoding: [{encoding}]}}"))
         assert found.interactions[0].response.body == body
         assert header(found.interactions[0].response.head.headers, "content-encoding") == encoding
-        assert found.repaired == [f"{encoding}: kept as it came, and not searched for secrets"]
+        assert found.repaired == [f"kept a {encoding} body compressed, without searching it for secrets"]
 
 
 def test_httpx_style_and_header_keys_of_multidict_and_values_as_bytes() -> None:
@@ -424,7 +424,7 @@ version: 1
         b'{"model":"m","stream":true,"temperature":0.5,"n":2,"user":"7","stop":null,"input":["a","2020-10-01"]}'
     )
     assert interaction.response.body.decode() == '{"ok":true,"said":"é"}'
-    assert found.repaired[0] == "JSON that was kept as values was written anew"
+    assert found.repaired[0] == "wrote parsed JSON as text again"
 
 
 def test_requests_beside_responses_and_a_url_that_was_taken_out() -> None:
@@ -442,8 +442,8 @@ responses:
 """
         _, found = read(text)
         assert found.interactions[0].request.uri == f"https://api.openai.com/v1/{path}"
-        assert found.repaired[0] == "a URL that was taken out was put back by what the answer says to be"
-    assert refused("requests: [{}]\nresponses: []\n").startswith("has 1 requests and 0 responses")
+        assert found.repaired[0] == "restored a removed URL from the response"
+    assert refused("requests: [{}]\nresponses: []\n").startswith("The file has 1 requests and 0 responses.")
 
 
 def test_a_url_that_nothing_tells_stays_as_it_is() -> None:
@@ -464,7 +464,7 @@ def test_a_content_type_that_was_taken_out_is_put_back_where_the_body_tells() ->
         asked, said = found.interactions[0].request, found.interactions[0].response
         assert header(said.head.headers, "content-type") == kind
         assert header(asked.headers, "content-type") == "application/json"
-        assert found.repaired == ["a content-type that was not kept was put back by what the body is"]
+        assert found.repaired == ["restored a missing content-type from the body"]
         assert len(said.frames) == (2 if "event" in kind else 1)
     _, found = read(answer(json.dumps(STREAM.decode())))  # no headers at all
     assert header(found.interactions[0].response.head.headers, "content-type") == "text/event-stream"
@@ -492,9 +492,9 @@ def test_a_cassette_of_ours_keeps_its_times_and_a_torn_one_is_refused() -> None:
     said = one(ours, "vcrpy").response
     assert (said.head_ms, [frame.at_ms for frame in said.frames], said.end) == (298, [298, 310], End.RESET)
     assert said.assumed == "ttft=298ms"
-    assert read(ours.replace("310+9", "310+8"))[1].repaired == ["an answer that was edited was cut anew"]
+    assert read(ours.replace("310+9", "310+8"))[1].repaired == ["set new frames in a response that was edited"]
     torn = ours + VCRPY.split("interactions:\n")[1].replace("version: 1\n", "")
-    assert refused(torn) == "entry 2: is torn: it has no `end`, the last line of an item"
+    assert refused(torn) == "Entry 2 is torn: it has no `end`, the last line of a recording."
 
 
 # ------------------------------------------------------------------------------------------ Ruby and R
@@ -531,7 +531,7 @@ def test_a_body_in_another_file_is_left_out_and_said() -> None:
         "response": {"status": {"code": 200}, "body": {"string": "big.bin", "file": True}},
     }
     _, found = read({"http_interactions": [item]})
-    assert found.skipped == ["entry 1: its body is in another file, big.bin"]
+    assert found.skipped == ["Entry 1 has a body in another file, big.bin."]
 
 
 # ------------------------------------------------------------------------------------------ Go
@@ -556,7 +556,7 @@ def test_durations_of_go(text: Any, expected: float) -> None:
 
 
 def test_no_duration() -> None:
-    assert refused(GO.replace("353.6ms", "soon")) == "entry 1: cannot be read: 'soon' is no duration"
+    assert refused(GO.replace("353.6ms", "soon")) == "Entry 1 is invalid: 'soon' is not a duration."
 
 
 def test_httprr_requests_by_host_and_chunked_answers() -> None:
@@ -621,12 +621,12 @@ def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
         entry(content={"size": 0}),
     )
     assert found.skipped == [
-        "entry 1: a WebSocket",
-        "entry 2: a WebSocket",
-        "entry 3: a WebSocket",
-        "entry 4: it was not answered",
-        "entry 5: its answer of 7 bytes is not in the archive",
-        "entry 6: the upload that was sent is not in the archive",
+        "Entry 1 is a WebSocket.",
+        "Entry 2 is a WebSocket.",
+        "Entry 3 is a WebSocket.",
+        "Entry 4 got no response.",
+        "Entry 5 has a response of 7 bytes that the archive does not contain.",
+        "Entry 6 has an upload that the archive does not contain.",
     ]
     assert [one.response.body for one in found.interactions] == [b""]
 
@@ -656,7 +656,7 @@ def test_bodies_that_were_posted() -> None:
         entry(),
     )
     assert [one.request.body for one in found.interactions] == [b"\x00", b"a=b+c", b""]
-    assert found.repaired == ["a form was written anew from its fields"]
+    assert found.repaired == ["encoded a form again from its fields"]
 
 
 def test_an_archive_of_ours_has_the_cuts_in_it() -> None:
@@ -711,10 +711,10 @@ def test_flows_that_are_no_exchange_are_left_out_and_said() -> None:
     ]
     _, found = read(b"".join(map(tnet, flows)))
     assert found.skipped == [
-        "entry 1: a tcp connection",
-        "entry 2: it was not answered",
-        "entry 3: a WebSocket",
-        "entry 4: its answer was streamed through and not kept",
+        "Entry 1 is a tcp connection.",
+        "Entry 2 got no response.",
+        "Entry 3 is a WebSocket.",
+        "Entry 4 has a response that was streamed and not kept.",
     ]
     assert found.interactions[0].request.uri == "https://example.com:8443/v1/chat/completions"
 
@@ -732,15 +732,15 @@ def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (tnet(FLOW)[:-9], "byte 0: is cut off: "),
-        (b"99999999999:", "byte 0: is cut off: 100000000000 bytes should follow, 0 do"),
-        (b"3:1:x}", "byte 2: "),
-        (b"3:abc?", "byte 0: is no value of a flow file"),
-        (b"3:abc#", "byte 0: is no value of a flow file"),
-        (b"4:1:a,}", "byte 0: a mapping has a key without a value"),
-        (tnet([FLOW]), "entry 1: cannot be read: is no flow"),
-        (tnet({"type": "http"}), "entry 1: has no request"),
-        (tnet(FLOW) + b"junk", f"byte {len(tnet(FLOW))}: here a length should stand"),
+        (tnet(FLOW)[:-9], "Byte 0: The file is cut off. "),
+        (b"99999999999:", "Byte 0: The file is cut off. 100000000000 bytes should follow, but 0 do."),
+        (b"3:1:x}", "Byte 2: "),
+        (b"3:abc?", "Byte 0: This is not a value of a flow file."),
+        (b"3:abc#", "Byte 0: This is not a value of a flow file."),
+        (b"4:1:a,}", "Byte 0: A mapping has a key without a value."),
+        (tnet([FLOW]), "Entry 1 is invalid: it is not a flow."),
+        (tnet({"type": "http"}), "Entry 1 has no request"),
+        (tnet(FLOW) + b"junk", f"Byte {len(tnet(FLOW))}: A length is missing."),
     ],
 )
 def test_bad_flow_files(data: bytes, message: str) -> None:
@@ -751,7 +751,7 @@ def test_a_flow_file_nested_without_end() -> None:
     data = b""
     for _ in range(200):
         data = b"%d:%s]" % (len(data), data)
-    assert "is nested too deeply" in refused(data)
+    assert refused(data).endswith("The value is nested too deeply.")
 
 
 # ------------------------------------------------------------------------------------------ aimock, raw
@@ -773,7 +773,7 @@ def test_a_fixture_with_timings_is_a_stream_on_that_schedule() -> None:
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Hello"
     assert interaction.response.frames[-1].data == b"data: [DONE]\n\n"
     assert json.loads(interaction.request.body)["stream"] is True
-    assert found.repaired == ["request and answer were made from a fixture's texts: it holds no bytes"]
+    assert found.repaired == ["built request and response from the texts of a fixture, which holds no bytes"]
 
 
 def test_fixtures_of_every_kind() -> None:
@@ -795,16 +795,20 @@ def test_fixtures_of_every_kind() -> None:
     assert [one["role"] for one in json.loads(found.request.body)["messages"]] == ["system", "user"]
     assert json.loads(found.response.body)["usage"] == {"total_tokens": 3}
     assert (
-        read(fixture({"content": "x"}, toolName="y"))[1].skipped[0].startswith("entry 1: a fixture that says neither")
+        read(fixture({"content": "x"}, toolName="y"))[1]
+        .skipped[0]
+        .startswith("Entry 1 is a fixture without a chat message")
     )
-    assert read(fixture({"image": {}}))[1].skipped[0].startswith("entry 1: a fixture whose answer is neither")
+    assert read(fixture({"image": {}}))[1].skipped[0].startswith("Entry 1 is a fixture whose response is neither")
 
 
 def test_a_fixture_that_takes_years_is_refused() -> None:
     timings = {"ttftMs": 1e12, "interChunkDelaysMs": [], "totalDurationMs": 0}
-    assert refused(fixture({"content": "x"}, timings)).startswith("entry 1: cannot be read: 1000000000000 ms is more")
+    assert refused(fixture({"content": "x"}, timings)).startswith(
+        "Entry 1 is invalid: 1000000000000 ms is negative, or more"
+    )
     timings["ttftMs"] = -3.0
-    assert refused(fixture({"content": "x"}, timings)).startswith("entry 1: cannot be read: -3 ms is more")
+    assert refused(fixture({"content": "x"}, timings)).startswith("Entry 1 is invalid: -3 ms is negative, or more")
 
 
 GIVEN = SuppliedRequest(ASKED)
@@ -816,8 +820,10 @@ def test_a_raw_stream_and_the_request_that_is_given() -> None:
         assert known == "raw"
         assert found.interactions[0].response.body.endswith(STREAM)
     assert found.interactions[0].request.body == ASKED
-    assert refused(STREAM) == "is an answer without its request: give it with --request FILE"
-    assert refused(STREAM, GIVEN) == "entry 1: does not say what it is an answer to: give it with --url URL"
+    assert refused(STREAM) == "The file is a response without its request. Give the request with --request FILE."
+    assert (
+        refused(STREAM, GIVEN) == "Entry 1: The response does not tell the URL of its request. Give it with --url URL."
+    )
 
 
 def test_json_lines_become_the_stream_that_the_api_sends() -> None:
@@ -832,8 +838,8 @@ def test_json_lines_become_the_stream_that_the_api_sends() -> None:
     (found,) = read(responses, asked=GIVEN)[1].interactions
     assert found.request.uri == "https://api.openai.com/v1/responses"
     assert found.response.frames[1].data == b'event: response.completed\ndata: {"type":"response.completed"}\n\n'
-    assert refused(responses + '{"type":', GIVEN) == "entry 1: line 3: is not JSON; is it cut off?"
-    assert refused(responses + "[1]", GIVEN) == "entry 1: line 3: is no event"
+    assert refused(responses + '{"type":', GIVEN) == "Entry 1: Line 3 is not JSON. It may be cut off."
+    assert refused(responses + "[1]", GIVEN) == "Entry 1: Line 3 is not an event."
 
 
 def test_a_json_answer_alone() -> None:
@@ -853,41 +859,41 @@ BOMB = gzip.compress(bytes(1 << 20))
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"", "is empty"),
-        (b" \n", "is empty"),
-        (b"hello", "is of no known format: plain text"),
-        (b"\x00\xff\x01", "line 1: is not text, and no format that has bytes in it is known"),
-        (b'{"interactions": [', "line 1: is not JSON: "),
-        (b"[" * 100_000, "is not JSON: nested too deeply"),
-        (b'{"a": NaN}', "is not JSON: it holds what JSON cannot say"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "is not JSON: Exceeds the limit"),
-        (b"{}", "is of no known format: a mapping"),
-        (b'{"name": 1}', "is of no known format: a mapping of name"),
-        (b"[1]", "is of no known format: a list"),
-        (b"interactions: 3", "is of no known format: a mapping of interactions"),
-        (b"interactions: [{}]", "is of no known format: a mapping of interactions"),
-        (b"interactions:\n- request: {body: 'x\n", "line 3: is not YAML: "),
-        (b"interactions: \x01\n", "is not YAML: "),
-        (b"interactions: " + b"- " * 20_000, "is not YAML: nested too deeply"),
-        (b"interactions: " + b"[" * 5000 + b"]" * 5000, "is not YAML: nested too deeply"),
-        (b"interactions: !!binary x\n", "line 1: is not YAML: holds !!binary that is not base64"),
-        (b"interactions: {[1]: 2}\n", "line 1: is not YAML: a key is not a text"),
-        (VCRPY.replace("code: 200", "code: x").encode(), "entry 1: cannot be read: response.status.code: "),
-        (VCRPY.replace("    method: POST\n", "").encode(), "entry 1: cannot be read: request.method: is missing"),
-        (VCRPY.replace("POST", "'PO ST'").encode(), "entry 1: cannot be read: 'PO ST' is no method"),
-        (VCRPY.replace("[application/json]", "[{a: b}]").encode(), "entry 1: cannot be read: request.headers"),
-        (RUBY.replace("code: 200", "kode: 200").encode(), "entry 1: has no code"),
-        (GO.replace("code: 200", "code: 7").encode(), "entry 1: cannot be read: 7 is not the status of an answer"),
+        (b"", "The file is empty."),
+        (b" \n", "The file is empty."),
+        (b"hello", "The format is unknown: plain text."),
+        (b"\x00\xff\x01", "Line 1 is not UTF-8 text, and no known binary format fits."),
+        (b'{"interactions": [', "Line 1 is not JSON: "),
+        (b"[" * 100_000, "The file is not JSON: nested too deeply."),
+        (b'{"a": NaN}', "The file is not JSON: it has NaN or an infinite number."),
+        (b'{"a": ' + b"9" * 5000 + b"}", "The file is not JSON: Exceeds the limit"),
+        (b"{}", "The format is unknown: a mapping"),
+        (b'{"name": 1}', "The format is unknown: a mapping of name"),
+        (b"[1]", "The format is unknown: a list"),
+        (b"interactions: 3", "The format is unknown: a mapping of interactions"),
+        (b"interactions: [{}]", "The format is unknown: a mapping of interactions"),
+        (b"interactions:\n- request: {body: 'x\n", "Line 3 is not YAML: "),
+        (b"interactions: \x01\n", "The file is not YAML: "),
+        (b"interactions: " + b"- " * 20_000, "The file is not YAML: nested too deeply"),
+        (b"interactions: " + b"[" * 5000 + b"]" * 5000, "The file is not YAML: nested too deeply"),
+        (b"interactions: !!binary x\n", "Line 1 is not YAML: holds !!binary that is not base64"),
+        (b"interactions: {[1]: 2}\n", "Line 1 is not YAML: a key is not a text"),
+        (VCRPY.replace("code: 200", "code: x").encode(), "Entry 1 is invalid: response.status.code: "),
+        (VCRPY.replace("    method: POST\n", "").encode(), "Entry 1 is invalid: request.method: is missing"),
+        (VCRPY.replace("POST", "'PO ST'").encode(), "Entry 1 is invalid: 'PO ST' is not a method."),
+        (VCRPY.replace("[application/json]", "[{a: b}]").encode(), "Entry 1 is invalid: request.headers"),
+        (RUBY.replace("code: 200", "kode: 200").encode(), "Entry 1 has no code"),
+        (GO.replace("code: 200", "code: 7").encode(), "Entry 1 is invalid: 7 is not the status of a response."),
         (
             GO.replace("353.6ms", "25h").encode(),
-            "entry 1: cannot be read: 90000000 ms is more than a day, or less than nothing",
+            "Entry 1 is invalid: 90000000 ms is negative, or more than a day.",
         ),
-        (TRACE[:-3], "line 2: is cut off: "),
-        (TRACE + b"x", "line 15: here the lengths of the next request and response should stand"),
-        (b"httprr trace v1\n3 3\nabcdef", "entry 1: cannot be read: an HTTP message has no head"),
-        (b"httprr trace v1\n5 3\na\r\n\r\ndef", "entry 1: cannot be read: an HTTP message has no first line"),
-        (gzip.compress(b"x" * 99)[:-12], "the file is cut off: its gzip has no end"),
-        (b"\x1f\x8bnonsense", "the file is damaged: "),
+        (TRACE[:-3], "Line 2: The file is cut off. "),
+        (TRACE + b"x", "Line 15 must have the lengths of the next request and response."),
+        (b"httprr trace v1\n3 3\nabcdef", "Entry 1 is invalid: an HTTP message has no head."),
+        (b"httprr trace v1\n5 3\na\r\n\r\ndef", "Entry 1 is invalid: an HTTP message has no first line."),
+        (gzip.compress(b"x" * 99)[:-12], "The file is cut off: the end of its gzip data is missing."),
+        (b"\x1f\x8bnonsense", "The file is damaged: "),
     ],
     ids=range(32),
 )
@@ -898,13 +904,16 @@ def test_bad_input_is_refused_with_place_and_reason(data: bytes, message: str) -
 @pytest.mark.parametrize(
     ("sample", "message"),
     [
-        ([{**NOCK[0], "response": "zz", "responseIsBinary": True}], "entry 1: cannot be read: "),
-        ([{**NOCK[0], "rawHeaders": ["odd"]}], "entry 1: cannot be read: "),
-        ([{**NOCK[0], "rawHeaders": {"a": {"b": 1}}}], "entry 1: cannot be read: a header's value is text"),
-        ({"Entries": [{**AZURE["Entries"][0], "ResponseBody": [1]}]}, "entry 1: cannot be read: a line of a body"),
-        ({**DATADOG, "request": {**DATADOG["request"], "body": 3}}, "entry 1: cannot be read: a body is neither"),
-        ([3, NOCK[0]], "is of no known format"),
-        ([NOCK[0], 3], "entry 2: cannot be read: "),
+        ([{**NOCK[0], "response": "zz", "responseIsBinary": True}], "Entry 1 is invalid: "),
+        ([{**NOCK[0], "rawHeaders": ["odd"]}], "Entry 1 is invalid: "),
+        (
+            [{**NOCK[0], "rawHeaders": {"a": {"b": 1}}}],
+            "Entry 1 is invalid: a header's value is neither text nor a list of texts.",
+        ),
+        ({"Entries": [{**AZURE["Entries"][0], "ResponseBody": [1]}]}, "Entry 1 is invalid: a line of a body"),
+        ({**DATADOG, "request": {**DATADOG["request"], "body": 3}}, "Entry 1 is invalid: a body is neither"),
+        ([3, NOCK[0]], "The format is unknown"),
+        ([NOCK[0], 3], "Entry 2 is invalid: "),
     ],
     ids=range(7),
 )
@@ -917,17 +926,17 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
     text = answer(f"!!binary {b64(BOMB)}", "{content-encoding: [gzip]}")
     assert one(text, "vcrpy").response.body == BOMB
-    assert refused(gzip.compress(bytes(1 << 20 | 1))) == "the file unfolds to more than 1 MiB"
-    assert refused(BOMB * 2) == "the file unfolds to more than 1 MiB"
+    assert refused(gzip.compress(bytes(1 << 20 | 1))) == "The file has more than 1 MiB when decompressed."
+    assert refused(BOMB * 2) == "The file has more than 1 MiB when decompressed."
     text = answer(f"!!binary {b64(BOMB * 2)}", "{content-encoding: [gzip]}")
-    assert refused(text) == f"entry 1: its answer of {2 * len(BOMB)} bytes unfolds to more than 1 MiB"
+    assert refused(text) == f"Entry 1: The response of {2 * len(BOMB)} bytes has more than 1 MiB when decompressed."
 
 
 def test_aliases_that_unfold_without_end_are_refused() -> None:
     levels = "\n".join(f"a{one}: &a{one} [{', '.join([f'*a{one - 1}'] * 9)}]" for one in range(1, 10))
     said = refused(f"interactions: 1\na0: &a0 [x]\n{levels}\n")
-    assert said.startswith("is not YAML: is small, and its aliases make something very large of it")
-    assert refused("\ninteractions: &a [*a]\n").startswith("line 2: is not YAML: holds an alias of itself")
+    assert said.startswith("The file is not YAML: is small, and its aliases make something very large of it")
+    assert refused("\ninteractions: &a [*a]\n").startswith("Line 2 is not YAML: holds an alias of itself")
 
 
 def test_header_values_cannot_split_an_answer() -> None:

@@ -17,7 +17,8 @@ from openai_replay.tools.exporters.result import ExportResult
 
 _SCRIPT_HEAD = """\
 #!/bin/sh
-# Asks the API what was recorded. Needs OPENAI_API_KEY; OPENAI_BASE_ORIGIN (http://127.0.0.1:8765) is asked instead.
+# Sends the recorded requests to the API with the key in OPENAI_API_KEY.
+# Set OPENAI_BASE_ORIGIN, for example to http://127.0.0.1:8765, to send them to another server.
 set -eu
 """
 #: Which headers carry the key, and how.
@@ -35,7 +36,7 @@ def write(interactions: list[Interaction]) -> ExportResult:
     for number, interaction in enumerate(interactions, 1):
         parts.append(f"\n# {number}\n{_format_call(interaction)}")
         if MARK in interaction.request.body or MARK.decode() in interaction.request.uri:
-            result.notes.append(f"{number}: its secrets were redacted, and {MARK.decode()} is sent in their place")
+            result.notes.append(f"Recording {number} has redacted secrets. The script sends {MARK.decode()} instead.")
     result.files[".sh"] = "".join(parts).encode("utf-8", "surrogateescape")
     return result
 

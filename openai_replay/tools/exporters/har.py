@@ -80,7 +80,7 @@ def _start_time(response: Response) -> tuple[str, str]:
         date = parsedate_to_datetime(header(response.head.headers, "date"))
         return (date if date.tzinfo else date.replace(tzinfo=UTC)).isoformat(), ""
     except ValueError:
-        return "1970-01-01T00:00:00+00:00", "when it was asked was not recorded"
+        return "1970-01-01T00:00:00+00:00", "The time of the request was not recorded."
 
 
 def _header_list(headers: Headers) -> list[dict[str, str]]:

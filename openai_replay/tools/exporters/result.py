@@ -18,7 +18,7 @@ class ExportResult:
 def note_incomplete(interactions: list[Interaction]) -> list[str]:
     """Return a note for each response that did not end in good order, for formats that cannot express it."""
     return [
-        f"{number}: was {interaction.response.end}, and is a whole answer there"
+        f"Recording {number} was {interaction.response.end}. The exported response looks complete."
         for number, interaction in enumerate(interactions, 1)
         if interaction.response.end is not End.COMPLETE
     ]

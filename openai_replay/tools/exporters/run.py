@@ -26,7 +26,7 @@ def read_recordings(path: Path, redactor: Redactor) -> list[Interaction]:
 def single_file(result: ExportResult, path: Path) -> bytes:
     """Return the only file of an export, for stdout. Raises UsageError if it has several."""
     if len(result.files) > 1:
-        raise UsageError(f"{path} makes {len(result.files)} files", "Give a folder for them: -o DST")
+        raise UsageError(f"{path} exports to {len(result.files)} files.", "Name a folder for them with -o DST.")
     return next(iter(result.files.values()))
 
 
@@ -41,10 +41,12 @@ def write_files(result: ExportResult, path: Path, destination: Path, force: bool
     }
     for target in targets:
         if target.exists() and not force:
-            raise UsageError(f"{target} is there already", "--force replaces it.")
+            raise UsageError(f"{target} exists already.", "Use --force to replace it.")
     for target, data in targets.items():
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(data)
         except OSError as error:
-            raise StartError(f"{target}: cannot be written: {error.strerror}", "Give it another place.") from None
+            raise StartError(
+                f"Could not write {target}: {error.strerror}.", "Choose another path with -o DST."
+            ) from None

@@ -13,11 +13,11 @@ def write(interactions: list[Interaction]) -> ExportResult:
     for number, interaction in enumerate(interactions, 1):
         head = interaction.response.head
         if media_type(head.headers) != "text/event-stream":
-            result.notes.append(f"{number}: is no stream")
+            result.notes.append(f"Recording {number} is not a stream.")
             continue
         headers, body = decoded(head.headers, interaction.response.body)
         if header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
-            result.notes.append(f"{number}: is compressed in a way that is not read")
+            result.notes.append(f"Recording {number} is compressed with an encoding that cannot be decoded.")
             continue
         result.files[f"-{number}.sse"] = body
     return result

@@ -69,7 +69,7 @@ def read(data: bytes, supplied: SuppliedRequest | None = None, name: str = "auto
     else:
         file_format = next((candidate for candidate in FORMATS if candidate.name == name), None)
         if not (file_format.recognizes(value) if file_format else raw.recognizes(value, supplied)):
-            raise ImportFormatError(f"is not of the format {name}")
+            raise ImportFormatError(f"The file is not in the format {name}.")
     if file_format is None:
         return "raw", raw.read(value, supplied)
     return file_format.name, file_format.read(value)

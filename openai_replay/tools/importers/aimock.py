@@ -49,7 +49,7 @@ def _interaction(fixture: dict[str, Any], note_repair: NoteRepair) -> Interactio
         }
         return _json_interaction("embeddings", body, 200, response_body)
     if match.get("endpoint", "chat") != "chat" or not isinstance(match.get("userMessage"), str):
-        raise SkipEntry("a fixture that says neither what was asked in a chat nor what was embedded")
+        raise SkipEntry("is a fixture without a chat message or an input to embed.")
     body = {"model": model, "messages": [{"role": "user", "content": match["userMessage"]}]}
     if isinstance(match.get("systemMessage"), str):
         body["messages"].insert(0, {"role": "system", "content": match["systemMessage"]})
@@ -59,7 +59,7 @@ def _interaction(fixture: dict[str, Any], note_repair: NoteRepair) -> Interactio
             "chat/completions", body, int(response.get("status", 500)), {"error": response["error"]}
         )
     if not {"content", "toolCalls"} & set(response):
-        raise SkipEntry("a fixture whose answer is neither text nor tool calls")
+        raise SkipEntry("is a fixture whose response is neither text nor tool calls.")
     content, calls = _content_and_calls(response)
     base: dict[str, Any] = {
         "id": str(response.get("id", "chatcmpl-aimock")),
@@ -75,7 +75,7 @@ def _interaction(fixture: dict[str, Any], note_repair: NoteRepair) -> Interactio
     return _stream_interaction(body, {**base, "object": "chat.completion.chunk"}, content, calls, end, timings)
 
 
-_BUILT = "request and answer were made from a fixture's texts: it holds no bytes"
+_BUILT = "built request and response from the texts of a fixture, which holds no bytes"
 
 
 def _usage(response: dict[str, Any]) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def _interaction(entry: dict[str, Any], note_repair: NoteRepair) -> Interaction:
     request_headers, response_headers = build_headers(entry["RequestHeaders"]), build_headers(entry["ResponseHeaders"])
     body = _body(entry.get("ResponseBody"), response_headers)
     if isinstance(entry.get("ResponseBody"), dict):
-        note_repair("JSON that was kept as values was written anew")
+        note_repair("wrote parsed JSON as text again")
     return Interaction(
         build_request(
             entry["RequestMethod"],

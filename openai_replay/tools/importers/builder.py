@@ -31,7 +31,7 @@ class ImportResult:
 
 
 class SkipEntry(Exception):
-    """An entry that is not an exchange of a request and a response. The message says why."""
+    """An entry that is not an exchange of a request and a response. The message says why, after "Entry 3"."""
 
 
 NoteRepair = Callable[[str], None]
@@ -52,13 +52,13 @@ def build_all(entries: Iterable[Any], interaction: Callable[[Any, NoteRepair], I
             built = interaction(entry, note_repair)
             _check(built.response)
         except SkipEntry as skipped:
-            result.skipped.append(f"entry {number}: {skipped}")
+            result.skipped.append(f"Entry {number} {skipped}")
             continue
         except ImportFormatError as error:
-            raise ImportFormatError(f"entry {number}: {error.message}") from None
+            raise ImportFormatError(f"Entry {number}: {error.message}") from None
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
             # A part that is missing, or of another type than the format says.
-            raise ImportFormatError(f"entry {number}: {_describe_error(error)}") from None
+            raise ImportFormatError(f"Entry {number} {_describe_error(error)}") from None
         request = built.request
         typed_request = request._replace(headers=_with_content_type(request.headers, request.body, note_repair))
         result.interactions.append(Interaction(typed_request, built.response))
@@ -69,14 +69,14 @@ def build_all(entries: Iterable[Any], interaction: Callable[[Any, NoteRepair], I
 def _check(response: Response) -> None:
     """Refuse times and a status that no cassette may hold. Raises ValueError."""
     if not 200 <= response.head.status <= 999:
-        raise ValueError(f"{response.head.status} is not the status of an answer")
+        raise ValueError(f"{response.head.status} is not the status of a response")
     for at_ms in (response.head_ms, response.end_ms, *(frame.at_ms for frame in response.frames)):
         if not 0 <= at_ms <= MAX_TIME_MS:
-            raise ValueError(f"{at_ms} ms is more than a day, or less than nothing")
+            raise ValueError(f"{at_ms} ms is negative, or more than a day")
 
 
 def _describe_error(error: Exception) -> str:
-    return f"has no {error.args[0]}" if isinstance(error, KeyError) else f"cannot be read: {error}"
+    return f"has no {error.args[0]}." if isinstance(error, KeyError) else f"is invalid: {error}."
 
 
 def to_bytes(value: Any) -> bytes:
@@ -145,7 +145,7 @@ def _to_latin1(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, (dict, list)):
-        raise ValueError("a header's value is text, or a list of texts")
+        raise ValueError("a header's value is neither text nor a list of texts")
     text = str(value)
     try:
         text.encode("latin-1")
@@ -163,9 +163,9 @@ def build_request(method: Any, uri: Any, pairs: Headers, body: bytes = b"") -> R
     """Return a request as a cassette has it. Raises ValueError."""
     method, uri = str(method).lstrip(":").upper(), str(uri)
     if not _NAME.fullmatch(method):
-        raise ValueError(f"{method!r} is no method")
+        raise ValueError(f"{method!r} is not a method")
     urlsplit(uri)  # raises ValueError
-    _refuse_bomb(pairs, body, "its request")
+    _refuse_bomb(pairs, body, "The request")
     return Request(method, uri, pairs, body)
 
 
@@ -191,11 +191,11 @@ def build_response(
     pairs = _with_content_type(pairs, body, note_repair)
     true_headers = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
     if true_headers != pairs and body:
-        note_repair("a content-encoding that the body does not have was dropped")
-    _refuse_bomb(true_headers, body, "its answer")
+        note_repair("dropped a content-encoding that the body does not have")
+    _refuse_bomb(true_headers, body, "The response")
     encoding = header(true_headers, "content-encoding").strip().lower()
     if encoding in ("br", "zstd") and body:
-        note_repair(f"{encoding}: kept as it came, and not searched for secrets")
+        note_repair(f"kept a {encoding} body compressed, without searching it for secrets")
     is_stream = media_type(true_headers) == "text/event-stream"
     if is_stream and len(pieces) == 1 and encoding in ("", "identity"):
         pieces = [body[start:stop] for start, stop in sse.spans(body)]
@@ -220,7 +220,7 @@ def _with_content_type(pairs: Headers, body: bytes, note_repair: NoteRepair) -> 
         except ValueError:
             return pairs
         kind = "application/json"
-    note_repair("a content-type that was not kept was put back by what the body is")
+    note_repair("restored a missing content-type from the body")
     return (*drop_headers(pairs, "content-type"), ("content-type", kind))
 
 

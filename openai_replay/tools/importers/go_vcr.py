@@ -65,5 +65,5 @@ def parse_duration_ms(duration: Any) -> float:
         return int(text) / 1e6
     parts = _PART.findall(text)
     if "".join(number + unit for number, unit in parts) != text:
-        raise ValueError(f"{text!r} is no duration")
+        raise ValueError(f"{text!r} is not a duration")
     return float(sum(float(number) * _UNITS[unit] for number, unit in parts))

@@ -44,9 +44,9 @@ def read(value: Any) -> ImportResult:
 def _interaction(entry: dict[str, Any], note_repair: NoteRepair) -> Interaction:
     request, response = entry["request"], entry["response"]
     if entry.get("_resourceType") == "websocket" or "_webSocketMessages" in entry or response["status"] == 101:
-        raise SkipEntry("a WebSocket")
+        raise SkipEntry("is a WebSocket.")
     if not response["status"]:
-        raise SkipEntry("it was not answered")
+        raise SkipEntry("got no response.")
     pairs = build_headers(response.get("headers") or ())
     pieces, decoded = _content(response.get("content") or {}, pairs)
     timings = entry.get("timings") or {}
@@ -78,9 +78,9 @@ def _request_body(request: dict[str, Any], note_repair: NoteRepair) -> bytes:
         return decode_base64(posted["text"]) if posted.get("encoding") == "base64" else to_bytes(posted["text"])
     params = posted.get("params") or []
     if params and "multipart" in str(posted.get("mimeType")):
-        raise SkipEntry("the upload that was sent is not in the archive")
+        raise SkipEntry("has an upload that the archive does not contain.")
     if params:
-        note_repair("a form was written anew from its fields")
+        note_repair("encoded a form again from its fields")
         return urlencode([(field["name"], field.get("value") or "") for field in params]).encode()
     return b""
 
@@ -90,7 +90,7 @@ def _content(content: dict[str, Any], pairs: Headers) -> tuple[bytes | list[byte
     text = content.get("text")
     if text is None:
         if int(content.get("size") or 0) > 0:
-            raise SkipEntry(f"its answer of {content['size']} bytes is not in the archive")
+            raise SkipEntry(f"has a response of {content['size']} bytes that the archive does not contain.")
         return b"", True
     base64 = content.get("encoding") == "base64"
     if (base64 or content.get("_isBinary")) and header(pairs, "content-encoding") and text.startswith('["'):

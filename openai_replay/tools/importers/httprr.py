@@ -38,12 +38,12 @@ def read(value: TextFile) -> ImportResult:
         sizes = _SIZES.match(data, offset)
         line = data.count(b"\n", 0, offset) + 1
         if sizes is None:
-            raise ImportFormatError(f"line {line}: here the lengths of the next request and response should stand")
+            raise ImportFormatError(f"Line {line} must have the lengths of the next request and response.")
         start, middle = sizes.end(), sizes.end() + int(sizes[1])
         offset = middle + int(sizes[2])
         if offset > len(data):
             raise ImportFormatError(
-                f"line {line}: is cut off: {offset - start} bytes should follow, {len(data) - start} do"
+                f"Line {line}: The file is cut off. {offset - start} bytes should follow, but {len(data) - start} do."
             )
         pairs.append((data[start:middle], data[middle:offset]))
     return build_all(pairs, _interaction)

@@ -50,11 +50,13 @@ def parse_tnetstring(data: bytes, offset: int, stop: int, depth: int = 0) -> tup
     digits = data[offset:colon] if colon > offset else b""
     end = colon + 1 + int(digits) if digits.isdigit() else -1
     if end < 0:
-        raise ImportFormatError(f"byte {offset}: here a length should stand")
+        raise ImportFormatError(f"Byte {offset}: A length is missing.")
     if end >= stop:
-        raise ImportFormatError(f"byte {offset}: is cut off: {end - colon} bytes should follow, {stop - colon - 1} do")
+        raise ImportFormatError(
+            f"Byte {offset}: The file is cut off. {end - colon} bytes should follow, but {stop - colon - 1} do."
+        )
     if depth > _MAX_DEPTH:
-        raise ImportFormatError(f"byte {offset}: is nested too deeply")
+        raise ImportFormatError(f"Byte {offset}: The value is nested too deeply.")
     kind, start = data[end : end + 1], colon + 1
     if kind in (b"]", b"}"):
         values: list[Any] = []
@@ -64,14 +66,14 @@ def parse_tnetstring(data: bytes, offset: int, stop: int, depth: int = 0) -> tup
         if kind == b"]":
             return values, end + 1
         if len(values) % 2 or any(isinstance(key, (list, dict)) for key in values[::2]):
-            raise ImportFormatError(f"byte {offset}: a mapping has a key without a value")
+            raise ImportFormatError(f"Byte {offset}: A mapping has a key without a value.")
         keys = [key.decode("latin-1") if isinstance(key, bytes) else key for key in values[::2]]
         return dict(zip(keys, values[1::2], strict=True)), end + 1
     text = data[start:end]
     try:
         return _SCALARS[kind](text), end + 1
     except (KeyError, ValueError):
-        raise ImportFormatError(f"byte {offset}: is no value of a flow file") from None
+        raise ImportFormatError(f"Byte {offset}: This is not a value of a flow file.") from None
 
 
 _SCALARS: dict[bytes, Any] = {
@@ -86,16 +88,16 @@ _SCALARS: dict[bytes, Any] = {
 
 def _interaction(flow: Any, note_repair: NoteRepair) -> Interaction:
     if not isinstance(flow, dict):
-        raise ValueError("is no flow")
+        raise ValueError("it is not a flow")
     if _text(flow.get("type", "http")) != "http":
-        raise SkipEntry(f"a {_text(flow['type'])} connection")
+        raise SkipEntry(f"is a {_text(flow['type'])} connection.")
     request, response = flow["request"], flow.get("response")
     if flow.get("websocket"):
-        raise SkipEntry("a WebSocket")
+        raise SkipEntry("is a WebSocket.")
     if not response:
-        raise SkipEntry("it was not answered")
+        raise SkipEntry("got no response.")
     if response.get("content") is None:
-        raise SkipEntry("its answer was streamed through and not kept")
+        raise SkipEntry("has a response that was streamed and not kept.")
     pairs = build_headers(request["headers"])
     host = header(pairs, "host") or _text(request.get("authority") or "") or _host(request)
     start = request.get("timestamp_end") or request["timestamp_start"]

@@ -74,5 +74,5 @@ def _body(item: dict[str, Any], pairs: Headers, note_repair: NoteRepair) -> byte
         return decode_hex(body) if is_hex else to_bytes(body)
     if body is None:
         return b""
-    note_repair("JSON that was kept as values was written anew")
+    note_repair("wrote parsed JSON as text again")
     return to_json(body)

@@ -40,10 +40,10 @@ def describe_unknown(value: Any) -> str:
     """Return the reason why `value` is of no known format."""
     if isinstance(value, dict):
         names = [key for key in list(value)[:5] if isinstance(key, str) and _SHORT_WORD.fullmatch(key)]
-        return f"is of no known format: a mapping{' of ' if names else ''}{', '.join(names)}"
+        return f"The format is unknown: a mapping{' of ' if names else ''}{', '.join(names)}."
     if isinstance(value, list):
-        return "is of no known format: a list whose entries are no requests with answers"
-    return "is of no known format: plain text"
+        return "The format is unknown: a list whose entries are not requests with responses."
+    return "The format is unknown: plain text."
 
 
 _SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the other sense
@@ -52,7 +52,7 @@ _SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in th
 def read(value: Any, supplied: SuppliedRequest | None) -> ImportResult:
     """Return the one interaction, with the supplied request."""
     if supplied is None or supplied.body is None:
-        raise ImportFormatError("is an answer without its request: give it with --request FILE")
+        raise ImportFormatError("The file is a response without its request. Give the request with --request FILE.")
     return build_all([value], lambda entry, note_repair: _interaction(entry, supplied, note_repair))
 
 
@@ -60,7 +60,7 @@ def _interaction(value: Any, supplied: SuppliedRequest, note_repair: NoteRepair)
     pairs, body = (_STREAM, _stream(value, note_repair)) if isinstance(value, TextFile) else (_JSON, to_json(value))
     url = supplied.url or guess_url(body)
     if url is None:
-        raise ImportFormatError("does not say what it is an answer to: give it with --url URL")
+        raise ImportFormatError("The response does not tell the URL of its request. Give it with --url URL.")
     status = 400 if isinstance(value, dict) and value.get("error") and "object" not in value else 200
     return Interaction(
         build_request(supplied.method, url, _JSON if supplied.body else (), supplied.body or b""),
@@ -80,13 +80,13 @@ def _stream(text: TextFile, note_repair: NoteRepair) -> bytes:
         try:
             event = json_codec.loads(line.encode())
         except ValueError:
-            raise ImportFormatError(f"line {number}: is not JSON; is it cut off?") from None
+            raise ImportFormatError(f"Line {number} is not JSON. It may be cut off.") from None
         if not isinstance(event, dict):
-            raise ImportFormatError(f"line {number}: is no event")
+            raise ImportFormatError(f"Line {number} is not an event.")
         chunks = chunks or str(event.get("object")) in ("chat.completion.chunk", "text_completion")
         kind = event.get("type")
         events.append(
             (f"event: {kind}\n" if isinstance(kind, str) else "").encode() + b"data: " + line.strip().encode()
         )
-    note_repair("a stream was built from JSON lines, as the API sends them")
+    note_repair("built a stream from JSON lines, as the API sends them")
     return b"".join(event + b"\n\n" for event in [*events, *([b"data: [DONE]"] if chunks else [])])

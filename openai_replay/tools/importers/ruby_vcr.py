@@ -50,9 +50,9 @@ def _body(body: Any) -> bytes:
     if not isinstance(body, dict):
         return to_bytes(body)
     if body.get("file") in (True, "yes", "true", "TRUE"):
-        raise SkipEntry(f"its body is in another file, {body.get('string')}")
+        raise SkipEntry(f"has a body in another file, {body.get('string')}.")
     if body.get("raw_gzip"):
-        return decompress(decode_base64(body["raw_gzip"]), "its body")
+        return decompress(decode_base64(body["raw_gzip"]), "The body")
     if body.get("base64_string"):
         return decode_base64(body["base64_string"])
     text = body.get("string")

@@ -74,7 +74,7 @@ def plan_jobs(sources: Sequence[Path], destination: Path) -> list[Job]:
         target = destination if to_file else destination / _cassette_name(inside)
         refusal = _refuse_link(source, top) or _refuse_target(target, destination.parent if to_file else destination)
         if not refusal and target in sources_by_target:
-            refusal = f"would be written to {target}, as {sources_by_target[target]} is"
+            refusal = f"It would be written to {target}, like {sources_by_target[target]}."
         if not refusal:
             sources_by_target[target] = source
         planned.append(Job(source, target, refusal))
@@ -113,13 +113,13 @@ def _refuse_link(source: Path, top: Path | None) -> str:
     if top is None or not source.is_symlink():
         return ""
     if source.is_dir():
-        return "is a link to a folder, and links are not followed"
-    return "" if source.resolve().is_relative_to(top.resolve()) else "is a link that leads out of its folder"
+        return "It is a link to a folder. Links are not followed."
+    return "" if source.resolve().is_relative_to(top.resolve()) else "It is a link that leads out of its folder."
 
 
 def _refuse_target(target: Path, destination: Path) -> str:
     if target.is_symlink() or not target.parent.resolve().is_relative_to(destination.resolve()):
-        return f"would be written outside of {destination}: {target} is, or is behind, a link"
+        return f"It would be written outside of {destination}: {target} is a link, or behind one."
     return ""
 
 
@@ -129,31 +129,33 @@ def run_job(job: Job, settings: ImportSettings) -> Outcome:
         if job.refusal:
             raise ImportFormatError(job.refusal)
         if settings.write and not settings.overwrite and job.target.exists():
-            raise ImportFormatError(f"{job.target} is there already; --force replaces it")
+            raise ImportFormatError(f"{job.target} exists already. Use --force to replace it.")
         name, result = importers.read(_read_file(job.source), settings.supplied_request, settings.format_name)
         if not result.interactions:
-            raise ImportFormatError(f"holds no interaction{''.join(f'; {reason}' for reason in result.skipped[:3])}")
+            raise ImportFormatError(" ".join(["The file has no interactions.", *result.skipped[:3]]))
         interactions = [_redact(interaction, settings) for interaction in result.interactions]
         if settings.write:
             _write_cassette(job.target, interactions, settings.overwrite)
     except ImportFormatError as error:
         return Outcome(job, error=settings.redactor.text(error.message))
     except OSError as error:
-        return Outcome(job, error=f"{error.filename2 or error.filename or job.source}: {error.strerror}")
+        return Outcome(
+            job, error=f"Could not open {error.filename2 or error.filename or job.source}: {error.strerror}."
+        )
     except (RecursionError, MemoryError):
-        return Outcome(job, error="is too deep, or too large, to be read")
+        return Outcome(job, error="The file is too large, or nested too deeply, to be read.")
     streams = sum(media_type(interaction.response.head.headers) == "text/event-stream" for interaction in interactions)
     return Outcome(job, name, len(interactions), streams, tuple(result.repaired), tuple(result.skipped))
 
 
 def _read_file(path: Path) -> bytes:
     if not stat.S_ISREG(mode := path.stat().st_mode):
-        raise ImportFormatError("is a folder that cannot be read" if stat.S_ISDIR(mode) else "is no file")
+        raise ImportFormatError("The folder cannot be read." if stat.S_ISDIR(mode) else "This is not a regular file.")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         if size > MAX_BYTES:
-            raise ImportFormatError(f"has {size} bytes, and at most {MAX_BYTES >> 20} MiB are read")
-        return file.read(size)  # no more: for what is asked for, memory is taken at once
+            raise ImportFormatError(f"The file has {size} bytes. At most {MAX_BYTES >> 20} MiB are read.")
+        return file.read(size)  # no larger number: `read` allocates as much as it is told
 
 
 def _redact(interaction: Interaction, settings: ImportSettings) -> Interaction:

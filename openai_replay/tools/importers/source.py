@@ -38,9 +38,9 @@ class SuppliedRequest(NamedTuple):
 def open_source(data: bytes) -> Any:
     """Return the value of a file's JSON or YAML, its `TextFile`, or its bytes. Raises ImportFormatError."""
     if data.startswith(GZIP_MAGIC):
-        data = decompress(data, "the file")
+        data = decompress(data, "The file")
     if not data.strip():
-        raise ImportFormatError("is empty")
+        raise ImportFormatError("The file is empty.")
     if data.startswith((b"httprr trace", b"HTTP/")):
         return TextFile(data.decode("latin-1"))
     if re.match(rb"[1-9]\d{0,11}:", data):  # a length, as a tnetstring starts
@@ -49,7 +49,7 @@ def open_source(data: bytes) -> Any:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ImportFormatError(f"line {line}: is not text, and no format that has bytes in it is known") from None
+        raise ImportFormatError(f"Line {line} is not UTF-8 text, and no known binary format fits.") from None
     start = text.lstrip()
     if start[0] in "{[":
         return _parse_json(text)
@@ -60,8 +60,8 @@ def open_source(data: bytes) -> Any:
     try:
         return yaml_loader.load(text)
     except yaml_loader.NotYaml as error:
-        position = f"line {error.line}: " if error.line else ""
-        raise ImportFormatError(f"{position}is not YAML: {error}; is it cut off?") from None
+        position = f"Line {error.line}" if error.line else "The file"
+        raise ImportFormatError(f"{position} is not YAML: {error}. It may be cut off.") from None
 
 
 # A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
@@ -81,12 +81,12 @@ def _parse_json(text: str) -> Any:
             return TextFile(text)  # JSON lines
         json.loads(text)
     except json.JSONDecodeError as error:
-        raise ImportFormatError(f"line {error.lineno}: is not JSON: {error.msg}; is it cut off?") from None
+        raise ImportFormatError(f"Line {error.lineno} is not JSON: {error.msg}. It may be cut off.") from None
     except RecursionError:
-        raise ImportFormatError("is not JSON: nested too deeply") from None
+        raise ImportFormatError("The file is not JSON: nested too deeply.") from None
     except ValueError as error:
-        raise ImportFormatError(f"is not JSON: {error}") from None
-    raise ImportFormatError("is not JSON: it holds what JSON cannot say (NaN, or an endless number)")
+        raise ImportFormatError(f"The file is not JSON: {error}.") from None
+    raise ImportFormatError("The file is not JSON: it has NaN or an infinite number.")
 
 
 def decompress(data: bytes, subject: str) -> bytes:
@@ -99,10 +99,10 @@ def decompress(data: bytes, subject: str) -> bytes:
             parts.append(decoder.decompress(data, MAX_BYTES + 1 - size))
             size += len(parts[-1])
             if size > MAX_BYTES:
-                raise ImportFormatError(f"{subject} unfolds to more than {MAX_BYTES >> 20} MiB")
+                raise ImportFormatError(f"{subject} has more than {MAX_BYTES >> 20} MiB when decompressed.")
             if not decoder.eof:
-                raise ImportFormatError(f"{subject} is cut off: its gzip has no end")
+                raise ImportFormatError(f"{subject} is cut off: the end of its gzip data is missing.")
             data = decoder.unused_data
     except zlib.error as error:
-        raise ImportFormatError(f"{subject} is damaged: {error}") from None
+        raise ImportFormatError(f"{subject} is damaged: {error}.") from None
     return b"".join(parts)

@@ -62,14 +62,16 @@ def read(value: Any) -> ImportResult:
     if isinstance(value, dict) and _has_separate_lists(value):
         requests, responses = value["requests"], value["responses"]
         if len(requests) != len(responses):
-            raise ImportFormatError(f"has {len(requests)} requests and {len(responses)} responses; is it cut off?")
+            raise ImportFormatError(
+                f"The file has {len(requests)} requests and {len(responses)} responses. It may be cut off."
+            )
         items: Any = [
             {"request": request, "response": response} for request, response in zip(requests, responses, strict=True)
         ]
     else:
         items = value if isinstance(value, list) else value["interactions"] or []
     if any("wire" in item.get("response", {}) for item in items) and "wire" not in items[-1]["response"]:
-        raise ImportFormatError(f"entry {len(items)}: is torn: it has no `end`, the last line of an item")
+        raise ImportFormatError(f"Entry {len(items)} is torn: it has no `end`, the last line of a recording.")
     return build_all(items, _interaction)
 
 
@@ -77,16 +79,16 @@ def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
     raw = {"request": _request(item["request"], note_repair), "response": _response(item["response"], note_repair)}
     recorded, edited, is_timed, pairs = schema.read(raw)
     if edited is not None:
-        note_repair("an answer that was edited was cut anew")
+        note_repair("set new frames in a response that was edited")
     request = recorded.request
     uri = request.uri
     if not re.match(r"(?i)https?://", uri):
         guess = guess_url(recorded.response.body)
         uri = guess or uri
         note_repair(
-            "a URL that was taken out was put back by what the answer says to be"
+            "restored a removed URL from the response"
             if guess
-            else "a URL was taken out, and nothing tells it: no request will match"
+            else "could not restore a removed URL, so no request will match"
         )
     request = build_request(request.method, uri, build_headers(list(request.headers)), request.body)
     if is_timed:
@@ -127,5 +129,5 @@ def _body(body: Any) -> Any:
 
 def _to_json(value: Any, note_repair: NoteRepair) -> bytes:
     """"""
-    note_repair("JSON that was kept as values was written anew")
+    note_repair("wrote parsed JSON as text again")
     return to_json(yaml_loader.typed(value))
