@@ -146,7 +146,7 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         if done.changed and not check:
             _redact(file, rules)
         for line, what in done.unsearchable:
-            click.echo(f"{file}:{line}: unreadable: {what}; record it anew, which asks for `identity`")
+            click.echo(f"{file}:{line}: unreadable: {what} Record it again: `record` asks for `identity`.")
         verb = "would be redacted" if check else "redacted"
         where = f" ({', '.join(done.locations)})" if done.locations else ""
         click.echo(f"{file}: {done.changed} of {done.recordings} {verb}{where}")

@@ -18,7 +18,7 @@ from openai_replay.openai_api import ids, transcript
 from openai_replay.text import display, escape, json_codec
 from openai_replay.tools import timeline
 
-#: Keys whose values are made anew for every answer.
+#: Keys whose values are new in each response.
 _CHANGING_KEYS = frozenset({"id", "created", "system_fingerprint", "obfuscation"})
 _CHANGING_KEY_ENDS = ("_id", "_at")
 _MATCHER = Matcher()
@@ -77,14 +77,14 @@ def compare_recordings(first: Interaction, second: Interaction) -> Differences:
         ("end", str(before.end), str(after.end)),
     ):
         if recorded != current:
-            differences.unexpected.append(f"answer  {part}: {recorded}, now {current}")
+            differences.unexpected.append(f"response {part}: {recorded}, now {current}")
     for difference in _compare_responses(before, after):
-        _add(differences, "answer", difference)
+        _add(differences, "response", difference)
     old, new = (
         dict(sorted((name.lower(), value) for name, value in response.head.headers)) for response in (before, after)
     )
     differences.expected.extend(
-        f"answer  header {escape.line(name)}: {_describe_change(old.get(name), new.get(name))}"
+        f"response header {escape.line(name)}: {_describe_change(old.get(name), new.get(name))}"
         for name in sorted({*old, *new} - {"content-type"})
         if old.get(name) != new.get(name)
     )
@@ -94,14 +94,14 @@ def compare_recordings(first: Interaction, second: Interaction) -> Differences:
 def compare_times(first: Response, second: Response) -> list[str]:
     """Return how long both took, one line each, even where they do not differ."""
     return [
-        f"timing  {part}: {recorded} ms, now {current} ms"
+        f"timing   {part}: {recorded} ms, now {current} ms"
         for part, recorded, current in (
             ("head", first.head_ms, second.head_ms),
             ("TTFT", timeline.first_token_ms(first), timeline.first_token_ms(second)),
             ("end", first.end_ms, second.end_ms),
         )
         if recorded is not None and current is not None
-    ] + [f"timing  frames: {len(first.frames)}, now {len(second.frames)}"]
+    ] + [f"timing   frames: {len(first.frames)}, now {len(second.frames)}"]
 
 
 def _compare_responses(before: Response, after: Response) -> Iterator[Apart]:
@@ -122,7 +122,7 @@ def _comparable_request(request: Request) -> Meaning:
     meaning = _MATCHER.meaning(request)
     try:
         return meaning._replace(body=_with_parsed_arguments(meaning.body)) if meaning.kind == "json" else meaning
-    except RecursionError:  # nested too deeply, which `differing` says
+    except RecursionError:  # nested too deeply, which `diff` reports
         return meaning
 
 
@@ -134,7 +134,7 @@ def _with_parsed_arguments(value: Any) -> Any:
         return value
     copy = {name: _with_parsed_arguments(inner) for name, inner in value.items()}
     if isinstance(arguments := value.get("arguments"), str):
-        with suppress(ValueError):  # of a stream that was cut
+        with suppress(ValueError):  # the stream was cut off
             copy["arguments"] = json_codec.shallow(arguments.encode("utf-8", "surrogatepass"))
     return copy
 
@@ -148,7 +148,7 @@ def _printable(body: bytes) -> str:
 
 def _add(differences: Differences, side: str, difference: Apart) -> None:
     expected = difference.field == "body" and _is_expected(difference)
-    (differences.expected if expected else differences.unexpected).append(f"{side:<7} {_describe(difference)}")
+    (differences.expected if expected else differences.unexpected).append(f"{side:<8} {_describe(difference)}")
 
 
 def _is_expected(difference: Apart) -> bool:

@@ -18,11 +18,11 @@ from openai_replay.text.http_headers import NOISE
 from openai_replay.text.sse import Event
 from openai_replay.tools import json_shape
 
-#: Events that only keep a connection open: they come when there is nothing else to come.
+#: Events that only keep an idle connection open.
 _KEEP_ALIVE_EVENTS = frozenset({"keepalive", "ping"})
-#: An answer that takes so many times as long, and so many ms longer, is worth a word.
+#: A response is noted as slower if it takes this many times as long, and this many ms longer.
 _SLOWER, _SLOWER_MS = 3.0, 1000
-#: Headers that come and go.
+#: Headers that differ between any two responses.
 _CHANGING_HEADERS = ("x-ratelimit-", "cf-", "set-cookie", "retry-after", "date", "age", "etag", "server-timing")
 
 
@@ -48,7 +48,7 @@ def _breaking_changes(recorded: Response, before: Answer, current: Response, aft
     if recorded.end is not current.end:
         yield f"end: was {recorded.end}, now {current.end}"
     if before.media != after.media or recorded.head.status // 100 != current.head.status // 100:
-        return  # two things that have nothing in common
+        return  # the bodies have nothing in common
     if before.is_stream:
         yield from _event_changes(before.events, after.events)
     else:
@@ -62,7 +62,7 @@ def _json_changes(before: Answer, after: Answer) -> Iterator[str]:
     if before.value is None or after.value is None:
         for response, verb in ((before, "was"), (after, "is")):
             if response.value is None and (before.value is not None or after.value is not None):
-                yield f"body: {verb} no JSON"
+                yield f"body: {verb} not JSON"
         return
     yield from json_shape.compare_shapes(json_shape.infer_shape([before.value]), json_shape.infer_shape([after.value]))
 
@@ -151,12 +151,12 @@ def _notes(recorded: Response, before: Answer, current: Response, after: Answer)
                 yield f"much {direction}: took {old_ms} ms, now {new_ms} ms"
     old, new = _stable_header_names(recorded.head.headers), _stable_header_names(current.head.headers)
     if removed := sorted(old - new):
-        yield f"headers gone: {', '.join(removed)}"
+        yield f"headers removed: {', '.join(removed)}"
     if added := sorted(new - old):
-        yield f"headers new: {', '.join(added)}"
+        yield f"headers added: {', '.join(added)}"
     texts = [[message.text for message in answer.messages] for answer in (before, after)]
     if texts[0] != texts[1]:
-        yield "the text is another"
+        yield "the text differs"
 
 
 def _stable_header_names(headers: Headers) -> set[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from openai_replay.openai_api import ids
 
-#: Values that are looked at of an array: more of the same kind tell nothing new.
+#: Maximum number of items of an array that are examined; more of them hardly show a new shape.
 _MAX_ITEMS = 500
 
 
@@ -34,7 +34,7 @@ class PathStats:
         return self.count >= self.parents
 
 
-#: Path to what was seen there. `choices[]` are the items of `choices`; the root is empty.
+#: Statistics by path. `choices[]` are the items of `choices`; the path of the root is empty.
 Shape = dict[str, PathStats]
 
 
@@ -79,7 +79,7 @@ def _type_name(value: Any) -> str:
 
 def _path_key(key: str) -> str:
     """Return `key` such that a path can be split again, and `*` for a key that is an id."""
-    if ids.kind(key) and any(map(str.isdigit, key)):  # `tool_calls` is none
+    if ids.kind(key) and any(map(str.isdigit, key)):  # unlike `tool_calls`
         return "*"
     return _escape_key(key)
 

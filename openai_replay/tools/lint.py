@@ -24,7 +24,7 @@ from openai_replay.tools.lint_rules import (
     recorded_at_s,
 )
 
-#: Bytes past which a file is nothing a person reviews, and every clone of the repository pays for.
+#: Bytes above which nobody reviews a file, while each clone of the repository pays for it.
 MAX_BYTES = 1_000_000
 _ALLOW = re.compile(r"^[ \t]*#[ \t]*lint:[ \t]*allow[ \t]+([a-z, \t]+?)[ \t]*\r?$", re.MULTILINE)
 
@@ -45,9 +45,9 @@ def find_problems(
         findings += [describe_unreadable(path, error), *_find_secrets_in_text(text)]
         return sorted(_without_allowed(findings, _ALLOW.findall(text[:2000])), key=lambda finding: finding.line)
     if document is None:
-        return [*findings, Finding(1, Rule.SCHEMA, "is empty")]
+        return [*findings, Finding(1, Rule.SCHEMA, "The file is empty.")]
     findings += find_unknown_keys(
-        root, ("version", "interactions"), "at the top level: pytest-recording cannot load it"
+        root, ("version", "interactions"), "at the top level. pytest-recording cannot load it."
     )
     top = text[: nodes[0].start_mark.index] if nodes else text
     top = top[: len(top) - len(read_comments_above(text, nodes[0]))] if nodes else top
@@ -65,7 +65,7 @@ def find_problems(
         recorded_at = recorded_at_s(interaction.response) if max_age_s is not None else None
         if max_age_s is not None and recorded_at is not None and now_s - recorded_at > max_age_s:
             recording_findings.append(
-                Finding(recording.line, Rule.STALE, f"recorded {(now_s - recorded_at) / 86400:.0f} days ago")
+                Finding(recording.line, Rule.STALE, f"Recorded {(now_s - recorded_at) / 86400:.0f} days ago.")
             )
         findings += _without_allowed(recording_findings, _ALLOW.findall(read_comments_above(text, node)))
     return sorted(_without_allowed(findings, _ALLOW.findall(top)), key=lambda finding: finding.line)
@@ -85,10 +85,11 @@ def fix_frames(text: str, path: Path) -> str:
 
 def _check_file(text: str, torn: bool) -> Iterator[Finding]:
     if torn:
-        message = "a recorder was killed while it added this; the next `record` takes it away"
+        message = "A killed recorder left this recording incomplete. The next `record` removes it."
         yield Finding(text.count("\n") + 1, Rule.TORN, message)
     if (size := len(text.encode())) > MAX_BYTES:
-        message = f"{size / 1e6:.1f} MB; split it, or record shorter answers (smaller images, fewer embeddings)"
+        advice = "Split the file, or record shorter responses (smaller images, fewer embeddings)."
+        message = f"{size / 1e6:.1f} MB are a lot to review. {advice}"
         yield Finding(1, Rule.LARGE, message)
 
 

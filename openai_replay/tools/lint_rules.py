@@ -26,15 +26,15 @@ class Finding(NamedTuple):
     fixed: bool = False
 
 
-#: Characters of one quoted line that nobody reads any more.
+#: Characters above which nobody reads a quoted line.
 _MAX_LINE_CHARACTERS = 10_000
-#: Answers that a suite seldom means to record: a key that is wrong, a limit that was hit, a server that was down.
+#: Responses that a suite seldom means to record: a wrong key, a timeout, a rate limit.
 _ERROR_STATUSES = frozenset({401, 403, 408, 429})
-#: Names of headers whose value is a key, beside those that are redacted.
+#: Further names of headers whose value is a key, beside those that are redacted.
 _SECRET_HEADER = re.compile(r"(?i).*(?:api-?key|auth|auth-token|security-token|access-token|authorization|secret)")
-#: What is redacted though it lets nobody in.
+#: Headers that are redacted although they give no access.
 _HARMLESS_HEADERS = frozenset({"openai-organization", "openai-project"})
-#: What Cloudflare sets for everybody: it is good for half an hour at the address it was given to.
+#: Cookies that Cloudflare sets for each client: valid for half an hour, from one address.
 _CLOUDFLARE = re.compile(r"(?:__cf_bm|_cfuvid|__cflb|cf_clearance)=")
 _TEXT = re.compile(
     r"text/.*|application/(?:.*\+)?(?:json|xml)|application/(?:x-ndjson|x-www-form-urlencoded|javascript)"
@@ -70,13 +70,13 @@ class LintedRecording:
         self.status = by_path.get(("response", "status", "code")) or by_path.get(("response", "status_code"))
         self.end = by_path.get(("response", "wire", "end"))
         self.request = _Side("request", request.headers, request.body, request_body)
-        self.response = _Side("answer", response.head.headers, response.body, response_body)
+        self.response = _Side("response", response.head.headers, response.body, response_body)
 
     def check_schema(self) -> Iterator[Finding]:
         """Yield the keys that make other readers fail."""
         for key, value in self.node.value:
             if key.value == "request" and value.id == "mapping":
-                reason = "in a request: vcrpy cannot load it"
+                reason = "in a request. vcrpy cannot load it."
                 yield from find_unknown_keys(value, ("method", "uri", "body", "headers"), reason)
 
     def check_secrets(self) -> Iterator[Finding]:
@@ -85,7 +85,7 @@ class LintedRecording:
             value, is_header = scalar.node.value, len(scalar.path) > 2 and scalar.path[1] == "headers"
             if is_header and _is_secret_header(str(scalar.path[2]), value):
                 yield Finding(
-                    scalar.line, Rule.SECRET, f"value of the header {scalar.path[2]} ({len(value)} characters)"
+                    scalar.line, Rule.SECRET, f"Value of the header {scalar.path[2]} ({len(value)} characters)."
                 )
             elif scalar.node.tag != _YAML_BINARY:
                 for leak in secret_scanner.leaks(value):
@@ -108,7 +108,7 @@ class LintedRecording:
         hidden = side.is_binary or body is not side.body
         leaks = list(secret_scanner.leaks(body.decode("utf-8", "replace"))) if hidden else []
         for leak in leaks:
-            yield Finding(side.scalar.line, Rule.SECRET, describe_leak(leak, f" in the {side.name}'s binary body"))
+            yield Finding(side.scalar.line, Rule.SECRET, describe_leak(leak, f" in the binary body of the {side.name}"))
         if leaks or (not side.is_binary and any(secret_scanner.leaks(side.scalar.node.value))):
             return
         masker = Masker((), redactor.POINTERS)
@@ -120,7 +120,7 @@ class LintedRecording:
         if len(secret) >= 8 and not secret_scanner.is_placeholder(secret):
             offset = len(body[: changed[0]].decode("utf-8", "replace"))
             line = side.scalar.line if side.is_binary else yaml_positions.line_at(self.text, side.scalar.node, offset)
-            message = f"a key or credential in the {side.name}, which `record` takes out ({len(secret)} characters)"
+            message = f"A key or credential in the {side.name}, which `record` redacts ({len(secret)} characters)."
             yield Finding(line, Rule.SECRET, message)
 
     def check_reviewable(self) -> Iterator[Finding]:
@@ -131,15 +131,17 @@ class LintedRecording:
             encoding = header(side.headers, "content-encoding").strip().lower()
             raw = self.text[side.scalar.node.start_mark.index : side.scalar.node.end_mark.index]
             if side.is_binary and encoding not in ("", "identity"):
-                message = f"the {side.name}'s body is compressed ({encoding}); record it anew, asking for `identity`"
+                message = (
+                    f"The {side.name} body is compressed ({encoding}). Record it again: `record` asks for `identity`."
+                )
                 yield Finding(side.scalar.line, Rule.UNREVIEWABLE, message)
             elif side.is_binary:
-                message = f"the {side.name}'s body says it is text and is no UTF-8"
+                message = f"The {side.name} body claims to be text but is not UTF-8."
                 yield Finding(side.scalar.line, Rule.UNREVIEWABLE, message)
             elif side.scalar.node.style == '"':
                 for number, line in enumerate(raw.split("\n")):
                     if len(_BASE64.sub("", line)) > _MAX_LINE_CHARACTERS:
-                        message = f"{len(line)} characters of the {side.name} in one quoted line; record it anew"
+                        message = f"{len(line)} characters of the {side.name} in one quoted line. Record it again."
                         yield Finding(side.scalar.line + number, Rule.UNREVIEWABLE, message)
                         break
 
@@ -149,17 +151,15 @@ class LintedRecording:
         status = response.head.status
         if status in _ERROR_STATUSES or status >= 500:
             line = self.status.line if self.status else self.line
-            yield Finding(line, Rule.ERROR, f"the answer is an error: {status} {response.head.reason}".rstrip())
+            yield Finding(line, Rule.ERROR, f"The response is an error: {status} {response.head.reason}".rstrip() + ".")
         if response.end is not End.COMPLETE:
             line = self.end.line if self.end else self.line
-            problem = (
-                "closed before it was whole" if response.end is End.TRUNCATED else "cut off by a broken connection"
-            )
-            yield Finding(line, Rule.ERROR, f"the answer is {problem} ({response.end})")
+            problem = "closed before its end" if response.end is End.TRUNCATED else "cut off by a broken connection"
+            yield Finding(line, Rule.ERROR, f"The response was {problem} ({response.end}).")
         elif status < 400 and (offset := _find_error(response)) is not None and self.response.scalar is not None:
             scalar = self.response.scalar
             line = scalar.line if self.response.is_binary else yaml_positions.line_at(self.text, scalar.node, offset)
-            yield Finding(line, Rule.ERROR, "there is an error inside the answer")
+            yield Finding(line, Rule.ERROR, "The response contains an error.")
 
 
 def _find_error(response: Response) -> int | None:
@@ -225,7 +225,7 @@ def find_unknown_keys(node: Any, allowed: Iterable[str], reason: str) -> Iterato
     """Yield a finding for each key of a mapping that is not among `allowed`."""
     for key, _ in node.value:
         if key.value not in allowed:
-            yield Finding(int(key.start_mark.line) + 1, Rule.SCHEMA, f"there is a key {key.value!r} {reason}")
+            yield Finding(int(key.start_mark.line) + 1, Rule.SCHEMA, f"Unknown key {key.value!r} {reason}")
 
 
 def _parse_object(body: bytes) -> dict[str, Any]:

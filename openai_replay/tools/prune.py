@@ -55,11 +55,11 @@ def read_journal(lines: Iterable[str]) -> JournalSummary:
                     _add_exchange(entry, cassettes, failures)
         except (ValueError, KeyError, TypeError):
             hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
-            raise UsageError(f"line {number} of the journal is none of a journal's", hint) from None
+            raise UsageError(f"Line {number} is not a journal entry.", hint) from None
     if open_runs:
-        failures["a run that never ended: it was killed, or it goes on"] = None
+        failures["a run that did not end: it was killed, or is still running"] = None
     if not has_runs:
-        failures["no run at all"] = None
+        failures["no run"] = None
     return JournalSummary(dict(cassettes), list(failures))
 
 
@@ -76,8 +76,8 @@ def require_complete(summary: JournalSummary) -> None:
         listed = "\n".join(f"  {failure}" for failure in summary.failures[:10])
         omitted = f"\n  and {len(summary.failures) - 10} more" if len(summary.failures) > 10 else ""
         raise IncompleteJournalError(
-            f"nothing is pruned: the journal tells of\n{listed}{omitted}",
-            "Run everything with a new journal until it passes. --force prunes all the same.",
+            f"Nothing was pruned. The journal contains:\n{listed}{omitted}",
+            "Run everything with a new journal until it passes, or prune anyway with --force.",
         )
 
 
@@ -90,7 +90,7 @@ def find_unplayed(data: bytes, usage: CassetteUsage) -> list[int]:
     for size, sha256, _ in usage.opened:
         if len(data) < size or hashlib.sha256(data[:size]).hexdigest() != sha256:
             raise IncompleteJournalError(
-                "it has changed since the run, left alone", "Run everything again with a new journal."
+                "The cassette has changed since the run. It was left alone.", "Run everything again with a new journal."
             )
     count = min((items for _, _, items in usage.opened), default=0)
     return [number for number in range(1, count + 1) if number not in usage.played]

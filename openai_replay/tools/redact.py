@@ -44,12 +44,10 @@ def redact_cassette(text: str, path: Path, redactor: Redactor) -> RedactionResul
         response = interaction.response
         for side, headers, body in (
             ("request", interaction.request.headers, interaction.request.body),
-            ("answer", response.head.headers, response.body),
+            ("response", response.head.headers, response.body),
         ):
             if encoding := _unreadable_encoding(headers, body):
-                reason = (
-                    f"the {side}'s body of interaction {number} is compressed ({encoding}) and cannot be looked into"
-                )
+                reason = f"The {side} body of recording {number} is compressed ({encoding}) and cannot be searched."
                 unsearchable.append((int(node.start_mark.line) + 1, reason))
     return RedactionResult(
         editor.edited(text, path, changes), len(changes), len(interactions), list(locations), unsearchable
@@ -59,7 +57,7 @@ def redact_cassette(text: str, path: Path, redactor: Redactor) -> RedactionResul
 def _redact_request(redactor: Redactor, request: Request) -> Request:
     clean = redactor.request(request)
     headers, body = decoded(request.headers, request.body)
-    # A compressed body without a secret stays compressed: nothing is to change for nothing.
+    # A compressed body without a secret stays compressed, so that no recording changes without need.
     return request if clean == Request(request.method, request.uri, headers, body) else clean
 
 
@@ -80,4 +78,4 @@ def _changed_locations(old: Interaction, new: Interaction) -> list[str]:
         redacted_headers = set(after)
         locations += [name.lower() for name, value in before if (name, value) not in redacted_headers]
     locations += ["request body"] if old.request.body != new.request.body else []
-    return locations + (["answer body"] if old.response.frames != new.response.frames else [])
+    return locations + (["response body"] if old.response.frames != new.response.frames else [])

@@ -24,7 +24,7 @@ from openai_replay.redaction.redactor import Redactor
 from openai_replay.text.http_headers import NOISE, decoded, kept, true_encoding
 
 _REDACTED = MARK.decode()
-#: Headers that carry the key itself; `authorization` has it behind its scheme.
+#: Headers whose whole value is the key; `authorization` has it after its scheme.
 _KEY_HEADERS = frozenset({"api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"})
 _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
@@ -45,10 +45,10 @@ class RefreshResult(NamedTuple):
 def check_key(key: str) -> str:
     """Return `key` as it can stand in a header. Raises UsageError, which does not show the key."""
     if not _KEY.fullmatch(key := key.strip()):
-        problem = "holds characters that no key has" if key else "is not set"
+        problem = "contains characters that no key has" if key else "is not set"
         raise UsageError(
-            f"OPENAI_API_KEY {problem}: the key is not on the tape, so it has to come from the environment",
-            "For an upstream that wants none, set OPENAI_API_KEY=none",
+            f"OPENAI_API_KEY {problem}. The key is not on the cassette, so it must come from the environment.",
+            "If the upstream needs no key, set OPENAI_API_KEY=none.",
         )
     return key
 
@@ -57,12 +57,14 @@ def cannot_resend(request: Request, origin: str | None) -> str:
     """Return the reason why `request` cannot be sent again (to `origin`, if given), empty if it can."""
     if MARK in request.body or _REDACTED in request.uri:
         part = "body" if MARK in request.body else "URL"
-        return f"its {part} holds {_REDACTED}, in the place of a secret that was taken out when it was recorded"
+        return f"its {part} contains {_REDACTED} instead of a secret that was redacted"
     if _origin(request.uri) is None:
-        return f"{request.uri!r} is no URL of an API"
+        return f"{request.uri!r} is not the URL of an API"
     if origin is not None and _origin(request.uri) != origin:
-        # Who writes a cassette must not be able to have the key sent to them.
-        return f"it was recorded from {_origin(request.uri)}, and the key goes there only if --upstream names it"
+        # The author of a cassette must not be able to get the key sent to them.
+        return (
+            f"it was recorded from {_origin(request.uri)}, and the key only goes there if you name it with --upstream"
+        )
     return ""
 
 
@@ -88,7 +90,7 @@ async def resend(
         refusal = refuses_update(recording.response, redacted)
         if not refusal:
             new_ids |= ids.paired(_decoded_body(recording.response), _decoded_body(response))
-        # What is on the tape already stays as it is; what an answer has put into it is new there.
+        # A recorded request stays as it is. One with new ids is redacted again, since a response put them there.
         stored = request if request is recording.request else redactor.request(request)
         yield RefreshResult(number, recording, Interaction(stored, redacted), refusal)
 
@@ -98,9 +100,9 @@ def refuses_update(recorded: Response, current: Response) -> str:
     recorded_status, status = recorded.head.status, current.head.status
     if (recorded_status < 400) != (status < 400):
         preview = transcript.said(current)
-        return f"its status was {recorded_status}, and now is {status}{f': {preview}' if preview else ''}"
+        return f"the status was {recorded_status} and is now {status}{f': {preview}' if preview else ''}"
     if recorded.end is End.COMPLETE and current.end is not End.COMPLETE:
-        return f"the answer was {current.end} after {len(current.body)} bytes"
+        return f"the response was {current.end} after {len(current.body)} bytes"
     return ""
 
 
@@ -113,7 +115,7 @@ async def _send(request: Request, upstream: Upstream) -> tuple[Response | None, 
     if arriving.error is not None:
         return None, arriving.error.message
     if arriving.response is None:
-        return None, "the answer is too large to be kept" if arriving.too_large else "no answer came"
+        return None, "the response is too large to be recorded" if arriving.too_large else "no response arrived"
     return arriving.response, ""
 
 

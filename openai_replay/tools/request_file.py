@@ -53,14 +53,14 @@ def parse_header(text: str) -> tuple[str, str]:
     """Split `NAME: VALUE`. Raises UsageError."""
     name, colon, value = text.partition(":")
     if not colon or not name.strip():
-        raise UsageError(f"{text!r} is not a header", "Write for example 'x-tenant: a'")
+        raise UsageError(f"{text!r} is not a header.", "Write it like 'x-tenant: a'.")
     return name.strip(), value.strip()
 
 
 def _build_request(method: str, path: str, headers: Headers, body: bytes) -> Request:
     if body and not header(headers, "content-type"):
         headers = (*headers, _JSON_HEADER)
-    return Request(method.upper(), f"http://tape{path if path.startswith('/') else f'/{path}'}", headers, body)
+    return Request(method.upper(), f"http://cassette{path if path.startswith('/') else f'/{path}'}", headers, body)
 
 
 # ------------------------------------------------------------------------------------------------ whole requests
@@ -72,7 +72,7 @@ def _parse_object(
     method = value.get("method", "POST" if value.get("body") else "GET")
     path = next((value[key] for key in ("path", "uri", "url") if key in value), "")
     if not isinstance(method, str) or not isinstance(path, str):
-        raise UsageError(f"{name}: method and path have to be texts", _HINT)
+        raise UsageError(f"{name}: The method and the path must be strings.", _HINT)
     parts = urlsplit(path)
     target = parts.path + (f"?{parts.query}" if parts.query else "")
     body = _parse_body(value.get("body"), name)
@@ -92,7 +92,7 @@ def _parse_body(value: Any, name: str) -> bytes:
             try:
                 return base64.b64decode(text, validate=True)
             except binascii.Error as error:
-                raise UsageError(f"{name}: the body is no base64: {error}", _HINT) from None
+                raise UsageError(f"{name}: The body is not base64: {error}.", _HINT) from None
     return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else json.dumps(value).encode()
 
 
@@ -103,7 +103,7 @@ def _parse_headers(value: Any, name: str) -> Headers:
     except (TypeError, ValueError):
         headers = [("", None)]
     if not all(isinstance(key, str) and key and isinstance(text, str) for key, text in headers):
-        raise UsageError(f"{name}: headers have to be an object of texts, or a list of pairs", _HINT)
+        raise UsageError(f"{name}: The headers must be an object of strings, or a list of pairs.", _HINT)
     return tuple(headers)
 
 
@@ -122,7 +122,7 @@ def _guess_target(body: Any, recorded: Sequence[Request]) -> str:
         return f"/v1{endpoints[0]}"
     if len(paths := {request.path for request in posts}) == 1:
         return paths.pop()
-    raise UsageError("the body does not tell its path", "Add for example --path /v1/chat/completions")
+    raise UsageError("The body does not tell its path.", "Add the path, for example --path /v1/chat/completions.")
 
 
 def _candidate_endpoints(body: dict[str, Any]) -> list[str]:
@@ -148,15 +148,15 @@ def _candidate_endpoints(body: dict[str, Any]) -> list[str]:
 def _describe_json_error(text: bytes, name: str) -> str:
     """Return the position and the reason of an error in `text`, which is not JSON."""
     if not text.strip():
-        return f"{name}:1:1: there is nothing in it"
+        return f"{name}:1:1: The text is empty."
     try:
         json.loads(text.decode())
     except json.JSONDecodeError as error:
-        return f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg[:1].lower()}{error.msg[1:]}"
+        return f"{name}:{error.lineno}:{error.colno}: The text is not JSON: {error.msg[:1].lower()}{error.msg[1:]}."
     except UnicodeDecodeError as error:
         valid = text[: error.start].decode()
         line, column = valid.count("\n") + 1, len(valid) - valid.rfind("\n")
-        return f"{name}:{line}:{column}: not JSON: it is not UTF-8"
+        return f"{name}:{line}:{column}: The text is not JSON: it is not UTF-8."
     except (ValueError, RecursionError):
-        return f"{name}: not JSON: nested too deeply, or a number too long"
-    return f"{name}: not JSON: NaN and Infinity are no numbers of it"
+        return f"{name}: The text is not JSON: it is nested too deeply, or a number is too long."
+    return f"{name}: The text is not JSON, which has no NaN or Infinity."

@@ -18,9 +18,9 @@ from openai_replay.openai_api.usage import Usage, usage
 from openai_replay.text import escape, json_codec
 from openai_replay.tools import timeline
 
-#: Characters of a value in a tree that are worth reading; base64 and vectors are much longer.
+#: Maximum characters of a value that are shown; base64 is much longer.
 _MAX_CHARACTERS = 2000
-#: Items of a list of numbers that are shown.
+#: Numbers of a vector that are shown.
 _MAX_NUMBERS = 8
 
 
@@ -107,7 +107,7 @@ def format_recording(interaction: Interaction) -> Iterator[str]:
     for name, value in parsed.rest.items():
         yield from _format_field(name, value)
     yield ""
-    yield "answer"
+    yield "response"
     answer = transcript.answer(response)
     for message in answer.messages:
         has_choices = sum(not _is_error(message) for message in answer.messages) > 1
@@ -117,7 +117,7 @@ def format_recording(interaction: Interaction) -> Iterator[str]:
     elif not answer.messages and answer.body:
         yield from _indent(_encode_body(answer.body).get("text") or f"{len(answer.body)} bytes", "  ")
     if response.end is not End.COMPLETE:
-        yield f"  the answer ended {response.end}"
+        yield f"  the response ended {response.end}"
     elif answer.is_stream and not answer.ended and answer.events:
         yield "  the stream ended without its last event"
     if (billed := usage(answer.value)) is not None:

@@ -67,8 +67,8 @@ def parse_price(text: str) -> tuple[str, Price]:
     match = _PRICE.fullmatch(text)
     if match is None:
         raise UsageError(
-            f"--price {text!r} is no price",
-            "Write MODEL=IN/OUT, or MODEL=IN/OUT/CACHED, per million tokens: --price gpt-4o-mini=0.15/0.60",
+            f"--price {text!r} is not a price.",
+            "Write MODEL=IN/OUT, or MODEL=IN/OUT/CACHED, per million tokens, as in --price gpt-4o-mini=0.15/0.60.",
         )
     return match[1], Price(float(match[2]), float(match[3]), float(match[4] or match[2]))
 
@@ -145,7 +145,7 @@ def format_table(models: Mapping[str, Totals], total: Totals) -> Iterator[str]:
     if total.without_usage:
         yield f"without usage: {total.without_usage} of {total.interactions}"
     if total.usage.sound_s:
-        yield f"sound billed by its length: {total.usage.sound_s:g} s"
+        yield f"audio billed by its length: {total.usage.sound_s:g} s"
     saved = f"{total.ms / 1000:.1f} s of waiting, {total.usage.tokens_in + total.usage.tokens_out:,} tokens"
     paid = "" if total.cost is None else f", {total.cost:.6f} at the given prices"
     yield f"every replay saves: {saved}{paid}"

@@ -15,11 +15,11 @@ from openai_replay.openai_api.responses import messages
 from openai_replay.openai_api.stream_assembler import assembled
 from openai_replay.text import sse
 
-#: Frames no further apart than this came together: the other side had written them at once.
+#: Frames at most this far apart arrived together: the upstream had written them at once.
 _BURST_MS = 1
-#: Rows of frames; where there are more, neighbours share one.
+#: Maximum number of rows of frames. If there are more frames, neighbours share a row.
 _MAX_ROWS = 40
-#: What is left and right of the axis in a row.
+#: Columns to the left and right of the axis in a row.
 _LEFT, _RIGHT = 24, 1
 
 
@@ -73,7 +73,7 @@ def draw(response: Response, width: int, style: Style) -> Iterator[str]:
 _ENDS = {End.COMPLETE: "E", End.TRUNCATED: "X", End.RESET: "X"}
 _ENDED = {
     End.COMPLETE: "complete",
-    End.TRUNCATED: "truncated: the connection was closed before the answer was whole",
+    End.TRUNCATED: "truncated: the connection closed before the response was complete",
     End.RESET: "reset: the connection broke",
 }
 

@@ -95,7 +95,7 @@ def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"a": 1,\n "b"}', "utf-8")
     ran = invoke("explain", tape, tmp_path / "bad.json")
     assert ran.code == 2
-    assert f"error: {tmp_path / 'bad.json'}:2:5: not JSON: expecting ':' delimiter\n" in ran.stderr
+    assert f"error: {tmp_path / 'bad.json'}:2:5: The text is not JSON: expecting ':' delimiter.\n" in ran.stderr
     assert invoke("explain", tape, tmp_path / "none.json").code == 2
     assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
 

@@ -118,7 +118,7 @@ def test_a_number_that_is_not_there(tape: Path, number: int) -> None:
     for command in ("list", "show", "stats"):
         done = invoke(command, f"{tape}#{number}")
         assert done.code == 2
-        assert f"there is no interaction #{number} in {tape}: it has #1 to #2" in done.stderr
+        assert f"{tape} has no recording #{number}. It has #1 to #2." in done.stderr
         assert done.stdout.strip() == ""
     assert "a folder, and numbers count in a file" in invoke("list", f"{tape.parent}#1").stderr
 
@@ -208,10 +208,10 @@ def test_two_tapes_are_compared(tmp_path: Path) -> None:
     assert done.code == 1
     assert "#1 and #1  POST /v1/chat/completions  gpt-4o-mini  200  " in done.stdout
     assert (
-        "    request messages[0].content: 'What is the weather in Oslo?', now 'What is the weather in Rome?'\n"
+        "    request  messages[0].content: 'What is the weather in Oslo?', now 'What is the weather in Rome?'\n"
         in done.stdout
     )
-    assert "    answer  choices[0].message.tool_calls[0].function.arguments.city: 'Oslo', now 'Rome'\n" in done.stdout
+    assert "    response choices[0].message.tool_calls[0].function.arguments.city: 'Oslo', now 'Rome'\n" in done.stdout
     assert done.stdout.endswith("0 the same, 2 differ\n")
 
 
@@ -219,7 +219,7 @@ def test_what_only_one_tape_has(tape: Path, tmp_path: Path) -> None:
     other = cassette(tmp_path / "other.yaml", item("first"), item("odd", prompt="else"), item("x", path="/v1/models"))
     done = invoke("diff", tape, other, "--timing")
     assert done.code == 1
-    assert "timing  end: 0 ms, now 0 ms" in done.stdout
+    assert "timing   end: 0 ms, now 0 ms" in done.stdout
     assert f"#3  POST /v1/models  200  0 ms  only in {other}\n" in done.stdout
     assert done.stdout.endswith("1 the same, 1 differ, 1 only in the second\n")
     assert invoke("diff", other, tape).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")

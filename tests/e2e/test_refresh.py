@@ -141,9 +141,9 @@ def test_what_is_as_expected_is_said_apart(tmp_path: Path, monkeypatch: pytest.M
         done = invoke("refresh", tape, "--check", "--upstream", up.url)
     assert done.code == 0
     assert "#1  POST /v1/chat/completions  gpt-4o-mini  200" in done.stdout
-    assert "    (as expected: the text is another)\n" in done.stdout
-    assert "    (as expected: headers gone: openai-version)\n" in done.stdout
-    assert "    (as expected: headers new: openai-api-version)\n" in done.stdout
+    assert "    (as expected: the text differs)\n" in done.stdout
+    assert "    (as expected: headers removed: openai-version)\n" in done.stdout
+    assert "    (as expected: headers added: openai-api-version)\n" in done.stdout
     assert done.stdout.endswith("0 of 1 drifted\n")
 
 
@@ -243,7 +243,7 @@ PLANTED = [
                  ["all: was object, now array", "finish reason: was stop, now none"], id="an array around it"),
     pytest.param(
         CHAT, lambda steps: plain(b"{", headers=[("content-type", "application/json")]),
-        ["body: is no JSON", "finish reason: was stop, now none"], id="no JSON",
+        ["body: is not JSON", "finish reason: was stop, now none"], id="no JSON",
     ),
     pytest.param(
         CHAT, lambda steps: plain(b"hello", headers=[("content-type", "text/plain")]),
@@ -386,8 +386,8 @@ def test_only_answers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        (status(401), "its status was 200, and now is 401: gone"),
-        (lambda steps: [*steps[:4], Close()], "the answer was truncated after "),
+        (status(401), "the status was 200 and is now 401: gone"),
+        (lambda steps: [*steps[:4], Close()], "the response was truncated after "),
         (lambda steps: [Close()], "closed the connection without an answer"),
     ],
 )
@@ -450,7 +450,7 @@ def test_a_request_with_a_redacted_body_is_not_asked(tmp_path: Path) -> None:
     with later() as up:
         done = invoke("refresh", tape, "--upstream", up.url)
         assert (done.code, up.requests) == (1, [])
-        assert "#1  cannot be asked again: its body holds REDACTED" in done.stdout
+        assert "#1  cannot be asked again: its body contains REDACTED" in done.stdout
         for more, last in ((["--keep-going"], "1 refreshed, 1 failed"), (["--check"], "0 of 1 drifted, 1 failed")):
             done = invoke("refresh", tape, "--upstream", up.url, *more)
             assert (done.code, done.stdout.splitlines()[-1]) == (1, last)
@@ -467,7 +467,7 @@ def test_the_key_goes_nowhere_by_itself(tmp_path: Path) -> None:
     assert "asking" not in done.stdout
 
 
-@pytest.mark.parametrize(("key", "what"), [("", "is not set"), ("sk bad\nkey", "holds characters that no key has")])
+@pytest.mark.parametrize(("key", "what"), [("", "is not set"), ("sk bad\nkey", "contains characters that no key has")])
 def test_the_key_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, what: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     done = invoke("refresh", cassette(tmp_path / "tape.yaml", item("a")))

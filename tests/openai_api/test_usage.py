@@ -121,7 +121,7 @@ def test_prices(text: str, name: str, price: Price) -> None:
 
 @pytest.mark.parametrize("text", ["gpt-4o", "gpt-4o=1", "=1/2", "gpt-4o=a/b", "gpt-4o=1/2/3/4", "gpt-4o=-1/2"])
 def test_what_is_no_price(text: str) -> None:
-    with pytest.raises(UsageError, match="is no price"):
+    with pytest.raises(UsageError, match="is not a price"):
         stats.parse_price(text)
 
 
@@ -147,4 +147,4 @@ def test_the_table() -> None:
     assert "without usage: 1 of 2" in shown
     assert shown[-1] == "every replay saves: 3.0 s of waiting, 1,010 tokens, 0.001020 at the given prices"
     sound = stats.count_by_model([interaction({"usage": {"seconds": 2}})], {})
-    assert "sound billed by its length: 2 s" in list(stats.format_table(sound, stats.sum_totals(sound.values())))
+    assert "audio billed by its length: 2 s" in list(stats.format_table(sound, stats.sum_totals(sound.values())))

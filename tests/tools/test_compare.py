@@ -45,38 +45,38 @@ CALL = {"id": "call_1a", "type": "function", "function": {"name": "weather", "ar
     ("first", "second", "lines"),
     [
         (of({"a": 1}), of({"a": 1}), []),
-        (of({"a": 1}), of({"a": 2}), ["answer  a: 1, now 2"]),
+        (of({"a": 1}), of({"a": 2}), ["response a: 1, now 2"]),
         (of({"a": 1, "b": [1]}), of({"c": 1, "b": [1]}),
-         ["answer  a: only in the first: 1", "answer  c: only in the second: 1"]),
-        (of({"a": [1, 2]}), of({"a": [2, 1]}), ["answer  a: the same in another order"]),
-        (of({}, {"a": "x"}), of({}, {"a": "y"}), ["request a: 'x', now 'y'"]),
-        (of({}, {}, "a"), of({}, {}, "a?b=1"), ["request query: [], now [['b', '1']]"]),
+         ["response a: only in the first: 1", "response c: only in the second: 1"]),
+        (of({"a": [1, 2]}), of({"a": [2, 1]}), ["response a: the same in another order"]),
+        (of({}, {"a": "x"}), of({}, {"a": "y"}), ["request  a: 'x', now 'y'"]),
+        (of({}, {}, "a"), of({}, {}, "a?b=1"), ["request  query: [], now [['b', '1']]"]),
         (of({"id": "call_1a", "created": 1, "system_fingerprint": "a", "x_id": "1", "created_at": 1}),
          of({"id": "call_2b", "created": 2, "system_fingerprint": "b", "x_id": "2", "created_at": 2}), []),
-        (of({"x": "call_1a"}), of({"x": "file-1a"}), ["answer  x: 'call_1a', now 'file-1a'"]),
-        (of({"id": "a"}), of({}), ["answer  id: only in the first: 'a'"]),
-        (of({"id": "a"}), of({"id": None}), ["answer  id: 'a', now null"]),
+        (of({"x": "call_1a"}), of({"x": "file-1a"}), ["response x: 'call_1a', now 'file-1a'"]),
+        (of({"id": "a"}), of({}), ["response id: only in the first: 'a'"]),
+        (of({"id": "a"}), of({"id": None}), ["response id: 'a', now null"]),
         (of({}, {"tool_call_id": "call_1a", "x": ["call_1b"]}),
          of({}, {"tool_call_id": "call_2a", "x": ["call_2b"]}), []),
         (of({"tool_calls": [CALL]}),
          of({"tool_calls": [{**CALL, "function": {"name": "weather", "arguments": '{ "city": "Oslo" }'}}]}), []),
         (of({"tool_calls": [CALL]}),
          of({"tool_calls": [{**CALL, "function": {"name": "weather", "arguments": '{"city":"Bergen"}'}}]}),
-         ["answer  tool_calls[0].function.arguments.city: 'Oslo', now 'Bergen'"]),
+         ["response tool_calls[0].function.arguments.city: 'Oslo', now 'Bergen'"]),
         (of({}, {"calls": [{"arguments": '{"a":1}'}]}), of({}, {"calls": [{"arguments": '{"a":2}'}]}),
-         ["request calls[0].arguments.a: 1, now 2"]),
-        (of({}), of({}, status=500), ["answer  status: 200, now 500"]),
-        (of({}), of({}, end=End.RESET), ["answer  end: complete, now reset"]),
-        (of(b"a", headers=()), of(b"a"), ["answer  content-type: '', now 'application/json'"]),
-        (of(b"\xff\xfe"), of(b"abc"), ["answer  body: '2 bytes', now 'abc'"]),
+         ["request  calls[0].arguments.a: 1, now 2"]),
+        (of({}), of({}, status=500), ["response status: 200, now 500"]),
+        (of({}), of({}, end=End.RESET), ["response end: complete, now reset"]),
+        (of(b"a", headers=()), of(b"a"), ["response content-type: '', now 'application/json'"]),
+        (of(b"\xff\xfe"), of(b"abc"), ["response body: '2 bytes', now 'abc'"]),
         (of({"a": "the quick brown fox jumps over the lazy dog " * 3 + "x"}),
          of({"a": "the quick brown fox jumps over the lazy dog " * 3 + "y"}),
-         ["answer  a: … fox jumps over the lazy dog [-x-]{+y+}"]),
-        (of({"a": "\x1b[2J"}), of({"a": "b"}), ["answer  a: '\\x1b[2J', now 'b'"]),
+         ["response a: … fox jumps over the lazy dog [-x-]{+y+}"]),
+        (of({"a": "\x1b[2J"}), of({"a": "b"}), ["response a: '\\x1b[2J', now 'b'"]),
         (of({}, b"[" * 500 + b"]" * 500), of({}, b"[" * 501 + b"]" * 501),
-         ["request body: nested too deeply to be compared"]),
+         ["request  body: nested too deeply to be compared"]),
         (of({}, b"[" * 990 + b"]" * 990), of({}, b"[" * 990 + b"]" * 990),
-         ["request body: nested too deeply to be compared"]),
+         ["request  body: nested too deeply to be compared"]),
     ],
 )  # fmt: skip
 def test_differences(first: Interaction, second: Interaction, lines: list[str]) -> None:
@@ -96,10 +96,10 @@ def test_streams_are_compared_by_what_they_come_to() -> None:
     assert found(one, Interaction(one.request, again)) == []
     texts = [line for line in found(one, other) if "content:" in line]
     assert texts
-    assert all(line.startswith("answer  choices[0].message.content: ") for line in texts)
+    assert all(line.startswith("response choices[0].message.content: ") for line in texts)
     half = of(events[: len(events) // 2], headers=(("content-type", SSE),))
-    assert "answer  choices[0].finish_reason: 'stop', now null" in found(one, half)
-    assert found(half, of({}))[0] == "answer  content-type: 'text/event-stream', now 'application/json'"
+    assert "response choices[0].finish_reason: 'stop', now null" in found(one, half)
+    assert found(half, of({}))[0] == "response content-type: 'text/event-stream', now 'application/json'"
 
 
 def test_what_is_expected_is_told_apart() -> None:
@@ -109,17 +109,17 @@ def test_what_is_expected_is_told_apart() -> None:
     )
     assert told.unexpected == []
     assert told.expected == [
-        "answer  id: 'a', now 'b'",
-        "answer  header x-new: null, now '\\x1b'",
-        "answer  header x-request-id: 'req_2', now 'req_1'",
+        "response id: 'a', now 'b'",
+        "response header x-new: null, now '\\x1b'",
+        "response header x-request-id: 'req_2', now 'req_1'",
     ]
 
 
 def test_times() -> None:
     assert compare.compare_times(of({}).response, of({}, at_ms=9).response) == [
-        "timing  head: 1 ms, now 1 ms",
-        "timing  end: 2 ms, now 9 ms",
-        "timing  frames: 1, now 1",
+        "timing   head: 1 ms, now 1 ms",
+        "timing   end: 2 ms, now 9 ms",
+        "timing   frames: 1, now 1",
     ]
 
 

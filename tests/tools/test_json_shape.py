@@ -117,7 +117,7 @@ def answer(
         (answer({}), answer([], 500), ["status: was 200, now 500"]),
         (answer({}), answer({}, 201), ["status: was 200, now 201"]),
         (answer(b"{"), answer(b"{"), []),
-        (answer(b"{"), answer({}), ["body: was no JSON"]),
+        (answer(b"{"), answer({}), ["body: was not JSON"]),
         (answer(b"", media=""), answer({}), ["content-type: was none, now application/json"]),
         (answer(b"\xff", media="audio/mpeg"), answer(b"\xfe\xfd", media="audio/mpeg"), []),
         (answer(b"data: x\n\ndata: {}\n\n", media=SSE), answer(b"data: {}\n\n", media=SSE), []),
@@ -144,10 +144,10 @@ def test_times(was: int, now: int, notes: list[str]) -> None:
 def test_headers_and_texts() -> None:
     before = answer({"text": "a"})
     now = replace(answer({"text": "b"}), head=Head(200, "OK", (("Content-Type", "application/json"), ("CF-Ray", "x"))))
-    assert drift.find_drift(before, now).notes == ["the text is another"]
+    assert drift.find_drift(before, now).notes == ["the text differs"]
     now = replace(now, head=Head(200, "OK", (*now.head.headers, ("X-New", "1"), ("x-ratelimit-limit-tokens", "1"))))
-    assert drift.find_drift(before, now).notes == ["headers new: x-new", "the text is another"]
-    assert drift.find_drift(now, before).notes == ["headers gone: x-new", "the text is another"]
+    assert drift.find_drift(before, now).notes == ["headers added: x-new", "the text differs"]
+    assert drift.find_drift(now, before).notes == ["headers removed: x-new", "the text differs"]
     done = answer({"choices": [{"text": "a", "finish_reason": "stop"}]})
     cut = answer({"choices": [{"text": "a", "finish_reason": "length"}]})
     assert drift.find_drift(done, cut) == (["finish reason: was stop, now length"], [])

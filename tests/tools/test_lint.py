@@ -61,11 +61,9 @@ def test_what_is_fine(text: str) -> None:
         pytest.param("a: 1\n", 1, "is not a cassette: it has no `interactions`", id="other YAML"),
         pytest.param("a: 1\nb: [\n", 3, "is not YAML", id="no YAML"),
         pytest.param("interactions: []\nversion: 7\n", 2, "is of version 7", id="a newer version"),
+        pytest.param(plain() + "metadata: {}\n", 12, "Unknown key 'metadata' at the top level", id="a key at the top"),
         pytest.param(
-            plain() + "metadata: {}\n", 12, "there is a key 'metadata' at the top level", id="a key at the top"
-        ),
-        pytest.param(
-            plain().replace("    uri:", "    wire: 1\n    uri:"), 6, "there is a key 'wire' in a request", id="our key"
+            plain().replace("    uri:", "    wire: 1\n    uri:"), 6, "Unknown key 'wire' in a request", id="our key"
         ),
         pytest.param(written(STREAMED).replace("end: 380 complete", "end: soon"), 38, "interaction 1: ", id="no end"),
     ],
@@ -303,7 +301,7 @@ def test_the_command_says_a_line_a_finding(tmp_path: Path) -> None:
     good, bad = tape(tmp_path, item(b"{}")), tape(tmp_path, answered(429), name="other.yaml")
     line = line_of(bad.read_text(), "status:")
     assert invoke("lint", good) == (0, "", "")
-    assert invoke("lint", tmp_path) == (1, f"{bad}:{line}: error: the answer is an error: 429 So\n", "")
+    assert invoke("lint", tmp_path) == (1, f"{bad}:{line}: error: The response is an error: 429 So.\n", "")
     assert invoke("lint", tmp_path, "--allow", "error").code == 0
     assert invoke("lint", tmp_path, "--rule", "secret").code == 0
     assert invoke("lint", tmp_path, "--rule", "secret", "--rule", "error").code == 1
@@ -329,7 +327,7 @@ def test_fix_mends_frames_and_leaves_the_rest(tmp_path: Path) -> None:
 
 def test_max_age_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tape(tmp_path, item(b'{"created": %d}' % MADE))
-    assert ": stale: recorded " in invoke("lint", path, "--max-age", "2d").stdout
+    assert ": stale: Recorded " in invoke("lint", path, "--max-age", "2d").stdout
     assert invoke("lint", path, "--max-age", "90000d").code == 0
     assert invoke("lint", path, "--max-age", "old").code == 2
     monkeypatch.chdir(tmp_path)
@@ -347,7 +345,8 @@ def test_annotations_for_github(tmp_path: Path) -> None:
     where = str(folder).replace("%", "%25").replace(",", "%2C").replace(":", "%3A") + "/tape.yaml"
     done = invoke("lint", "--format", "github", bad)
     assert done.stdout == (
-        f"::error file={where},line={line},title=openai-replay error::the answer is an error: 500 100%25 bad: so, no\n"
+        f"::error file={where},line={line},title=openai-replay error::"
+        "The response is an error: 500 100%25 bad: so, no.\n"
     )
     edited = tmp_path / "edited.yaml"
     edited.write_text(edited_text(STREAMED, "Héllo", "Hi"), "utf-8")

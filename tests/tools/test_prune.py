@@ -176,7 +176,7 @@ async def test_what_has_changed_since_is_refused(tmp_path: Path) -> None:
     before = tape.read_text()
     done = invoke("prune", tape, other, "--journal", journal, "--force")
     assert done.code == 1
-    assert f"{tape}: it has changed since the run, left alone\n" in done.stdout
+    assert f"{tape}: The cassette has changed since the run. It was left alone.\n" in done.stdout
     assert tape.read_text() == before
 
 
@@ -224,7 +224,7 @@ async def test_a_run_that_was_killed_prunes_nothing(tmp_path: Path) -> None:
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
     done = invoke("prune", tape, "--journal", journal)
     assert done.code == 1
-    assert "a run that never ended" in done.stderr
+    assert "a run that did not end" in done.stderr
 
 
 def test_what_is_no_journal(tmp_path: Path) -> None:
@@ -232,15 +232,15 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
     assert invoke("prune", tape, "--journal", journal).code == 3
     journal.write_text("")
     empty = invoke("prune", tape, "--journal", journal)
-    assert (empty.code, "no run at all" in empty.stderr) == (1, True)
+    assert (empty.code, "  no run\n" in empty.stderr) == (1, True)
     journal.write_text('{"event": "started", "run": "1"}\n{"event": "opened"}\n')
     broken = invoke("prune", tape, "--journal", journal)
-    assert (broken.code, f"{journal}: line 2 of the journal" in broken.stderr) == (2, True)
+    assert (broken.code, f"{journal}: Line 2 is not a journal entry." in broken.stderr) == (2, True)
 
 
 @pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "flawed"}'])
 def test_a_line_of_something_else(line: str) -> None:
-    with pytest.raises(UsageError, match="line 1 of the journal"):
+    with pytest.raises(UsageError, match="Line 1 is not a journal entry"):
         prune.read_journal([line])
 
 

@@ -45,7 +45,7 @@ def test_what_has_a_secret_changes_and_nothing_else() -> None:
     done = redacted(text)
     assert KEY not in done.text
     assert (done.changed, done.recordings) == (1, 3)
-    assert done.locations == ["authorization", "request body", "answer body"]
+    assert done.locations == ["authorization", "request body", "response body"]
     assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
     assert "# why\n# 2  " in done.text
     before, after = read(text)[1].response, read(done.text)[1].response
@@ -77,7 +77,7 @@ def test_ones_own_rules() -> None:
     assert redacted(text).changed == 0
     done = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
     assert read(done.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
-    assert done.locations == ["x-team", "answer body"]
+    assert done.locations == ["x-team", "response body"]
 
 
 def vcrpys(headers: str = "{}", body: str = "{}") -> str:
@@ -87,7 +87,7 @@ def vcrpys(headers: str = "{}", body: str = "{}") -> str:
 def test_a_cassette_of_vcrpys_stays_one() -> None:
     text = vcrpys("{set-cookie: [session=1], content-length: ['9']}", f"{{string: 'key {KEY}'}}")
     done = redacted(text)
-    assert (done.changed, done.locations) == (1, ["set-cookie", "answer body"])
+    assert (done.changed, done.locations) == (1, ["set-cookie", "response body"])
     assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
     old, new = read(text)[1], read(done.text)[1]
     assert (new.request, new.response.head.status) == (old.request, old.response.head.status)
@@ -114,10 +114,11 @@ def test_what_cannot_be_read_is_said(encoding: str) -> None:
     headers: Headers = (*JSON, ("content-encoding", encoding))
     text = written(item(b"one"), item(body, headers=headers, request=Request("POST", CHAT, headers, body)))
     line = text.count("\n", 0, text.rindex("- request:")) + 1
-    whats = [f"the {side}'s body of interaction 2 is compressed ({encoding})" for side in ("request", "answer")]
-    assert [(at, what.partition(" and ")[0]) for at, what in redacted(text).unsearchable] == [
-        (line, one) for one in whats
+    reasons = [
+        f"The {side} body of recording 2 is compressed ({encoding}) and cannot be searched."
+        for side in ("request", "response")
     ]
+    assert redacted(text).unsearchable == [(line, reason) for reason in reasons]
     assert redacted(text).text == text
 
 
@@ -174,7 +175,7 @@ def test_the_command_takes_the_projects_rules(tmp_path: Path, monkeypatch: pytes
     path = tape(tmp_path / "a.yaml", item(b"Erika Muster"))
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nredact-pattern = ["Erika"]\n')
     monkeypatch.chdir(tmp_path)
-    assert invoke("redact", path).stdout == f"{path}: 1 of 1 redacted (answer body)\n"
+    assert invoke("redact", path).stdout == f"{path}: 1 of 1 redacted (response body)\n"
     assert b"Erika" not in path.read_bytes()
 
 
@@ -182,7 +183,7 @@ def test_what_cannot_be_read_is_exit_1(tmp_path: Path) -> None:
     path = tape(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
     done = invoke("redact", path)
     assert done.code == 1
-    assert f"{path}:4: unreadable: the answer's body of interaction 1 is compressed (br)" in done.stdout
+    assert f"{path}:4: unreadable: The response body of recording 1 is compressed (br)" in done.stdout
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:

@@ -64,43 +64,46 @@ def test_paths_on_the_tape_are_guessed_first(body: Any, uri: str, target: str) -
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        ({"path": "/v1/models"}, Request("GET", "http://tape/v1/models")),
+        ({"path": "/v1/models"}, Request("GET", "http://cassette/v1/models")),
         (
             {"method": "delete", "uri": "https://x/v1/files/file-1?a=1"},
-            Request("DELETE", "http://tape/v1/files/file-1?a=1"),
+            Request("DELETE", "http://cassette/v1/files/file-1?a=1"),
         ),
         (
             {"method": "POST", "url": "v1/x", "headers": {"A": "b", "C": ["d", "e"]}, "body": {"a": 1}},
             Request(
                 "POST",
-                "http://tape/v1/x",
+                "http://cassette/v1/x",
                 (("A", "b"), ("C", "d"), ("C", "e"), ("content-type", "application/json")),
                 b'{"a": 1}',
             ),
         ),
         (
             {"method": "POST", "path": "/v1/x", "headers": [["content-type", "text/plain"]], "body": "é"},
-            Request("POST", "http://tape/v1/x", (("content-type", "text/plain"),), "é".encode()),
+            Request("POST", "http://cassette/v1/x", (("content-type", "text/plain"),), "é".encode()),
         ),
         (
             {
                 "request": {"method": "POST", "uri": "https://x/y", "headers": [], "body": {"text": "{}"}},
                 "response": {},
             },
-            Request("POST", "http://tape/y", (("content-type", "application/json"),), b"{}"),
+            Request("POST", "http://cassette/y", (("content-type", "application/json"),), b"{}"),
         ),
         (
             {"method": "POST", "path": "/y", "headers": [["content-type", "a/b"]], "body": {"base64": "/w=="}},
-            Request("POST", "http://tape/y", (("content-type", "a/b"),), b"\xff"),
+            Request("POST", "http://cassette/y", (("content-type", "a/b"),), b"\xff"),
         ),
         (
             {"method": "POST", "path": "/y", "body": {"a": "b"}},
-            Request("POST", "http://tape/y", (("content-type", "application/json"),), b'{"a": "b"}'),
+            Request("POST", "http://cassette/y", (("content-type", "application/json"),), b'{"a": "b"}'),
         ),
         (
             {"method": "POST", "body": {"messages": []}},
             Request(
-                "POST", "http://tape/v1/chat/completions", (("content-type", "application/json"),), b'{"messages": []}'
+                "POST",
+                "http://cassette/v1/chat/completions",
+                (("content-type", "application/json"),),
+                b'{"messages": []}',
             ),
         ),
     ],
@@ -111,8 +114,8 @@ def test_whole_requests(value: Any, expected: Request) -> None:
 
 def test_what_is_said_goes_first() -> None:
     said = RequestOverrides("put", "/v1/y?z=1", (("content-type", "a/b"),))
-    assert parsed({"a": 1}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b'{"a": 1}')
-    assert parsed({"path": "/x", "body": "c"}, said) == Request("PUT", "http://tape/v1/y?z=1", said.headers, b"c")
+    assert parsed({"a": 1}, said) == Request("PUT", "http://cassette/v1/y?z=1", said.headers, b'{"a": 1}')
+    assert parsed({"path": "/x", "body": "c"}, said) == Request("PUT", "http://cassette/v1/y?z=1", said.headers, b"c")
 
 
 def test_a_header() -> None:
@@ -122,17 +125,23 @@ def test_a_header() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (b"", "a.json:1:1: there is nothing in it"),
-        (b'{"a":\n  1,}', "a.json:2:5: not JSON: "),
-        (b'{"a":\n "\xff"}', "a.json:2:3: not JSON: it is not UTF-8"),
-        (b"NaN", "a.json: not JSON: NaN and Infinity are no numbers of it"),
-        (b"[" * 100_000, "a.json: not JSON: nested too deeply, or a number too long"),
-        (b'{"a": 1}', "the body does not tell its path"),
-        (b'{"method": 1}', "a.json: method and path have to be texts"),
-        (b'{"path": "/x", "body": {"base64": "x"}}', "a.json: the body is no base64: "),
-        (b'{"path": "/x", "headers": 1}', "a.json: headers have to be an object of texts, or a list of pairs"),
-        (b'{"path": "/x", "headers": {"a": 1}}', "a.json: headers have to be an object of texts, or a list of pairs"),
-        (b'{"path": "/x", "headers": [["a", 1]]}', "a.json: headers have to be an object of texts, or a list of pairs"),
+        (b"", "a.json:1:1: The text is empty."),
+        (b'{"a":\n  1,}', "a.json:2:5: The text is not JSON: "),
+        (b'{"a":\n "\xff"}', "a.json:2:3: The text is not JSON: it is not UTF-8."),
+        (b"NaN", "a.json: The text is not JSON, which has no NaN or Infinity."),
+        (b"[" * 100_000, "a.json: The text is not JSON: it is nested too deeply, or a number is too long."),
+        (b'{"a": 1}', "The body does not tell its path."),
+        (b'{"method": 1}', "a.json: The method and the path must be strings."),
+        (b'{"path": "/x", "body": {"base64": "x"}}', "a.json: The body is not base64: "),
+        (b'{"path": "/x", "headers": 1}', "a.json: The headers must be an object of strings, or a list of pairs."),
+        (
+            b'{"path": "/x", "headers": {"a": 1}}',
+            "a.json: The headers must be an object of strings, or a list of pairs.",
+        ),
+        (
+            b'{"path": "/x", "headers": [["a", 1]]}',
+            "a.json: The headers must be an object of strings, or a list of pairs.",
+        ),
     ],
 )
 def test_what_is_no_request(text: bytes, says: str) -> None:

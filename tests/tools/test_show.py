@@ -76,7 +76,7 @@ def test_a_chat() -> None:
             f'      "a": "{"long " * 20}"',
             "    }",
             "",
-            "answer",
+            "response",
             "  assistant",
             "    It",
             "    snows.",
@@ -98,7 +98,7 @@ def test_several_choices_and_reasoning() -> None:
 def test_a_stream_that_was_cut() -> None:
     whole = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
     half = whole[: len(whole) // 2]
-    assert "the answer ended truncated" in shown({}, half, media=SSE, end=End.TRUNCATED)
+    assert "the response ended truncated" in shown({}, half, media=SSE, end=End.TRUNCATED)
     assert "the stream ended without its last event" in shown({}, half, media=SSE)
     assert "without its last event" not in shown({}, whole, media=SSE)
     arguments = {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a'}}]}}]}
@@ -120,9 +120,9 @@ def test_other_answers(said: Any, words: str) -> None:
 
 
 def test_what_cannot_be_read_is_shown_as_it_is() -> None:
-    assert shown({}, b'{"a":').endswith('answer\n  {"a":')
-    assert shown({}, b"\xff\xfe").endswith("answer\n  2 bytes")
-    assert shown({}, b"").endswith("answer")
+    assert shown({}, b'{"a":').endswith('response\n  {"a":')
+    assert shown({}, b"\xff\xfe").endswith("response\n  2 bytes")
+    assert shown({}, b"").endswith("response")
 
 
 def test_sound() -> None:

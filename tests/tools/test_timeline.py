@@ -66,7 +66,7 @@ def test_facts() -> None:
     ]
     assert drawn(answer(end=End.TRUNCATED))[1:3] == [
         "frames  none",
-        "end     100 ms, 95 ms after the last byte: truncated: the connection was closed before the answer was whole",
+        "end     100 ms, 95 ms after the last byte: truncated: the connection closed before the response was complete",
     ]
 
 
