@@ -92,7 +92,7 @@ scale-test: $(INSTALLED) .cache/s3/.installed ## several processes, positions in
 	$(PYTEST) -q -rs tests/cassette/test_positions.py tests/server/cluster tests/e2e/test_remote_cassettes.py
 
 soak: $(INSTALLED) ## the faults, the load and the kills of the tests in full size (ten minutes)
-	OPENAI_REPLAY_SOAK=1 $(PYTEST) tests/e2e/test_faults.py tests/server/http/test_bad_clients.py tests/e2e/test_load.py
+	OPENAI_REPLAY_SOAK=1 $(PYTEST) tests/e2e/test_faults.py tests/server/http/test_connections.py tests/e2e/test_load.py
 	OPENAI_REPLAY_KILL_ROUNDS=200 $(PYTEST) tests/e2e/test_durability.py -k nothing_that_a_client
 
 clean: ## remove all that the other targets made

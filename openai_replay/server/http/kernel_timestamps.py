@@ -1,4 +1,4 @@
-"""When a request arrived, by the time stamps that the Linux kernel puts on packets (socket(7): SO_TIMESTAMP).
+"""The arrival of requests, by the time stamps that the Linux kernel puts on packets (socket(7): SO_TIMESTAMP).
 
 An event loop that was busy for milliseconds reads late what arrived meanwhile. Of a thousand requests that arrive at
 once, the last is read a tenth of a second after its arrival, and its schedule would start that much later.

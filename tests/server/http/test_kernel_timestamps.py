@@ -1,4 +1,4 @@
-"""When a request arrived, although the event loop that reads it was busy."""
+"""The arrival of a request, by the clock of the kernel, although the event loop was busy."""
 
 from __future__ import annotations
 
