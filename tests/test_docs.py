@@ -68,14 +68,14 @@ def blocks(page: Path, language: str) -> list[tuple[str, str]]:
 
 
 def cli_page() -> str:
-    """docs/cli.md: the help of every command, as the terminal shows it at 110 columns."""
+    """docs/cli.md: the help of every command, as the terminal shows it at 80 columns."""
     lines = CLI_INTRODUCTION.splitlines()
     commands = {name: main.get_command(click.Context(main), name) for name in main.list_commands(click.Context(main))}
     for name, command in {"": main, **commands}.items():
         assert command is not None
         title = f"openai-replay {name}".strip()
         with click.Context(
-            command, info_name=title, terminal_width=110, max_content_width=110, help_option_names=["-h", "--help"]
+            command, info_name=title, terminal_width=80, max_content_width=80, help_option_names=["-h", "--help"]
         ) as context:
             lines += ["", f"## {title}", "", "```text", command.get_help(context), "```"]
     return "\n".join(lines) + "\n"

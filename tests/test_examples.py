@@ -97,7 +97,7 @@ def test_edit_a_prompt_see_the_miss_and_do_what_it_says(tmp_path: Path, upstream
     shell.run(advice, upstream)
     assert shell.code == 0
     # What nobody plays any more is still there, and the project is strict about it.
-    assert "not played of" in shell.run("pytest -k as_a_program")
+    assert "The test left recordings of" in shell.run("pytest -k as_a_program")
 
 
 # ------------------------------------------------------------------------------------------------ examples/node

@@ -1,11 +1,15 @@
-"""Who may talk to the server, and how much: what the options say."""
+"""Options that decide who may talk to the server, and how large a message may be, become values of the server."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from openai_replay.cli.options import parsed
+from openai_replay.config.parsers import NAME_A_VARIABLE
+from openai_replay.config.settings import SETTINGS
 from openai_replay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -13,20 +17,20 @@ if TYPE_CHECKING:
     from openai_replay.server.http.limits import Limits
 
 
-def access(options: dict[str, Any]) -> Access:
-    """Who may ask. Raises UsageError."""
+def access(ctx: click.Context, options: dict[str, Any]) -> Access:
+    """Return the clients, hosts and origins that are let in. Raise UsageError."""
     from openai_replay.server.access import Access
 
-    key, upstream_key = _key("--client-key-env", options), _key("--upstream-key-env", options)
+    key, upstream_key = _key(ctx, "client_key_env", options), _key(ctx, "upstream_key_env", options)
     if upstream_key and not key:
         raise UsageError(
-            "--upstream-key-env without --client-key-env lets everybody spend with that key",
+            "--upstream-key-env without --client-key-env would let every client spend with that key.",
             "Add --client-key-env VARIABLE.",
         )
     if key and options.get("upstream") and not upstream_key:
         raise UsageError(
-            "with --client-key-env clients send that key, and the API wants its own",
-            "Add --upstream-key-env OPENAI_API_KEY, or the name of the variable where the API's key is.",
+            "With --client-key-env, clients send a key that the API does not know.",
+            "Add --upstream-key-env OPENAI_API_KEY, or the name of the variable that holds the API's key.",
         )
     return Access(
         hosts=tuple(name.lower() for name in options["allow_host"]),
@@ -36,31 +40,24 @@ def access(options: dict[str, Any]) -> Access:
     )
 
 
-def _key(name: str, options: dict[str, Any]) -> str:
-    """The key in the environment variable that the option `name` names; empty if it is not given."""
-    from openai_replay.config import files
-    from openai_replay.config import settings as building
-
-    variable: str | None = options.get(name.removeprefix("--").replace("-", "_"))
-    if variable is None:
+def _key(ctx: click.Context, name: str, options: dict[str, Any]) -> str:
+    """Return the key in the environment variable that the option `name` names, or nothing without the option."""
+    if options.get(name) is None:
         return ""
-    key = os.environ.get(building.labelled(name, files.variable, variable), "").strip()
+    key = os.environ.get(parsed(ctx, name, options[name]), "").strip()
     if not key or not key.isprintable():
-        raise UsageError(f"{name}: there is no key in the environment variable of that name", files.KEYS_ARE_NOT_SHOWN)
+        raise UsageError(f"--{SETTINGS[name].key}: the environment variable does not hold a key.", NAME_A_VARIABLE)
     return key
 
 
-def limits(options: dict[str, Any], label: Callable[[str], str]) -> Limits:
-    """How much a client or an upstream may send; `label` is what its user calls an option. Raises UsageError."""
-    from openai_replay.config.settings import labelled
+def limits(ctx: click.Context, options: dict[str, Any]) -> Limits:
+    """Return the bytes that a client or an upstream may send in one message. Raise UsageError."""
     from openai_replay.server.http.limits import Limits
-    from openai_replay.text.units import parse_size
-
-    def size(name: str) -> int:
-        return labelled(label(name), parse_size, options[name])
 
     return Limits(
-        head=size("max_head"),
-        body=size("max_body"),
-        response=size("max_response") if "max_response" in options else Limits().response,
+        head=parsed(ctx, "max_head", options["max_head"]),
+        body=parsed(ctx, "max_body", options["max_body"]),
+        response=parsed(ctx, "max_response", options["max_response"])
+        if "max_response" in options
+        else Limits().response,
     )

@@ -1,42 +1,29 @@
-"""`config`: which settings hold, and where each is from."""
+"""`config`: the settings in effect, and their sources."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
-from openai_replay.cli.maintain import lint
-from openai_replay.cli.options import Command, label, origin
-from openai_replay.cli.serve import play, record
+from openai_replay.cli.options import Command, label, origin, setting_options
+from openai_replay.config.setting import Scope
+from openai_replay.config.settings import SETTINGS, in_scope
 
 
-def _options() -> Iterator[click.Parameter]:
-    """Those of `record`, `play` and `lint` that a file may give, each once."""
-    found: dict[str, click.Parameter] = {}
-    for command in (record, play, lint):
-        for one in command.params:
-            if isinstance(one, click.Option) and one.name is not None and one.envvar and one.name != "ready_file":
-                found.setdefault(one.name, one)
-    yield from found.values()
-
-
-@click.command(
-    cls=Command,
-    params=[
-        click.Argument(["cassette"], type=click.Path(path_type=Path), required=False),
-        click.Option(["--json", "as_json"], is_flag=True, help="As JSON."),
-        *_options(),
-    ],
-)
+@click.command(cls=Command)
+@click.argument("cassette", type=click.Path(path_type=Path), required=False)
+@click.option("--json", "as_json", is_flag=True, help="Write JSON.")
+@setting_options(Scope.FILE)
 @click.pass_context
 def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **options: Any) -> None:
-    """Show which settings hold for CASSETTE (or here), and where each is from: a flag, an OPENAI_REPLAY_... variable,
-    openai-replay.toml, pyproject.toml, or the default. It takes the options of record and play, and what a file can
-    say to lint.
+    """Show the settings in effect for CASSETTE (or for this folder), and the source
+    of each: a flag, an OPENAI_REPLAY_... variable, openai-replay.toml,
+    pyproject.toml, or the default.
+
+    You can pass the options of `record`, `play` and `lint`.
     """
     from openai_replay.config import files
     from openai_replay.model import Request
@@ -45,13 +32,14 @@ def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **option
     files.check(options, lambda name: label(ctx, name))
     if options["upstream"]:  # a URL may hold a password
         options["upstream"] = Redactor().request(Request("GET", options["upstream"])).uri
-    names = [one.name for one in ctx.command.params if one.name in options]  # click puts what is given first
-    rows = {name.replace("_", "-"): (options[name], origin(ctx, name)) for name in names if name is not None}
+    rows = {SETTINGS[name].key: (options[name], origin(ctx, name)) for name in in_scope(Scope.FILE)}
     if as_json:
-        table = {name: {"value": value, "from": found} for name, (value, found) in rows.items()}
-        click.echo(json.dumps(table, ensure_ascii=False, indent=2))
+        table = {key: {"value": value, "from": source} for key, (value, source) in rows.items()}
+        click.echo(json.dumps(table, ensure_ascii=False, indent=2, default=str))
         return
-    words = {name: value if isinstance(value, str) else json.dumps(value) for name, (value, _) in rows.items()}
-    wide, long = max(map(len, rows)), min(60, max(map(len, words.values())))
-    for name, (_, found) in rows.items():
-        click.echo(f"{name:<{wide}}  {words[name]:<{long}}  {found}")
+    texts = {
+        key: value if isinstance(value, str) else json.dumps(value, default=str) for key, (value, _) in rows.items()
+    }
+    key_width, text_width = max(map(len, rows)), min(60, max(map(len, texts.values())))
+    for key, (_, source) in rows.items():
+        click.echo(f"{key:<{key_width}}  {texts[key]:<{text_width}}  {source}")

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.cli.options import Configured, option, redactor
+from openai_replay.cli.options import Configured, redactor, setting_options
+from openai_replay.config.setting import Scope
 
 if TYPE_CHECKING:
     from openai_replay.tools.importers.run import Outcome
@@ -62,16 +63,7 @@ _TARGETS = ("vcrpy", "har", "curl", "sse")
 )
 @click.option("--method", default="POST", metavar="METHOD", show_default=True, help="Method of that request.")
 @click.option("--url", metavar="URL", help="URL of that request, where the answer does not tell.")
-@option(
-    "--keep-headers",
-    type=click.Choice(["default", "all"]),
-    default="default",
-    show_default=True,
-    help="all: keep the noise as well (user-agent, x-stainless-*, cf-*, ...).",
-)
-@option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too.")
-@option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers.")
-@option("--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events.")
+@setting_options(Scope.IMPORT | Scope.REDACT)
 @click.pass_context
 def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path, **options: Any) -> None:
     """Make cassettes of what other tools have recorded: SRC is a file or a folder of them, one cassette comes of each.
@@ -125,9 +117,7 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
     help="File to write, or folder for it; without it, stdout.",
 )
 @click.option("--force", is_flag=True, help="Replace files that are there.")
-@option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too.")
-@option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers.")
-@option("--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events.")
+@setting_options(Scope.REDACT)
 @click.pass_context
 def export(
     ctx: click.Context, /, cassette: Path, name: str, destination: Path | None, force: bool, **options: Any

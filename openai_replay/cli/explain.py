@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from openai_replay.cli import output
-from openai_replay.cli.options import Configured, label, matching_options, redacting_options
+from openai_replay.cli.options import Configured, label, setting_options
+from openai_replay.config.setting import Scope
 from openai_replay.errors import UsageError
 
 
@@ -26,8 +27,7 @@ from openai_replay.errors import UsageError
     help="Its path and query.  [default: what REQUEST says, or the shape of the body]",
 )
 @click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of it.")
-@matching_options
-@redacting_options
+@setting_options(Scope.EXPLAIN)
 @click.pass_context
 def explain(
     ctx: click.Context,
@@ -45,14 +45,13 @@ def explain(
     `show --json` writes it. Exit 1 if nothing matches.
     """
     from openai_replay.cassette.cassette import Cassette
-    from openai_replay.config import files
-    from openai_replay.config import settings as building
+    from openai_replay.config import build, files
     from openai_replay.journal import console
     from openai_replay.model import Request
     from openai_replay.proxy import miss
     from openai_replay.tools import request_file
 
-    rules = building.rules(files.as_settings(options), label=lambda name: label(ctx, name))
+    rules = build.build_rules(files.rule_values(options), label=lambda name: label(ctx, name))
     said = request_file.RequestOverrides(method, path, tuple(request_file.parse_header(one) for one in headers))
     text = _read(request)
     cassette = Cassette.for_play(cassettes, rules.key, rules.described)

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.cli.options import Configured, label, redacting_options, redactor
+from openai_replay.cli.options import Configured, label, parsed, redactor, setting_options
+from openai_replay.config import parsers
+from openai_replay.config.setting import Scope, with_label
 from openai_replay.errors import CassetteError, IncompleteJournalError, StartError
 
 if TYPE_CHECKING:
@@ -34,21 +36,8 @@ _cassettes = click.argument(
     show_default=True,
     help="text: FILE:LINE: RULE: what. github: annotations of a GitHub workflow.",
 )
-@click.option(
-    "--max-age",
-    metavar="DURATION",
-    envvar="OPENAI_REPLAY_MAX_AGE",
-    help="Recordings older than this (90d) are stale; where nothing says how old one is, it is not.",
-)
 @click.option("--rule", "rules", multiple=True, metavar="RULE", help="Look by this rule only; may be given again.")
-@click.option(
-    "--allow",
-    "lint_allow",
-    multiple=True,
-    metavar="RULE",
-    envvar="OPENAI_REPLAY_LINT_ALLOW",
-    help="Say nothing of this rule; may be given again. In pyproject.toml: lint-allow.",
-)
+@setting_options(Scope.LINT)
 @click.pass_context
 def lint(
     ctx: click.Context,
@@ -69,14 +58,9 @@ def lint(
 
     Exit 1 if anything was found and not mended.
     """
-    from openai_replay.config.files import lint_rule
-    from openai_replay.config.settings import labelled
-    from openai_replay.playback import pace
-
-    for name, given in (("rules", rules), ("lint_allow", lint_allow)):
-        for rule in given:
-            labelled(label(ctx, name), lint_rule, rule)
-    max_age_s = labelled(label(ctx, "max_age"), pace.parse_duration, max_age) / 1000 if max_age is not None else None
+    with_label(label(ctx, "rules"), parsers.lint_rules, rules)
+    parsed(ctx, "lint_allow", lint_allow)
+    max_age_s = parsed(ctx, "max_age", max_age) if max_age is not None else None
     clean = True
     for file in _files(paths):
         for found in _findings(file, fix, max_age_s):
@@ -124,7 +108,7 @@ def _escaped(text: str, more: str = "") -> str:
 
 @click.command(cls=Configured)
 @_cassettes
-@redacting_options
+@setting_options(Scope.REDACT)
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
 @click.pass_context
 def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **options: Any) -> None:
@@ -189,12 +173,11 @@ def prune(
     since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
     cassette was refused.
     """
-    from openai_replay.config.settings import labelled
     from openai_replay.tools import prune as pruning
 
     try:
         with journal.open(encoding="utf-8") as lines:
-            runs = labelled(str(journal), pruning.read_journal, lines)
+            runs = with_label(str(journal), pruning.read_journal, lines)
     except (OSError, UnicodeDecodeError) as error:
         hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
         raise StartError(f"{journal}: cannot be read: {error}", hint) from None

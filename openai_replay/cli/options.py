@@ -1,186 +1,211 @@
-"""How options are declared: each may come from the environment and from settings files as well."""
+"""Options from the registry of settings: each may also come from the environment and from settings files."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
+from openai_replay.config.setting import Kind, Scope, Setting, with_label
+from openai_replay.config.settings import SECTIONS, SETTINGS, in_scope
+
 if TYPE_CHECKING:
+    from openai_replay.config.files import FileValue
     from openai_replay.redaction.redactor import Redactor
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-
-def option(name: str, *arguments: Any, **settings: Any) -> Callable[[F], F]:
-    """A click option that can come from the environment as well: `--on-exhausted` is `OPENAI_REPLAY_ON_EXHAUSTED`."""
-    return click.option(name, *arguments, envvar=variable(name), **settings)
-
-
-def variable(flag: str) -> str:
-    """The environment variable of an option."""
-    return "OPENAI_REPLAY_" + flag.removeprefix("--").replace("-", "_").upper()
+_SECTION_OF = {setting.name: section for section, settings in SECTIONS.items() for setting in settings}
+#: Columns of the flags in `--help`; longer ones stand on a line of their own.
+_FLAG_COLUMNS = 26
+#: The key under which a context keeps the values of settings files.
+_FILE_VALUES = "openai_replay.file_values"
+_NOT_TYPED = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
+_EXPLICIT = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def together(*options: Callable[[F], F]) -> Callable[[F], F]:
-    """Several options as one decorator."""
+class SettingOption(click.Option):
+    """An option of a setting, in the section of `--help` that the setting belongs to."""
+
+    def __init__(self, declarations: Sequence[str] = (), *, setting: Setting, hidden: bool = False) -> None:
+        flags = setting.flags or (f"--{setting.key}",)
+        super().__init__(
+            [setting.name, *flags, *declarations],
+            type=_click_type(setting),
+            is_flag=setting.kind is Kind.FLAG,
+            multiple=setting.kind is Kind.TEXTS,
+            default=setting.default,
+            show_default=setting.default is not None,
+            metavar=setting.metavar,
+            envvar=setting.variable,
+            help=setting.help,
+            hidden=hidden,
+        )
+        self.section = _SECTION_OF[setting.name]
+
+    def get_error_hint(self, ctx: click.Context | None) -> str:
+        """Return the first flag; a setting may have an alias."""
+        return f"'{self.opts[0]}'"
+
+
+def _click_type(setting: Setting) -> click.ParamType[Any] | None:
+    match setting.kind:
+        case Kind.CHOICE:
+            return click.Choice([name for name in setting.choices if name not in setting.not_typed])
+        case Kind.INTEGER:
+            return click.IntRange(*(setting.bounds or (None, None)))
+        case Kind.PATH:
+            return click.Path(path_type=Path, dir_okay=False)
+    return None
+
+
+def setting_options(scope: Scope, hidden: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Return a decorator that adds an option for each setting in `scope`; those in `hidden` are not in `--help`."""
 
     def decorate(function: F) -> F:
-        for one in reversed(options):
-            function = one(function)
+        for setting in reversed(in_scope(scope).values()):
+            function = click.option(cls=SettingOption, setting=setting, hidden=setting.name in hidden)(function)
         return function
 
     return decorate
 
 
-#: What decides which requests are the same.
-matching_options = together(
-    option(
-        "--match-on",
-        default="method,path,query,body",
-        show_default=True,
-        metavar="NAMES",
-        help="What of a request has to be the same: some of these.",
-    ),
-    option("--match-header", multiple=True, metavar="NAME", help="This header has to be the same, too."),
-    option(
-        "--normalize",
-        multiple=True,
-        metavar="NAMES",
-        help="What may differ: uuid, datetime, date, epoch, tmp-path, call-id, data-url, defaults (with commas "
-        "between), or NAME=REGEX of your own.",
-    ),
-    option(
-        "--ignore",
-        multiple=True,
-        metavar="POINTER",
-        help="JSON pointer to leave out of matching; * is any key or index. Fields of forms and uploads by name.",
-    ),
-)
-redacting_options = together(
-    option("--redact-header", multiple=True, metavar="NAME", help="Redact this header, too."),
-    option("--redact-pattern", multiple=True, metavar="REGEX", help="Redact what this matches in bodies and headers."),
-    option(
-        "--redact-pointer", multiple=True, metavar="POINTER", help="Redact the string there in JSON bodies and events."
-    ),
-)
-
-journal_option = option(
-    "--journal",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Add a line of JSON to this file for every request that is over; `prune` reads it.",
-)
-
-#: Where a context keeps what files say.
-_FOUND = "openai_replay.found"
-_ELSEWHERE = (ParameterSource.ENVIRONMENT, ParameterSource.DEFAULT_MAP)
-_GIVEN = (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
-
-
-def given(ctx: click.Context) -> dict[str, Any]:
-    """The options that the command line or the environment gives."""
-    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in _GIVEN}
+def explicit_values(ctx: click.Context) -> dict[str, Any]:
+    """Return the options that the command line or the environment sets."""
+    return {name: value for name, value in ctx.params.items() if ctx.get_parameter_source(name) in _EXPLICIT}
 
 
 def origin(ctx: click.Context, name: str) -> str:
-    """Where the value of the option `name` is from, in words: `--ignore`, `OPENAI_REPLAY_IGNORE`, a file, `default`."""
+    """Return the source of the value of the option `name`: `--ignore`, `OPENAI_REPLAY_IGNORE`, a file, or `default`."""
     match ctx.get_parameter_source(name):
         case ParameterSource.ENVIRONMENT:
-            return variable(name)
+            return SETTINGS[name].variable
         case ParameterSource.DEFAULT_MAP:
-            return str(ctx.meta[_FOUND][name].path)
+            return str(ctx.meta[_FILE_VALUES][name].path)
         case ParameterSource.COMMANDLINE:
             return _flag(ctx, name)
     return "default"
 
 
 def label(ctx: click.Context, name: str) -> str:
-    """What the user calls the option `name`, for messages."""
+    """Return the user's name of the option `name`, for messages."""
     match ctx.get_parameter_source(name):
         case ParameterSource.DEFAULT_MAP:
-            return f"{origin(ctx, name)}: {name.replace('_', '-')}"
+            return f"{origin(ctx, name)}: {SETTINGS[name].key}"
         case ParameterSource.ENVIRONMENT:
-            return variable(name)
+            return SETTINGS[name].variable
     return _flag(ctx, name)
 
 
+def parsed(ctx: click.Context, name: str, value: Any) -> Any:
+    """Return the value of the setting `name`, parsed. Raise UsageError that names the option."""
+    return with_label(label(ctx, name), SETTINGS[name].parse, value)
+
+
 def _flag(ctx: click.Context, name: str) -> str:
-    """How the option `name` is typed: of `lint_allow` it is `--allow`."""
-    flags = (one.opts[0] for one in ctx.command.params if one.name == name)
+    """Return the flag of the option `name`; that of `lint_allow` is `--allow`."""
+    flags = (parameter.opts[0] for parameter in ctx.command.params if parameter.name == name)
     return next(flags, f"--{name.replace('_', '-')}")
 
 
 def redactor(options: dict[str, Any]) -> Redactor:
-    """The rules of redaction that the current command is given. Raises UsageError that names the option."""
-    from openai_replay.config import files as settings
-    from openai_replay.config import settings as building
+    """Return the redaction rules of the current command. Raise UsageError that names the option."""
+    from openai_replay.config.build import build_rules
 
     ctx = click.get_current_context()
-    said = {name: value for name, value in settings.as_settings(options).items() if name in building.REDACTING}
-    return building.rules(said, label=lambda name: label(ctx, name)).redactor
+    values = {name: value for name, value in options.items() if name in SETTINGS and _is_redaction(name)}
+    return build_rules(values, label=lambda name: label(ctx, name)).redactor
 
 
-def _cassette(params: dict[str, Any]) -> Path:
-    """The cassette that a command is about, the first of several."""
-    several = (
-        params.get("cassettes") or params.get("paths") or (params.get("cassette") or params.get("destination") or ".",)
-    )
-    return Path(several[0])
+def _is_redaction(name: str) -> bool:
+    return SETTINGS[name].rule.startswith("redactor.")
 
 
-def _plain(name: str, value: Any) -> Any:
+def _first_cassette(params: dict[str, Any]) -> Path:
+    """Return the cassette that a command works on, or the first of several."""
+    several = params.get("cassettes") or params.get("paths")
+    single = params.get("cassette") or params.get("destination") or "."
+    return Path(several[0] if several else single)
+
+
+def _as_default(name: str, value: Any) -> Any:
+    """Return a value of a settings file as click takes it: TOML may have a list where a flag has commas."""
     return ",".join(value) if name == "match_on" and isinstance(value, list) else value
 
 
 class Configured(click.Command):
-    """A command that takes defaults from settings files."""
+    """A command that takes defaults from settings files, with its options in sections."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """What is not given is looked for in the environment (by click), then in the files beside the cassette and the
-        project.
-        """
-        from openai_replay.config import files as settings
+        """Take each value from the command line, the environment (click does both), or the settings files."""
+        from openai_replay.config import files
 
-        found: dict[str, settings.Found] = {}
+        values: dict[str, FileValue] = {}
         if "--help" not in args:
-            # Which files count hangs on where the cassette is: the arguments are read twice.
+            # The position of the cassette decides which files count, so the arguments are read twice.
             first = super().make_context(info_name, list(args), parent, resilient_parsing=True, **extra)
-            found = settings.of(_cassette(first.params), Path.cwd())
+            values = files.load(_first_cassette(first.params), Path.cwd())
             names = {parameter.name for parameter in self.params}
-            extra["default_map"] = {name: _plain(name, one.value) for name, one in found.items() if name in names}
+            extra["default_map"] = {
+                name: _as_default(name, value) for name, (value, _) in values.items() if name in names
+            }
         try:
             ctx = super().make_context(info_name, args, parent, **extra)
         except click.BadParameter as error:
             name = error.param.name if error.param else None
-            if not error.ctx or not name or error.ctx.get_parameter_source(name) not in _ELSEWHERE:
+            if not error.ctx or not name or error.ctx.get_parameter_source(name) not in _NOT_TYPED:
                 raise
-            error.ctx.meta[_FOUND] = found
-            said = f"{error.message} It is from {origin(error.ctx, name)}."
-            raise click.BadParameter(said, error.ctx, error.param, error.param_hint) from None
-        ctx.meta[_FOUND] = found
+            error.ctx.meta[_FILE_VALUES] = values
+            message = f"{error.message} It is from {origin(error.ctx, name)}."
+            raise click.BadParameter(message, error.ctx, error.param, error.param_hint) from None
+        ctx.meta[_FILE_VALUES] = values
         return ctx
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write each section; options that are not settings come first, and `--help` last."""
+        records: dict[str, list[tuple[str, str]]] = {"Options": []}
+        records |= {section: [] for section in SECTIONS}
+        help_record = None
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if parameter.name == "help":
+                help_record = record
+            elif record:
+                records[getattr(parameter, "section", "Options")].append(record)
+        sections = {section: rows for section, rows in records.items() if rows} or {"Options": []}
+        if help_record:
+            sections[list(sections)[-1]].append(help_record)
+        width = max(len(flags) for flags in _short_flags(sections))
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl([(flags.ljust(width), text) for flags, text in rows], col_max=width)
+
+
+def _short_flags(sections: dict[str, list[tuple[str, str]]]) -> Iterator[str]:
+    yield ""
+    for rows in sections.values():
+        yield from (flags for flags, _ in rows if len(flags) <= _FLAG_COLUMNS)
 
 
 class Command(Configured):
-    """A configured command that tells what stands after `--` from its own arguments."""
+    """A configured command that separates the COMMAND after `--` from its own arguments."""
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
     ) -> click.Context:
-        """The command behind `--` becomes the context's `obj`."""
+        """Put the COMMAND after `--` into the context's `obj`."""
         if "--" in args:
             position = args.index("--")
             args, extra["obj"] = args[:position], tuple(args[position + 1 :])
             if not extra["obj"]:
-                raise click.UsageError("there is no command after --")
+                raise click.UsageError("There is no COMMAND after `--`.")
         return super().make_context(info_name, args, parent, **extra)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """`[OPTIONS] CASSETTE [-- COMMAND...]`."""
+        """Return `[OPTIONS] CASSETTE [-- COMMAND...]`."""
         return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_replay.cli import output
-from openai_replay.cli.options import Configured, option, redacting_options, redactor
+from openai_replay.cli.options import Configured, parsed, redactor, setting_options
+from openai_replay.config.setting import Scope
+from openai_replay.config.settings import SETTINGS
 from openai_replay.errors import CassetteError
 
 if TYPE_CHECKING:
@@ -25,23 +27,17 @@ if TYPE_CHECKING:
 @click.command(cls=Configured)
 @click.argument("cassette", type=click.Path(path_type=Path))
 @click.option("--check", is_flag=True, help="Write nothing; say where the API has become another. Exit 1 if so.")
-@option(
+@click.option(
     "--upstream",
-    "api",  # by another name than files have for it: whoever writes one beside a cassette must not get the key
-    default="https://api.openai.com/v1",
+    "api",  # not the name that files have for it: the author of a file beside a cassette must not get the key
+    default=SETTINGS["upstream"].default,
+    envvar=SETTINGS["upstream"].variable,
     show_default=True,
     metavar="URL",
-    help="The API to ask. Named, it gets the key whatever the recordings' own origin is.",
+    help="Base URL of the API. If you name it, it gets the key even if the recordings came from another host.",
 )
 @click.option("--keep-going", is_flag=True, help="Ask for the others where one fails; that one stays as it is.")
-@option(
-    "--idle-timeout",
-    default="10m",
-    show_default=True,
-    metavar="DURATION",
-    help="An upstream that is silent for so long counts as gone.",
-)
-@redacting_options
+@setting_options(Scope.REFRESH | Scope.REDACT)
 @click.pass_context
 def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_going: bool, **options: Any) -> None:
     """Ask the API again what CASSETTE has recorded, and put the new answers in the place of the old ones.
@@ -50,7 +46,6 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     into the requests behind them. If one fails, the cassette stays as it is.
     """
     from openai_replay.cassette import file_store, reader
-    from openai_replay.playback.pace import parse_duration
     from openai_replay.proxy.upstream import Upstream
     from openai_replay.text import escape
     from openai_replay.tools.refresh import cannot_resend, check_key
@@ -59,7 +54,7 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     rules = redactor(options)
     if len(key) >= 8:  # an answer may repeat it
         rules = replace(rules, patterns=(*rules.patterns, re.compile(re.escape(key))))
-    upstream = Upstream(api, parse_duration(options["idle_timeout"]) / 1000)
+    upstream = Upstream(api, parsed(ctx, "idle_timeout", options["idle_timeout"]))
     text, torn_at = file_store.read_text(cassette)
     if torn_at is not None:
         raise CassetteError(cassette, None, "a recorder was killed while it added to it", "The next `record` mends it.")

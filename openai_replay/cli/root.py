@@ -1,4 +1,4 @@
-"""The command line: which commands there are. Only the one that runs is loaded: `--help` is instant."""
+"""The command line: the list of commands, and the look of errors. Only the command that runs is loaded."""
 
 from __future__ import annotations
 
@@ -11,56 +11,66 @@ from typing import Any
 import click
 
 from openai_replay import __version__
-from openai_replay.errors import ReplayError
+from openai_replay.errors import ReplayError, UsageError
 
-#: The sections of `--help`, and of each command there where it is (module and name in `commands`), and what it does.
+#: The sections of `--help`. Of each command: its module in `cli`, its name there, and a summary.
 _SECTIONS = {
     "Record and play": {
-        "record": ("serve.record", "Forward requests to the API, and keep its answers in a cassette."),
-        "play": ("serve.play", "Answer requests from cassettes, without a network."),
-        "config": ("config.config", "Show which settings hold, and where each is from."),
+        "record": ("serve", "record", "Forward requests to the API, and record its responses."),
+        "play": ("serve", "play", "Play cassettes, without a network."),
+        "config": ("config", "config", "Show the settings in effect, and the source of each."),
     },
     "Inspect": {
-        "list": ("inspect.list_", "Show what is on cassettes, a line an interaction."),
-        "show": ("inspect.show", "Show request and answer of an interaction, its timing or its bytes."),
-        "stats": ("inspect.stats", "Count tokens, time and bytes of cassettes, by model."),
-        "diff": ("inspect.diff", "Say where two cassettes differ, by what was asked and answered."),
-        "explain": ("explain.explain", "Say which recording a request matches, or why there is none."),
+        "list": ("inspect", "list_", "List the recordings of cassettes, one per line."),
+        "show": ("inspect", "show", "Show a recording, its timing or its bytes."),
+        "stats": ("inspect", "stats", "Count tokens, time and bytes of cassettes, by model."),
+        "diff": ("inspect", "diff", "Compare the requests and responses of two cassettes."),
+        "explain": ("explain", "explain", "Show which recording a request matches, or why none does."),
     },
     "Maintain": {
-        "lint": ("maintain.lint", "Say what is wrong with cassettes."),
-        "redact": ("maintain.redact", "Take secrets out of cassettes that are there already."),
-        "prune": ("maintain.prune", "Drop the recordings that a run did not play."),
-        "refresh": ("refresh.refresh", "Ask the API again, or check whether it has become another."),
+        "lint": ("maintain", "lint", "Find problems in cassettes."),
+        "redact": ("maintain", "redact", "Remove secrets from existing cassettes."),
+        "prune": ("maintain", "prune", "Delete the recordings that a run did not play."),
+        "refresh": ("refresh", "refresh", "Re-record a cassette, or check if the API has changed."),
     },
     "Convert": {
-        "import": ("convert.import_", "Make cassettes of what other tools have recorded."),
-        "export": ("convert.export", "Write a cassette for other tools: vcrpy, HAR, curl, raw streams."),
+        "import": ("convert", "import_", "Make cassettes from the recordings of other tools."),
+        "export": ("convert", "export", "Write a cassette for vcrpy, HAR viewers, curl or as streams."),
     },
 }
-_COMMANDS = {name: what for section in _SECTIONS.values() for name, what in section.items()}
+#: The error of newer versions of click for a call without arguments, which shows the help.
+_HELP_ERRORS: tuple[type[Exception], ...] = (getattr(click.exceptions, "NoArgsIsHelpError", click.exceptions.Exit),)
+_COMMANDS = {name: command for section in _SECTIONS.values() for name, command in section.items()}
 
 
 class _Commands(click.Group):
-    """Commands whose errors are two lines and an exit code, and that are loaded when they are asked for."""
+    """Commands that are loaded when they run, and whose errors are two lines and an exit code."""
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            if isinstance(error, _HELP_ERRORS):
+                raise
+            raise click.exceptions.Exit(_show(_as_ours(error))) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
-        except ReplayError as problem:
-            from openai_replay.journal import console
-
-            console.error(problem)
-            ctx.exit(problem.exit_code)
-        except OSError as problem:
-            if problem.errno == errno.EPIPE:  # who reads has had enough: click ends quietly
+        except ReplayError as error:
+            ctx.exit(_show(error))
+        except click.UsageError as error:
+            ctx.exit(_show(_as_ours(error)))
+        except OSError as error:
+            if error.errno == errno.EPIPE:  # the reader of stdout is gone: click ends quietly
                 raise
-            from openai_replay.journal import console
-
-            console.say(f"error: {': '.join(str(part) for part in (problem.filename, problem.strerror) if part)}")
-            # What stdout did not take, Python would try to write once more at its end, and complain.
+            target = f"Could not read or write {error.filename}" if error.filename else "Could not write the output"
+            code = _show(ReplayError(f"{target}: {error.strerror}."))
+            # Python would try again to write to stdout at its end, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            ctx.exit(1)
+            ctx.exit(code)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -68,19 +78,33 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module, _, name = _COMMANDS[cmd_name][0].partition(".")
+        module, name, _ = _COMMANDS[cmd_name]
         command: click.Command = getattr(import_module(f"openai_replay.cli.{module}"), name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """A line a command; none of them is loaded for it."""
+        """Write one line per command, without loading any."""
         width = max(map(len, _COMMANDS))
         for title, section in _SECTIONS.items():
             with formatter.section(title):
-                formatter.write_dl([(name.ljust(width), said) for name, (_, said) in section.items()])
+                formatter.write_dl([(name.ljust(width), summary) for name, (_, _, summary) in section.items()])
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def _as_ours(error: click.UsageError) -> UsageError:
+    """Return an error of click as one of ours, so that both look the same."""
+    path = error.ctx.command_path if error.ctx else "openai-replay"
+    return UsageError(error.format_message(), f"Run `{path} --help` for the usage.")
+
+
+def _show(error: ReplayError) -> int:
+    """Write `error` to stderr, and return the exit code."""
+    from openai_replay.journal import console
+
+    console.error(error)
+    return error.exit_code
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="openai-replay")
 def main() -> None:
-    """Record OpenAI traffic through a proxy, and play it back byte for byte, on time, without a network."""
+    """Record OpenAI traffic through a proxy. Play it back byte for byte, on time, without a network."""

@@ -1,5 +1,5 @@
-"""Settings from flags, variables, files and the control API, which become `rules.Rules`.
+"""Settings from flags, variables, files, Python, pytest and the control API, which become `rules.Rules`.
 
-Enter at `settings` (values become rules) and `files` (openai-replay.toml and pyproject.toml). Must not import the
-proxy, click or anything above it.
+Enter at `settings` (the registry: each setting is one row), `build` (values become rules) and `files`
+(openai-replay.toml and pyproject.toml). Must not import the proxy, click or anything above it.
 """

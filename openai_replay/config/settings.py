@@ -1,166 +1,233 @@
-"""Settings become rules, wherever they come from: options, environment, files, a marker, a program, a session.
+"""The registry of settings: each is declared once, for all places that a user may set it in.
 
-All of them are a mapping of the names below to plain values, and pass through here: so a setting means the same
-everywhere, and what is wrong with one is said in the same words, with the name that it has where it came from.
+To add a setting, add one row to `SECTIONS` here or in `server_settings`, and use its value. The flag with its help,
+the environment variable, the key in openai-replay.toml and pyproject.toml, the field of `POST /@/sessions`, the name in
+the pytest marker, and docs/cli.md come from the row:
+
+    Setting("speed", TEXT, parsers.text, Scope.PLAY | Scope.FILE, "Speed of playback.", default="1x", metavar="SPEED")
+
+A setting that becomes a part of `Rules` also names its field in `rule`. Only the typed signatures of
+`openai_replay.play` and `record` are written out as well, for editors; a test compares them with the registry.
+`--help` reads this module, so it imports little.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from typing import Any, TypeVar
-
-from openai_replay.config.rules import Rules
-from openai_replay.errors import UsageError
-from openai_replay.matching import matcher as matching
-from openai_replay.matching import normalizers
+from openai_replay.config import parsers, server_settings
+from openai_replay.config.setting import Kind, Scope, Setting
 from openai_replay.model import Fallback, Mode, OnExhausted
-from openai_replay.playback import pace
-from openai_replay.redaction import redactor
-from openai_replay.text import json_codec, safe_regex
 
-T = TypeVar("T")
+CHOICE, FLAG, TEXT, TEXTS = Kind.CHOICE, Kind.FLAG, Kind.TEXT, Kind.TEXTS
 
-#: Settings that decide the key, and what each is in a Matcher.
-MATCHING = {"match_on": "on", "match_header": "headers", "normalize": "normalize", "ignore": "ignore"}
-#: Settings that decide what is secret.
-REDACTING = ("redact_header", "redact_pattern", "redact_pointer")
-#: Settings that are lists of texts.
-LISTS = ("ignore", "match_header", "normalize", *REDACTING)
+DEFAULT_UPSTREAM = "https://api.openai.com/v1"
 
-
-def rules(given: Mapping[str, Any], base: Rules | None = None, label: Callable[[str], str] = str) -> Rules:
-    """`base` (or the default) with what `given` says. None says nothing, but for `retry_after`, where it keeps what was
-    recorded.
-
-    `label` makes of a setting's name what its user calls it. Raises UsageError that begins with that.
-    """
-    said: dict[str, Any] = {}
-    for name, value in given.items():
-        if name not in _PARSE:
-            raise unknown(label(name), name, _PARSE)
-        if value is not None or name == "retry_after":
-            said[name] = labelled(label(name), _PARSE[name], value)
-    base = base or Rules()
-    changes: dict[str, Any] = {field: said[name] for name, field in _FIELDS.items() if name in said}
-    matcher = {field: said[name] for name, field in MATCHING.items() if name in said}
-    if matcher:
-        changes["matcher"] = replace(base.matcher, **matcher)
-    if any(name in said for name in REDACTING):
-        changes["redactor"] = redactor.redactor(*(said.get(name, ()) for name in REDACTING))
-    return replace(base, **changes)
-
-
-def labelled(label: str, parse: Callable[[Any], T], value: Any) -> T:
-    """`parse(value)`; a UsageError of it says first what it is about."""
-    try:
-        return parse(value)
-    except UsageError as error:
-        raise UsageError(f"{label}: {error.message}", error.hint) from None
-
-
-def unknown(where: str, name: str, names: Iterable[str]) -> UsageError:
-    """That there is no setting `name`, and what may have been meant."""
-    there_are = list(names)
-    import difflib  # only now: most runs make no mistake
-
-    near = difflib.get_close_matches(name, there_are, 1)
-    return UsageError(
-        f"{where}: there is no such setting",
-        f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(there_are)}.",
-    )
-
-
-def as_option(name: str) -> str:
-    """What a setting is called in files and, behind two dashes, on the command line: `match-header`."""
-    return name.replace("_", "-")
-
-
-# ------------------------------------------------------------------------------------------------ one each
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise UsageError(f"{value!r} is no text", "Put it in quotes.")
-    return value
-
-
-def _texts(value: Any) -> list[str]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise UsageError(f"{value!r} is no list of texts", 'Write for example ["/metadata"]')
-    return [_text(one) for one in value]
-
-
-def _each(parse: Callable[[str], T]) -> Callable[[Any], tuple[T, ...]]:
-    return lambda value: tuple(parse(text) for text in _texts(value))
-
-
-def _checked(parse: Callable[[str], object]) -> Callable[[Any], list[str]]:
-    """The texts themselves, each known to parse."""
-
-    def checked(value: Any) -> list[str]:
-        for text in (texts := _texts(value)):
-            parse(text)
-        return texts
-
-    return checked
-
-
-def _one_of(kind: Callable[[str], T], names: Iterable[str]) -> Callable[[Any], T]:
-    there_are = [str(name) for name in names]
-
-    def chosen(value: Any) -> T:
-        if value not in there_are:
-            raise UsageError(f"there is no {value!r}", f"There are {', '.join(there_are)}.")
-        return kind(value)
-
-    return chosen
-
-
-def _match_on(value: Any) -> tuple[str, ...]:
-    return matching.parse_on(value if isinstance(value, str) else _texts(value))
-
-
-def _retry_after(value: Any) -> float | None:
-    if value is None or value == "keep":
-        return None
-    try:
-        seconds = float(value) if isinstance(value, (str, int, float)) and not isinstance(value, bool) else -1.0
-    except ValueError:
-        seconds = -1.0
-    if not 0 <= seconds < 1e6:
-        raise UsageError(f"{value!r} is neither `keep` nor a number of seconds", "Write for example 0.")
-    return seconds
-
-
-def _seconds(value: Any) -> float:
-    return pace.parse_duration(_text(value)) / 1000
-
-
-_FIELDS = {
-    "mode": "mode",
-    "pace": "pace",
-    "on_exhausted": "on_exhausted",
-    "fallback": "fallback",
-    "retry_after": "retry_after_s",
-    "keep_headers": "all_headers",
-    "drain_timeout": "drain_timeout_s",
+#: The settings by their section in `--help`.
+SECTIONS = {
+    "Recording": (
+        Setting(
+            "mode",
+            CHOICE,
+            parsers.choice(Mode, Mode),
+            Scope.RECORD | Scope.FILE | Scope.SESSION | Scope.PYTHON_RECORD | Scope.PYTEST | Scope.PYTEST_OPTION,
+            "`new_episodes` plays what is recorded and records the rest. `once` records only if the cassette is new. "
+            "`all` records everything and replaces earlier recordings. `off` only forwards.",
+            default="new_episodes",
+            choices=tuple(map(str, Mode)),
+            not_typed=("none",),  # that is `play`
+            flags=("--mode", "--record-mode"),
+            rule="mode",
+        ),
+        Setting(
+            "keep_headers",
+            CHOICE,
+            parsers.choice(("default", "all"), lambda name: name == "all"),
+            Scope.RECORD | Scope.IMPORT | Scope.FILE,
+            "`all` also records noise headers, such as user-agent, x-stainless-* and cf-*.",
+            default="default",
+            choices=("default", "all"),
+            rule="all_headers",
+        ),
+        Setting(
+            "max_response",
+            TEXT,
+            parsers.size,
+            Scope.RECORD | Scope.FILE,
+            "Largest response to record. Larger ones still reach the client but are not recorded.",
+            default="256m",
+            metavar="SIZE",
+        ),
+    ),
+    "Upstream": (
+        Setting(
+            "upstream",
+            TEXT,
+            parsers.text,
+            Scope.RECORD | Scope.FILE | Scope.PYTHON_RECORD | Scope.PYTEST | Scope.PYTEST_OPTION,
+            "Base URL of the API. Requests go to its host, and clients get its path in their base URL.",
+            default=DEFAULT_UPSTREAM,
+            metavar="URL",
+        ),
+        Setting(
+            "upstream_key_env",
+            TEXT,
+            parsers.variable,
+            Scope.RECORD | Scope.FILE,
+            "With --client-key-env, send the API the key in this environment variable instead of the client's key.",
+            metavar="VARIABLE",
+        ),
+        Setting(
+            "idle_timeout",
+            TEXT,
+            parsers.seconds,
+            Scope.RECORD | Scope.REFRESH | Scope.FILE,
+            "Give up on the upstream after this long without data.",
+            default="10m",
+            metavar="DURATION",
+        ),
+        Setting(
+            "drain_timeout",
+            TEXT,
+            parsers.seconds,
+            Scope.RECORD | Scope.FILE,
+            "After a client leaves, read the rest of its response for at most this long, to record it.",
+            default="5m",
+            metavar="DURATION",
+            rule="drain_timeout_s",
+        ),
+    ),
+    "Playback": (
+        Setting(
+            "pace",
+            TEXT,
+            parsers.pace,
+            Scope.PLAYBACK | Scope.PYTEST_OPTION,
+            "`instant`, `original`, or a speed such as 2x or 0.5x. Add ,max-gap=200ms to shorten pauses.",
+            default="instant",
+            metavar="PACE",
+            rule="pace",
+        ),
+        Setting(
+            "on_exhausted",
+            CHOICE,
+            parsers.choice(OnExhausted, OnExhausted),
+            Scope.PLAYBACK,
+            "Response to a request whose recordings have all been played: an error, the last one again, or all of them "
+            "again from the first.",
+            default="repeat",
+            choices=tuple(map(str, OnExhausted)),
+            rule="on_exhausted",
+        ),
+        Setting(
+            "fallback",
+            CHOICE,
+            parsers.choice(Fallback, Fallback),
+            Scope.PLAYBACK,
+            "Response to a request that matches no recording: the nearest recording with the same last user message, "
+            "or the next one in sequence. Each fallback is reported.",
+            default="none",
+            choices=tuple(map(str, Fallback)),
+            rule="fallback",
+        ),
+        Setting(
+            "retry_after",
+            TEXT,
+            parsers.retry_after,
+            Scope.PLAY | Scope.FILE | Scope.PYTHON_PLAY | Scope.PYTEST,
+            "Replace the seconds of a recorded retry-after header. SDKs sleep that long.",
+            default="keep",
+            metavar="keep|SECONDS",
+            rule="retry_after_s",
+            nullable=True,
+        ),
+        Setting(
+            "strict",
+            FLAG,
+            bool,
+            Scope.PLAY | Scope.FILE | Scope.PYTEST_OPTION,
+            "Also exit with 1 if a recording was not played.",
+        ),
+    ),
+    "Matching": (
+        Setting(
+            "match_on",
+            Kind.TEXT_OR_TEXTS,
+            parsers.match_on,
+            Scope.MATCHING,
+            "Parts of a request that have to be equal.",
+            default="method,path,query,body",
+            metavar="NAMES",
+            rule="matcher.on",
+        ),
+        Setting(
+            "match_header",
+            TEXTS,
+            parsers.match_header,
+            Scope.MATCHING,
+            "Also compare this header.",
+            metavar="NAME",
+            rule="matcher.headers",
+        ),
+        Setting(
+            "normalize",
+            TEXTS,
+            parsers.normalize,
+            Scope.MATCHING,
+            "Ignore differences in values that change on each run: uuid, datetime, date, epoch, tmp-path, call-id, "
+            "data-url or defaults, separated by commas, or your own NAME=REGEX.",
+            metavar="NAMES",
+            rule="matcher.normalize",
+        ),
+        Setting(
+            "ignore",
+            TEXTS,
+            parsers.pointers,
+            Scope.MATCHING,
+            "Leave this JSON pointer out of matching. * stands for any key or index. Form fields and uploads go by "
+            "their names.",
+            metavar="POINTER",
+            rule="matcher.ignore",
+        ),
+    ),
+    "Redaction": (
+        Setting(
+            "redact_header",
+            TEXTS,
+            parsers.texts,
+            Scope.REDACTING,
+            "Also redact this header.",
+            metavar="NAME",
+            rule="redactor.headers",
+        ),
+        Setting(
+            "redact_pattern",
+            TEXTS,
+            parsers.redact_pattern,
+            Scope.REDACTING,
+            "Redact the text that this matches in bodies and headers.",
+            metavar="REGEX",
+            rule="redactor.patterns",
+        ),
+        Setting(
+            "redact_pointer",
+            TEXTS,
+            parsers.redact_pointer,
+            Scope.REDACTING,
+            "Redact the string at this JSON pointer in bodies and events.",
+            metavar="POINTER",
+            rule="redactor.pointers",
+        ),
+    ),
+    **server_settings.SECTIONS,
 }
-_PARSE: dict[str, Callable[[Any], Any]] = {
-    "mode": _one_of(Mode, Mode),
-    "pace": lambda value: pace.parse_pace(_text(value)),
-    "on_exhausted": _one_of(OnExhausted, OnExhausted),
-    "fallback": _one_of(Fallback, Fallback),
-    "retry_after": _retry_after,
-    "keep_headers": _one_of(lambda text: text == "all", ("default", "all")),
-    "drain_timeout": _seconds,
-    "match_on": _match_on,
-    "match_header": lambda value: matching.parse_headers(_texts(value)),
-    "normalize": lambda value: normalizers.parse(_texts(value)),
-    "ignore": _each(json_codec.parse_pointer),
-    "redact_header": _checked(str),
-    "redact_pattern": _checked(safe_regex.compiled),
-    "redact_pointer": _checked(json_codec.parse_pointer),
-}
-#: Every setting that rules are made of.
-SETTINGS = tuple(_PARSE)
+#: Every setting by its name.
+SETTINGS = {setting.name: setting for section in SECTIONS.values() for setting in section}
+
+
+def in_scope(scope: Scope) -> dict[str, Setting]:
+    """Return the settings that may be set in `scope`, by name."""
+    return {name: setting for name, setting in SETTINGS.items() if scope & setting.scopes}
+
+
+def of_rules() -> dict[str, Setting]:
+    """Return the settings that `Rules` are made of, by name."""
+    return {name: setting for name, setting in SETTINGS.items() if setting.rule}

@@ -38,7 +38,7 @@ def say(line: str) -> None:
 
 def warn(warning: str) -> None:
     """What is odd about a cassette, and does not stop anything."""
-    say(f"warning: {warning}")
+    say(f"Warning: {warning}")
 
 
 def reading(done: int, size: int) -> None:
@@ -53,10 +53,10 @@ def reading(done: int, size: int) -> None:
 
 
 def error(problem: ReplayError) -> None:
-    """`error: FILE:LINE: what` and `hint: what to do`."""
-    say(f"error: {problem.message}")
-    if problem.hint:
-        say(f"hint: {problem.hint}")
+    """Write `Error: FILE:LINE: what happened.`, and on the next line what to do."""
+    is_sentence = "\n" in problem.message or problem.message.endswith((".", "?", "!", ":"))
+    message = problem.message if is_sentence else f"{problem.message}."
+    say(f"Error: {message}\n{problem.hint}" if problem.hint else f"Error: {message}")
 
 
 def teller(quiet: bool) -> Callable[[Exchange], None]:

@@ -1,4 +1,4 @@
-"""What a test of the pytest plugin is to be like: its options, its marker, its fixtures, and its cassette's name."""
+"""Settings of a test: its options, its marker, its fixtures and its settings files; and the name of its cassette."""
 
 from __future__ import annotations
 
@@ -13,154 +13,154 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from openai_replay.config.setting import Kind, Scope, unknown_setting
+from openai_replay.config.settings import SETTINGS, in_scope
+
 if TYPE_CHECKING:
     from openai_replay.matching.suggestions import Advice
 
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
+#: The record modes of `--mode`, `none`, and `rewrite`, which deletes the cassette of a test first.
 MODES = ("none", "once", "new_episodes", "all", "rewrite", "off")
-#: Settings that add up: what a package leaves out of matching, its tests leave out, too.
-_LISTS = ("ignore", "match_header", "normalize", "redact_header", "redact_pattern", "redact_pointer")
-#: What the marker and the fixture `openai_replay_config` may say.
-SETTINGS = ("mode", "pace", "on_exhausted", "fallback", "retry_after", "upstream", "match_on", *_LISTS)
+#: Settings of the marker and of the fixture `openai_replay_config`.
+MARKER_SETTINGS = tuple(in_scope(Scope.PYTEST))
+#: Lists add up: the tests of a package also ignore what the package ignores.
+_LISTS = tuple(name for name, setting in in_scope(Scope.PYTEST).items() if setting.kind is Kind.TEXTS)
+#: Help texts that are different in pytest.
+_HELP = {
+    "mode": f"Record mode: {', '.join(MODES)}. Default: none, or the mode of --record-mode.",
+    "strict": "Fail a test that leaves a recording unplayed.",
+    "orphans": "List the cassettes that no test of this run used.",
+}
 EXAMPLE = (
     '@pytest.mark.openai_replay("name", mode="once", pace="original", ignore=["/metadata"], on_exhausted="repeat")'
 )
-#: Bytes of a test's name that its cassette is called by: a digest and a suffix have to go into a file name's 255, too.
+#: Bytes of a test's name in the name of its cassette. A file name has 255, and a digest and a suffix follow.
 _NAME_BYTES = 120
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add `--openai-replay...`, and an ini key for each."""
     group = parser.getgroup("openai-replay", "record and replay of OpenAI traffic")
-    group.addoption(
-        "--openai-replay",
-        dest="openai_replay_mode",
-        metavar="MODE",
-        choices=MODES,
-        help=f"{', '.join(MODES)}; default none (or that of --record-mode)",
-    )
-    group.addoption(
-        "--openai-replay-upstream", metavar="URL", help="the API to record from; default https://api.openai.com/v1"
-    )
-    group.addoption(
-        "--openai-replay-pace", metavar="PACE", help="instant (default), original, 2x, original,max-gap=200ms"
-    )
-    group.addoption(
-        "--openai-replay-strict", action="store_true", help="a recording that was not played fails its test"
-    )
-    group.addoption("--openai-replay-orphans", action="store_true", help="list cassettes that no test of this run used")
-    group.addoption(
-        "--openai-replay-journal", metavar="FILE", help="add a line of JSON to this file for every request that is over"
-    )
-    parser.addini("openai_replay", "record mode", default="")
-    parser.addini("openai_replay_upstream", "the API to record from", default="")
-    parser.addini("openai_replay_pace", "pace of replay", default="")
-    parser.addini("openai_replay_journal", "file that gets a line of JSON for every request", default="")
-    parser.addini("openai_replay_strict", "a recording that was not played fails its test", type="bool", default=False)
-    parser.addini("openai_replay_orphans", "list cassettes that no test of this run used", type="bool", default=False)
+    for name in (*in_scope(Scope.PYTEST_OPTION), "orphans"):
+        setting = SETTINGS.get(name)
+        text = _HELP.get(name) or (setting.help if setting else "")
+        if name == "mode":
+            group.addoption("--openai-replay", dest="openai_replay_mode", metavar="MODE", choices=MODES, help=text)
+            parser.addini(NAME, text, default="")
+        elif setting is None or setting.kind is Kind.FLAG:
+            group.addoption(f"--openai-replay-{name}", action="store_true", help=text)
+            parser.addini(f"openai_replay_{name}", text, type="bool", default=False)
+        else:
+            group.addoption(f"--openai-replay-{setting.key}", metavar=setting.metavar, help=text)
+            parser.addini(f"openai_replay_{name}", text, default="")
 
 
-def refuse(why: str) -> NoReturn:
-    """End the set-up of a test with a text that says what to write instead."""
-    raise pytest.fail.Exception(why, pytrace=False) from None
+def refuse(message: str) -> NoReturn:
+    """Fail a test with `message`, without a traceback."""
+    raise pytest.fail.Exception(message, pytrace=False) from None
 
 
-def typed(config: pytest.Config, name: str) -> Any:
-    """What the command line says of `--openai-replay-NAME`, or nothing."""
+def command_line(config: pytest.Config, name: str) -> Any:
+    """Return the value of `--openai-replay-NAME`, or nothing."""
     value = config.getoption(f"openai_replay_{name}")
     return value or (config.getoption("--record-mode", None) if name == "mode" else None)
 
 
 def option(config: pytest.Config, name: str) -> Any:
-    """What the command line says, or else the ini key."""
-    return typed(config, name) or config.getini(NAME if name == "mode" else f"openai_replay_{name}")
+    """Return the value on the command line, or else that of the ini key."""
+    return command_line(config, name) or config.getini(NAME if name == "mode" else f"openai_replay_{name}")
 
 
-def settings(item: pytest.Item, given: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Command line > marker > `openai_replay_config` (which is `given`) > environment > ini > openai-replay.toml (of
-    the cassettes' `folder` or above) > pyproject.toml.
+def settings(item: pytest.Item, module_config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the settings of a test.
+
+    The command line wins over the marker, and that over `module_config` (of the fixture `openai_replay_config`), the
+    environment, the ini file, openai-replay.toml (of the cassettes' `folder` or above) and pyproject.toml.
     """
     config = item.config
+    typed = {name: command_line(config, name) for name in ("mode", "pace", "upstream")}
     layers: list[tuple[str, Mapping[str, Any]]] = [
-        ("openai_replay", _everywhere(config, folder)),
-        ("fixture openai_replay_config", given),
-        # The farthest first: what a module says holds for its tests where they do not say otherwise.
-        *(("marker openai_replay", one.kwargs) for one in reversed(list(item.iter_markers(NAME)))),
-        ("", {name: said for name in ("mode", "pace", "upstream") if (said := typed(config, name))}),
+        ("openai_replay", _defaults(config, folder)),
+        ("The fixture openai_replay_config", module_config),
+        # The outermost first: the marker of a module holds for tests whose own markers say nothing else.
+        *(("The marker openai_replay", marker.kwargs) for marker in reversed(list(item.iter_markers(NAME)))),
+        ("", {name: value for name, value in typed.items() if value}),
     ]
     merged: dict[str, Any] = {}
-    for source, said in layers:
-        _check(source, said)
-        for name, value in said.items():
+    for source, values in layers:
+        _check(source, values)
+        for name, value in values.items():
             merged[name] = [*merged.get(name, ()), *value] if name in _LISTS else value
     return merged
 
 
-def _everywhere(config: pytest.Config, folder: Path) -> dict[str, Any]:
-    """What holds for tests that say nothing else."""
-    upstream, shared = _files(config.rootpath, folder)
-    said = {
+def _defaults(config: pytest.Config, folder: Path) -> dict[str, Any]:
+    """Return the settings of tests that set nothing themselves."""
+    upstream, cassette_settings = _files(config.rootpath, folder)
+    values = {
         "mode": option(config, "mode") or "none",
         "pace": option(config, "pace"),
-        "upstream": os.environ.get("OPENAI_REPLAY_UPSTREAM") or option(config, "upstream") or upstream,
-        # What matches and what is secret is so here as it is on the command line.
-        **shared,
+        "upstream": os.environ.get(SETTINGS["upstream"].variable) or option(config, "upstream") or upstream,
+        **cassette_settings,  # as on the command line
     }
-    return {name: value for name, value in said.items() if value}
+    return {name: value for name, value in values.items() if value}
 
 
 @cache
 def _files(root: Path, folder: Path) -> tuple[str | None, dict[str, Any]]:
-    """The upstream, and what matches and is secret, of the settings files for cassettes in `folder`."""
+    """Return the upstream, and the matching and redaction, of the settings files for cassettes in `folder`."""
     from openai_replay.config import files
     from openai_replay.errors import ReplayError
 
     try:
-        found = {**files.from_pyproject(root), **files.from_folder(folder)}
+        values = {**files.from_pyproject(root), **files.from_folder(folder)}
     except ReplayError as error:
         refuse(f"openai_replay: {error.text}")
-    options = {name: one.value for name, one in found.items()}
-    return options.get("upstream"), files.shared(options)
+    options = {name: value for name, (value, _) in values.items()}
+    return options.get("upstream"), files.cassette_settings(options)
 
 
-def _check(source: str, said: Mapping[str, Any]) -> None:
-    if not isinstance(said, Mapping):
-        refuse(f'{source} gives {said!r}, and should give settings such as {{"ignore": ["/metadata"]}}.')
-    for name, value in said.items():
-        if name not in SETTINGS:
-            import difflib
-
-            near = difflib.get_close_matches(name, SETTINGS, 1)
-            hint = f"Did you mean {near[0]!r}?" if near else f"There are {', '.join(SETTINGS)}."
-            refuse(f"{source}: there is no {name!r}. {hint} For example {EXAMPLE}")
+def _check(source: str, values: Mapping[str, Any]) -> None:
+    if not isinstance(values, Mapping):
+        refuse(f'{source} returned {values!r}. Return settings, such as {{"ignore": ["/metadata"]}}.')
+    for name, value in values.items():
+        if name not in MARKER_SETTINGS:
+            hint = unknown_setting("", name, MARKER_SETTINGS).hint
+            refuse(f"{source} has an unknown setting {name!r}. {hint} For example {EXAMPLE}")
         if name == "mode" and value not in MODES:
-            refuse(f"{source}: there is no mode {value!r}. There are {', '.join(MODES)}.")
-        if name in _LISTS and (not isinstance(value, (list, tuple)) or not all(isinstance(one, str) for one in value)):
-            refuse(f'{source}: {name}={value!r} is no list of texts. Write for example {name}=["..."]')
+            refuse(f"{source} has an unknown mode {value!r}. The modes are {', '.join(MODES)}.")
+        if name in _LISTS and not _is_list_of_strings(value):
+            refuse(f'{source} has {name}={value!r}, which is not a list of strings. Write for example {name}=["..."].')
+
+
+def _is_list_of_strings(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)
 
 
 def advice(item: pytest.Item) -> Advice:
-    """What the explanation of a miss says to do in a test."""
+    """Return the suggestions after a miss, as the author of a test would follow them."""
     from openai_replay.matching.suggestions import Advice
 
     return Advice(
         f"pytest --openai-replay=new_episodes {shlex.quote(item.nodeid)}",
-        lambda settings: f"@pytest.mark.openai_replay({', '.join(_set(*one) for one in settings.items())})",
+        lambda settings: f"@pytest.mark.openai_replay({', '.join(_keyword(*pair) for pair in settings.items())})",
         '@pytest.mark.openai_replay(on_exhausted="repeat") (the last one) or "cycle" (from the first)',
     )
 
 
-def _set(name: str, values: str | Sequence[str]) -> str:
+def _keyword(name: str, values: str | Sequence[str]) -> str:
     return f"{name}={json.dumps(values, ensure_ascii=False)}"
 
 
 def file_name(item: pytest.Item) -> str:
-    """The name in the closest marker that has one, else `Class.test[param]` as every file system takes it: what cannot
-    stand in a file's name is told apart by a digest.
+    """Return the name of the cassette: that in the closest marker with one, else `Class.test[param]`.
+
+    A file name cannot hold every character. A digest keeps names apart that would be equal without theirs.
     """
     for marker in item.iter_markers(NAME):
-        if len(marker.args) > 1 or not all(isinstance(one, (str, Path)) and str(one) for one in marker.args):
-            refuse(f"marker openai_replay takes one name, and got {marker.args!r}. For example {EXAMPLE}")
+        if len(marker.args) > 1 or not all(isinstance(name, (str, Path)) and str(name) for name in marker.args):
+            refuse(f"The marker openai_replay takes one name, not {marker.args!r}. For example {EXAMPLE}")
         if marker.args:
             name = str(marker.args[0])
             return name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"

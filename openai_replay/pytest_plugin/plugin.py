@@ -1,8 +1,8 @@
-"""The pytest plugin: a test that asks for `openai_replay` gets a base URL; its tape is a file beside it.
+"""The pytest plugin: the fixture `openai_replay` gives a test a base URL; its cassette is a file beside the test.
 
-Modes, folders and names follow the habits of pytest-recording. One server a session (or xdist worker) runs in a
-thread and is started by the first test that needs it; every test is a session of its own on it. Everything that costs
-time to import is imported then: a run that does not use the plugin does not pay for it.
+Modes, folders and names follow the habits of pytest-recording. Each pytest process (or xdist worker) runs one server in
+a thread, which the first test that needs it starts; each test has a session of its own there. Slow imports happen then,
+so that a run without the fixture does not pay for them.
 """
 
 from __future__ import annotations
@@ -19,63 +19,75 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from openai_replay.pytest_plugin.options import EXAMPLE, NAME, SETTINGS, advice, file_name, option, refuse, settings
-from openai_replay.pytest_plugin.options import pytest_addoption as pytest_addoption  # for pytest, which finds it here
+from openai_replay.pytest_plugin.options import (
+    EXAMPLE,
+    MARKER_SETTINGS,
+    NAME,
+    advice,
+    file_name,
+    option,
+    refuse,
+    settings,
+)
+from openai_replay.pytest_plugin.options import pytest_addoption as pytest_addoption  # pytest looks for it here
 
 if TYPE_CHECKING:
     from openai_replay.config.rules import Rules
-    from openai_replay.server.embedded import Background, Session
+    from openai_replay.server.background import Background
+    from openai_replay.server.embedded import Session
 
-#: Outcomes that the summary names only where there are any.
-_SELDOM = ("forwarded", "failed", "lost", "by fallback")
+#: Outcomes that the summary names only if there are any.
+_RARE = ("forwarded", "failed", "lost", "by fallback")
 _LOOPBACK = (r"127\.0\.0\.1$", "localhost$", "::1$")
 
 _run = pytest.StashKey["Run"]()
-_session_of_test = pytest.StashKey["SessionOfTest"]()
+_state = pytest.StashKey["SessionOfTest"]()
 
 
 @dataclass(slots=True)
 class SessionOfTest:
-    """The tape of a test, and what is known of the test so far."""
+    """The session of a test, and the state of the test."""
 
     session: Session
     folder: Path
     records: bool  # whether a request may reach the API
-    told: int = 0  # how many of its troubles a report has named
-    passed: bool = False  # by its own lights
+    reported: int = 0  # failed requests that a report has named
+    passed: bool = False  # the test function itself
 
-    def troubles(self) -> str:
-        """The explanation of every request that was missed, or not recorded, since the last time."""
+    def new_failures(self) -> str:
+        """Return the explanation of each request that was missed or not recorded since the last call."""
         from openai_replay.journal.exchanges import Outcome
 
-        bad = (Outcome.MISSED, Outcome.LOST)
-        new = [one.error for one in self.session.journal if one.outcome in bad][self.told :]
-        self.told += len(new)
-        return "\n\n".join(new)
+        failures = [
+            exchange.error for exchange in self.session.journal if exchange.outcome in (Outcome.MISSED, Outcome.LOST)
+        ][self.reported :]
+        self.reported += len(failures)
+        return "\n\n".join(failures)
 
 
 class Run:
-    """What one pytest process knows about its run: the server, and what became of the tapes."""
+    """The run of one pytest process: its server, and the outcomes of its sessions."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        worker: dict[str, str] = getattr(config, "workerinput", {})  # xdist's: all workers of a run have one name
+        worker: dict[str, str] = getattr(config, "workerinput", {})  # of xdist: all workers of a run share a name
         self.name = worker.get("testrunuid") or f"{os.getpid()} {time.time_ns()}"
         self.journal: Path | None = None  # a file that exchanges are written to
         self._background: Background | None = None
         self._counts: Counter[str] = Counter()
         self._unplayed: list[str] = []  # node ids
         self._used: set[str] = set()  # cassettes
-        self._folders: set[str] = set()  # where they lie
+        self._folders: set[str] = set()  # the folders of these
         self._warnings: dict[str, None] = {}  # a set that keeps its order
 
     def session(self, cassette: Path, rules: Rules, upstream: str | None) -> Session:
-        """A tape on the server, which the first test that needs it starts. A cassette to play may not be there yet."""
-        from openai_replay.server import embedded as tape
+        """Return a session on the server, which starts with the first one. A cassette to play may not exist yet."""
+        from openai_replay.server.background import Background
+        from openai_replay.server.embedded import Session
 
-        if self._background is None:
-            self._background = tape.Background(tell=lambda exchange: None, journal=self.journal)  # the reports say it
-        return tape.Session((cassette,), rules, upstream, self._background, may_be_new=True)
+        if self._background is None:  # failures stand in the reports, not on stderr
+            self._background = Background(on_exchange=lambda exchange: None, journal=self.journal)
+        return Session((cassette,), rules, upstream, self._background, may_be_new=True)
 
     def stop(self) -> None:
         """End the server."""
@@ -83,26 +95,26 @@ class Run:
             self._background.stop()
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Gather what became of every tape; xdist brings the reports of its workers here as well."""
-        said = getattr(report, NAME, None)
-        if said is not None:
-            self._counts.update(said["counts"])
-            self._used.add(said["cassette"])
-            self._folders.add(said["folder"])
-            self._warnings.update(dict.fromkeys(said["warnings"]))
-            if said["counts"]["unplayed"]:
+        """Collect the outcome of each session; xdist also brings the reports of its workers here."""
+        outcome = getattr(report, NAME, None)
+        if outcome is not None:
+            self._counts.update(outcome["counts"])
+            self._used.add(outcome["cassette"])
+            self._folders.add(outcome["folder"])
+            self._warnings.update(dict.fromkeys(outcome["warnings"]))
+            if outcome["counts"]["unplayed"]:
                 self._unplayed.append(report.nodeid)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
-        """`openai-replay: 14 played, 0 recorded, 0 missed, 2 unplayed (test_chat.py::test_a)`."""
+        """Write `openai-replay: 14 played, 0 recorded, 0 missed, 2 unplayed (test_chat.py::test_a)`."""
         if not self._used:
             return
         for warning in self._warnings:
-            terminalreporter.write_line(f"openai-replay: warning: {warning}")
-        named = ", ".join(self._unplayed[:3]) + (", …" if len(self._unplayed) > 3 else "")
+            terminalreporter.write_line(f"openai-replay: Warning: {warning}")
+        tests = ", ".join(self._unplayed[:3]) + (", …" if len(self._unplayed) > 3 else "")
         line = ", ".join(f"{self._counts[name]} {name}" for name in ("played", "recorded", "missed", "unplayed"))
-        line += f" ({named})" if named else ""
-        line += "".join(f", {count} {name}" for name in _SELDOM if (count := self._counts[name]))
+        line += f" ({tests})" if tests else ""
+        line += "".join(f", {count} {name}" for name in _RARE if (count := self._counts[name]))
         terminalreporter.write_line(f"openai-replay: {line}")
         if option(self.config, "orphans"):
             orphans = self._orphans()
@@ -111,32 +123,32 @@ class Run:
                 terminalreporter.write_line(f"  {os.path.relpath(orphan, self.config.invocation_params.dir)}")
 
     def _orphans(self) -> list[str]:
-        """The cassettes beside the used ones, and in the folders of other modules, that nobody used."""
+        """Return the cassettes in the folders of the used ones, and of other modules, that no test used."""
         roots = {folder.parent if folder.parent.name == "cassettes" else folder for folder in map(Path, self._folders)}
-        found = {file for root in roots for file in root.rglob("*.y*ml") if str(file.resolve()) not in self._used}
-        # Those without our key belong to pytest-recording, which keeps its own in the same folders.
-        return sorted(str(file) for file in found if re.search(rb"(?m)^ +wire:$", file.read_bytes()))
+        unused = {file for root in roots for file in root.rglob("*.y*ml") if str(file.resolve()) not in self._used}
+        # Cassettes without our key belong to pytest-recording, which uses the same folders.
+        return sorted(str(file) for file in unused if re.search(rb"(?m)^ +wire:$", file.read_bytes()))
 
 
 class WithRecording:
-    """What pytest-recording has to be told where it blocks the network: this machine's own server is none."""
+    """A fixture for pytest-recording, which blocks the network: the server of this machine is allowed."""
 
     @pytest.fixture
     def allowed_hosts(self, request: pytest.FixtureRequest, allowed_hosts: list[str] | None) -> list[str] | None:
-        """The hosts that are allowed, this machine among them; any, where the test records, as is its own rule."""
+        """Return the allowed hosts and this machine; any host if the test records, as pytest-recording does itself."""
         if NAME not in request.fixturenames and request.node.get_closest_marker(NAME) is None:
             return allowed_hosts
-        beside = request.path.parent / request.getfixturevalue("openai_replay_cassette_dir")
-        said = settings(request.node, request.getfixturevalue("openai_replay_config"), beside)
-        return [*(allowed_hosts or ()), *(_LOOPBACK if said["mode"] == "none" else (".*",))]
+        folder = request.path.parent / request.getfixturevalue("openai_replay_cassette_dir")
+        values = settings(request.node, request.getfixturevalue("openai_replay_config"), folder)
+        return [*(allowed_hosts or ()), *(_LOOPBACK if values["mode"] == "none" else (".*",))]
 
 
 # ------------------------------------------------------------------------------------------------ start and end
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Say what the marker is."""
-    config.addinivalue_line("markers", f"openai_replay(name, {', '.join(SETTINGS)}): for example {EXAMPLE}")
+    """Register the marker, and the run."""
+    config.addinivalue_line("markers", f"openai_replay(name, {', '.join(MARKER_SETTINGS)}): for example {EXAMPLE}")
     config.stash[_run] = Run(config)
     config.pluginmanager.register(config.stash[_run], "openai_replay_run")
     if journal := option(config, "journal"):
@@ -159,22 +171,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture(scope="module")
 def openai_replay_cassette_dir(request: pytest.FixtureRequest) -> Path:
-    """Where the cassettes of a module lie: `cassettes/<module>` beside it. Override it to put them elsewhere."""
+    """Return the folder of a module's cassettes, `cassettes/<module>` beside it. You may override this fixture."""
     return request.path.parent / "cassettes" / request.path.stem
 
 
 @pytest.fixture(scope="module")
 def openai_replay_config() -> dict[str, Any]:
-    """Settings of a module or package, of the marker's names: `{"ignore": ["/metadata"]}`.
-
-    The marker goes before it.
-    """
+    """Return settings of a module or package, such as `{"ignore": ["/metadata"]}`. Markers win over them."""
     return {}
 
 
 @pytest.fixture(autouse=True)
 def _openai_replay_of_marker(request: pytest.FixtureRequest) -> None:
-    """A test that has the marker needs not ask for the fixture."""
+    """Use the fixture in tests that have the marker."""
     if request.node.get_closest_marker(NAME) is not None:
         request.getfixturevalue(NAME)
 
@@ -183,40 +192,45 @@ def _openai_replay_of_marker(request: pytest.FixtureRequest) -> None:
 def openai_replay(
     request: pytest.FixtureRequest, openai_replay_cassette_dir: str | Path, openai_replay_config: dict[str, Any]
 ) -> Iterator[Session]:
-    """A tape of this test alone, and its `base_url`, which clients find in `OPENAI_BASE_URL`.
+    """Give a test its own session. Clients find its `base_url` in `OPENAI_BASE_URL`.
 
-    A request that nothing on the tape matches fails the test, whoever sent it and whatever became of the answer.
+    A request that no recording matches fails the test, even if the app swallows the error.
     """
+    from openai_replay.config.settings import DEFAULT_UPSTREAM
     from openai_replay.errors import ReplayError
     from openai_replay.pytest_plugin.cassette_lock import turn
-    from openai_replay.server import embedded as tapes
+    from openai_replay.server import embedded
     from openai_replay.server.child_process import environment
 
     run, item = request.config.stash[_run], request.node
     folder = request.path.parent / openai_replay_cassette_dir
     path = folder / file_name(item)
-    said = settings(item, openai_replay_config, path.parent)
-    mode, upstream = said.pop("mode"), said.pop("upstream", tapes.DEFAULT_UPSTREAM)
+    values = settings(item, openai_replay_config, path.parent)
+    mode, upstream = values.pop("mode"), values.pop("upstream", DEFAULT_UPSTREAM)
     with ExitStack() as stack:
         try:
-            rules = tapes.rules({**said, "mode": "new_episodes" if mode == "rewrite" else mode}, advice(item))
+            values["mode"] = "new_episodes" if mode == "rewrite" else mode
+            rules = embedded.rules_of_tests(values, advice(item))
             if mode not in ("none", "off"):
                 stack.enter_context(turn(path, item.nodeid, run.name if mode == "rewrite" else None))
-            tape = stack.enter_context(run.session(path, rules, None if mode == "none" else upstream))
+            session = stack.enter_context(run.session(path, rules, None if mode == "none" else upstream))
         except ReplayError as error:
             refuse(f"openai_replay: {error.text}")
         except OSError as error:
-            refuse(f"openai_replay: {path}: {error.strerror}\nGive the cassette another name or place.")
-        records = mode != "none" and not (mode == "once" and tape.served.engine.cassette.was_on_disk)
+            refuse(f"openai_replay: Could not use {path}: {error.strerror}.\nGive the cassette another name or folder.")
+        records = mode != "none" and not (mode == "once" and session.served.engine.cassette.was_on_disk)
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name, value in environment(os.environ, tape.base_url, records).items():
+        for name, value in environment(os.environ, session.base_url, records).items():
             patch.setenv(name, value)
-        item.stash[_session_of_test] = taped = SessionOfTest(tape, folder, records)
-        yield tape
-    if troubles := taped.troubles():
-        refuse(troubles)
-    if option(request.config, "strict") and taped.passed and not records and tape.unplayed:
-        refuse(f"not played of {path}:\n" + "\n".join(f"  {one}" for one in tape.unplayed))
+        item.stash[_state] = state = SessionOfTest(session, folder, records)
+        yield session
+    if failures := state.new_failures():
+        refuse(failures)
+    if option(request.config, "strict") and state.passed and not records and session.unplayed:
+        refuse(
+            f"The test left recordings of {path} unplayed:\n"
+            + "\n".join(f"  {recording}" for recording in session.unplayed)
+        )
 
 
 # ------------------------------------------------------------------------------------------------ hooks
@@ -224,18 +238,18 @@ def openai_replay(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Say what to write instead where a fixture of a wider scope asks for a tape, which belongs to one test."""
-    if _session_of_test in item.stash:  # of an earlier try
-        del item.stash[_session_of_test]
+    """Fail with a hint if a fixture of a wider scope uses `openai_replay`, whose session belongs to one test."""
+    if _state in item.stash:  # of an earlier attempt
+        del item.stash[_state]
     if NAME not in getattr(item, "fixturenames", ()):
         return
-    # pytest has no public way to a fixture's scope and arguments.
+    # pytest has no public API for the scope and the arguments of a fixture.
     fixtures: dict[str, Any] = item._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]
     for name, definitions in fixtures.items():
         for definition in definitions:
             if NAME in definition.argnames and definition.scope != "function":
                 refuse(
-                    f"fixture {name!r} has the scope {definition.scope!r} and asks for `openai_replay`, a session of "
+                    f"The fixture {name!r} has the scope {definition.scope!r} and uses `openai_replay`, a session of "
                     'one test. Give it the scope "function", or use '
                     '`with openai_replay.play("cassette.yaml") as session:`.'
                 )
@@ -243,14 +257,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A test that was content in spite of a miss is not."""
+    """Fail a test that passed in spite of a miss."""
     __tracebackhide__ = True
     result = yield
-    taped = item.stash.get(_session_of_test, None)
-    if taped is not None:
-        if troubles := taped.troubles():
-            refuse(troubles)
-        taped.passed = True
+    state = item.stash.get(_state, None)
+    if state is not None:
+        if failures := state.new_failures():
+            refuse(failures)
+        state.passed = True
     return result
 
 
@@ -258,30 +272,28 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Put the explanations into the report of a test that failed by itself, and what became of the tape into the last
-    one.
-    """
+    """Add the explanations to the report of a failed test, and the outcome of the session to the last report."""
     report = yield
-    taped = item.stash.get(_session_of_test, None)
-    if taped is None:
+    state = item.stash.get(_state, None)
+    if state is None:
         return report
     error = call.excinfo
-    # A miss behind a skip is a miss that nobody would hear of: it stays for the teardown.
+    # A skip would hide a miss, so the teardown reports it.
     failed = report.when != "teardown" and error is not None and not error.errisinstance(pytest.skip.Exception)
-    if failed and (troubles := taped.troubles()):
-        report.sections.append(("openai-replay", troubles))
+    if failed and (failures := state.new_failures()):
+        report.sections.append(("openai-replay", failures))
     if report.when == "teardown":
-        tape = taped.session
-        counts = {str(outcome): count for outcome, count in tape.served.engine.journal.counts.items()}
-        said = {
+        session = state.session
+        counts = {str(outcome): count for outcome, count in session.served.engine.journal.counts.items()}
+        outcome = {
             "counts": {
                 **counts,
-                "unplayed": 0 if taped.records else len(tape.unplayed),
-                "by fallback": sum(bool(one.note) for one in tape.journal),
+                "unplayed": 0 if state.records else len(session.unplayed),
+                "by fallback": sum(bool(exchange.note) for exchange in session.journal),
             },
-            "cassette": str(tape.cassette.resolve()),
-            "folder": str(taped.folder.resolve()),
-            "warnings": tape.served.engine.cassette.warnings,
+            "cassette": str(session.cassette.resolve()),
+            "folder": str(state.folder.resolve()),
+            "warnings": session.served.engine.cassette.warnings,
         }
-        setattr(report, NAME, said)  # xdist carries it to the controller
+        setattr(report, NAME, outcome)  # xdist carries it to the controller
     return report

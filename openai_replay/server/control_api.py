@@ -8,10 +8,11 @@ from urllib.parse import unquote
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from openai_replay.config import settings
+from openai_replay.config import models
+from openai_replay.config.build import build_rules
 from openai_replay.errors import BadRequestError, ControlError, MissReason
 from openai_replay.journal.exchanges import Outcome
-from openai_replay.model import End, Fallback, Mode, OnExhausted
+from openai_replay.model import End, Mode
 from openai_replay.server.sessions import ServedSession, Sessions
 
 _ROUTES = {
@@ -27,22 +28,6 @@ _OF_ONE_PROCESS = {
     "/@/sessions": "Serve a folder: http://HOST:PORT/@NAME/v1 is NAME.yaml in every process.",
     "/@/sessions/ID": "Read what --journal FILE says of its cassette.",
 }
-
-
-class NewSession(BaseModel):
-    """What `POST /@/sessions` takes. What is not given is as the server was started."""
-
-    model_config = ConfigDict(extra="forbid", defer_build=True)  # built when somebody asks
-
-    cassette: str
-    mode: Mode | None = None
-    pace: str | None = None
-    on_exhausted: OnExhausted | None = None
-    fallback: Fallback | None = None
-    match_on: str | list[str] | None = None
-    match_header: list[str] | None = None
-    normalize: list[str] | None = None
-    ignore: list[str] | None = None
 
 
 class ExchangeOut(BaseModel):
@@ -128,7 +113,7 @@ def _default(sessions: Sessions) -> ServedSession:
 
 def _open(sessions: Sessions, body: bytes) -> ServedSession:
     try:
-        new = NewSession.model_validate_json(body)
+        values = models.new_session().model_validate_json(body).model_dump(exclude_none=True)
     except ValidationError as error:
         first = error.errors()[0]
         location = ".".join(map(str, first["loc"]))
@@ -136,6 +121,6 @@ def _open(sessions: Sessions, body: bytes) -> ServedSession:
             f"Invalid session: {location + ': ' if location else ''}{first['msg']}.",
             'Send for example {"cassette": "chat", "pace": "original"}.',
         ) from None
-    path = sessions.cassette_path(new.cassette, new.mode or sessions.rules.mode)
-    values = new.model_dump(exclude={"cassette"}, exclude_none=True)
-    return sessions.open((path,), settings.rules(values, sessions.rules_for(path)))
+    mode = Mode(values["mode"]) if "mode" in values else sessions.rules.mode
+    path = sessions.cassette_path(values.pop("cassette"), mode)
+    return sessions.open((path,), build_rules(values, sessions.rules_for(path)))

@@ -95,7 +95,7 @@ def test_what_cannot_be_read(tape: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text('{"a": 1,\n "b"}', "utf-8")
     ran = invoke("explain", tape, tmp_path / "bad.json")
     assert ran.code == 2
-    assert f"error: {tmp_path / 'bad.json'}:2:5: The text is not JSON: expecting ':' delimiter.\n" in ran.stderr
+    assert f"Error: {tmp_path / 'bad.json'}:2:5: The text is not JSON: expecting ':' delimiter.\n" in ran.stderr
     assert invoke("explain", tape, tmp_path / "none.json").code == 2
     assert invoke("explain", tmp_path / "none.yaml", request(tmp_path, chat("x"))).code == 3
 
@@ -167,7 +167,7 @@ def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
 )
 def test_in_pytest_settings_are_a_marker(settings: dict[str, Any], text: str, request: pytest.FixtureRequest) -> None:
     assert options.advice(request.node).accept(settings) == text
-    assert settings.keys() <= {*options.SETTINGS}
+    assert settings.keys() <= {*options.MARKER_SETTINGS}
 
 
 async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_full_disk_is_said_in_a_line(tape: Path) -> None:
         done = subprocess.run(
             [*OPENAI_REPLAY, "list", str(tape)], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert (done.returncode, done.stderr) == (1, "error: No space left on device\n")
+    assert (done.returncode, done.stderr) == (1, "Error: Could not write the output: No space left on device.\n")
 
 
 def test_stats() -> None:

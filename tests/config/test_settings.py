@@ -12,10 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 
 import openai_replay
-from openai_replay.config import files as settings
-from openai_replay.config import settings as building
-from openai_replay.config.file_schema import FileSettings
+from openai_replay.config import files
+from openai_replay.config.build import build_rules
 from openai_replay.config.rules import Rules
+from openai_replay.config.setting import Scope
+from openai_replay.config.settings import in_scope
 from openai_replay.errors import UsageError
 from openai_replay.model import Fallback, Mode, OnExhausted
 from tests.support.proxy import CHAT, KEY, ask, cassette, command, invoke, item
@@ -23,7 +24,7 @@ from tests.support.upstream import running_upstream
 
 
 def test_rules_of_every_setting() -> None:
-    made = building.rules(
+    made = build_rules(
         {
             "mode": "once",
             "pace": "2x",
@@ -56,32 +57,32 @@ def test_rules_of_every_setting() -> None:
 
 
 def test_what_is_not_said_stays_as_it_was() -> None:
-    base = building.rules({"ignore": ["/a"], "redact_header": ["x-secret"], "retry_after": 0})
-    assert building.rules({}, base) == building.rules({"pace": None, "ignore": None}, base) == base
-    assert building.rules({"match_on": "body"}, base).matcher.ignore == (("a",),)
-    assert building.rules({"retry_after": None}, base).retry_after_s is None
-    assert building.rules({}) == Rules()
+    base = build_rules({"ignore": ["/a"], "redact_header": ["x-secret"], "retry_after": 0})
+    assert build_rules({}, base) == build_rules({"pace": None, "ignore": None}, base) == base
+    assert build_rules({"match_on": "body"}, base).matcher.ignore == (("a",),)
+    assert build_rules({"retry_after": None}, base).retry_after_s is None
+    assert build_rules({}) == Rules()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "says", "hint"),
     [
-        ("modes", "none", "MODES: there is no such setting", "Did you mean 'mode'?"),
-        ("quux", 1, "QUUX: there is no such setting", "There are mode,"),
-        ("mode", "rewind", "MODE: there is no 'rewind'", "There are none, once"),
-        ("pace", 2, "PACE: 2 is no text", "quotes"),
+        ("modes", "none", "MODES: unknown setting", "Did you mean 'mode'?"),
+        ("quux", 1, "QUUX: unknown setting", "The settings are mode,"),
+        ("mode", "rewind", "MODE: 'rewind' is not a choice", "The choices are none, once"),
+        ("pace", 2, "PACE: 2 is not a string", "quotes"),
         ("retry_after", True, "RETRY_AFTER: True is neither", "for example 0"),
         ("retry_after", "1e9", "RETRY_AFTER: '1e9' is neither", "for example 0"),
         ("drain_timeout", "5", "DRAIN_TIMEOUT: '5' is not a duration", "200ms"),
-        ("keep_headers", "some", "KEEP_HEADERS: there is no 'some'", "default, all"),
-        ("fallback", "first", "FALLBACK: there is no 'first'", "none, last-user-message, sequence"),
+        ("keep_headers", "some", "KEEP_HEADERS: 'some' is not a choice", "default, all"),
+        ("fallback", "first", "FALLBACK: 'first' is not a choice", "none, last-user-message, sequence"),
         ("match_on", "body,uri", "MATCH_ON: there is no 'uri' to match on", "method, path"),
-        ("match_on", 5, "MATCH_ON: 5 is no list of texts", '["/metadata"]'),
+        ("match_on", 5, "MATCH_ON: 5 is not a list of strings", '["/metadata"]'),
         ("match_header", ["a b"], "MATCH_HEADER: 'a b' is not the name", "x-tenant"),
         ("normalize", ["uid"], "NORMALIZE: there is no normaliser 'uid'", "uuid"),
         ("normalize", ["a=(b+)+"], "NORMALIZE: '(b+)+' could take for ever", "possessive"),
-        ("ignore", "/a", "IGNORE: '/a' is no list of texts", "for example"),
-        ("ignore", [5], "IGNORE: 5 is no text", "quotes"),
+        ("ignore", "/a", "IGNORE: '/a' is not a list of strings", "for example"),
+        ("ignore", [5], "IGNORE: 5 is not a string", "quotes"),
         ("ignore", ["/a~b"], "IGNORE: '/a~b' is not a JSON pointer: '~' at position 2", "~1"),
         ("redact_pattern", ["a["], "REDACT_PATTERN: 'a[' is not a regular expression: unterminated", "re syntax"),
         ("redact_pattern", ["(a|a)*"], "REDACT_PATTERN: '(a|a)*' could take for ever", "possessive"),
@@ -90,7 +91,7 @@ def test_what_is_not_said_stays_as_it_was() -> None:
 )
 def test_what_is_wrong_is_named(name: str, value: Any, says: str, hint: str) -> None:
     with pytest.raises(UsageError) as error:
-        building.rules({name: value}, label=str.upper)
+        build_rules({name: value}, label=str.upper)
     assert error.value.message.startswith(says)
     assert hint in error.value.hint
 
@@ -103,16 +104,16 @@ def test_the_nearer_file_counts(tmp_path: Path) -> None:
     tapes.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nignore = ["/a", "/b"]\nnormalize = ["uuid"]\n')
     (tmp_path / "tapes" / "openai-replay.toml").write_text('ignore = ["/c"]\nmatch-on = ["body", "path"]\n')
-    found = settings.of(tapes / "new.yaml", tmp_path)
+    found = files.load(tapes / "new.yaml", tmp_path)
     assert {name: (one.value, one.path.name) for name, one in found.items()} == {
         "ignore": (["/c"], "openai-replay.toml"),
         "match_on": (["body", "path"], "openai-replay.toml"),
         "normalize": (["uuid"], "pyproject.toml"),
     }
-    assert settings.of(tmp_path / "tapes", tmp_path) == found
+    assert files.load(tmp_path / "tapes", tmp_path) == found
     (tapes / "openai-replay.toml").write_text("")
-    assert settings.of(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
-    assert settings.of(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
+    assert files.load(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
+    assert files.load(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
 
 
 def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
@@ -121,42 +122,42 @@ def test_a_file_that_anybody_may_have_left_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "openai-replay.toml").write_text('upstream = "https://mine.example/v1"')
     for name, text in (("openai-replay.toml", "upstream"), ("pyproject.toml", "[tool.openai-replay]\nupstream")):
         (tmp_path / "tmp" / name).write_text(f'{text} = "https://other.example/v1"')
-    assert settings.of(folder, folder)["upstream"].value == "https://other.example/v1"
+    assert files.load(folder, folder)["upstream"].value == "https://other.example/v1"
     (tmp_path / "tmp").chmod(0o1777)
-    assert settings.of(folder, folder)["upstream"].value == "https://mine.example/v1"
+    assert files.load(folder, folder)["upstream"].value == "https://mine.example/v1"
 
 
 @pytest.mark.parametrize(
     ("file", "text", "says", "hint"),
     [
-        ("openai-replay.toml", "ignores = []", "{}: ignores: there is no such setting", "Did you mean 'ignore'?"),
-        ("openai-replay.toml", "qq = 1", "{}: qq: there is no such setting", "match-on"),
+        ("openai-replay.toml", "ignores = []", "{}: ignores: unknown setting", "Did you mean 'ignore'?"),
+        ("openai-replay.toml", "qq = 1", "{}: qq: unknown setting", "match-on"),
         ("openai-replay.toml", 'ignore = "/a"', "{}: ignore: Input should be a valid list", "--help"),
         ("openai-replay.toml", 'ignore = ["a"]', "{}: ignore: 'a' is not a JSON pointer", "/messages"),
         ("openai-replay.toml", 'match-header = ["a b"]', "{}: match-header: 'a b' is not the name", "x-tenant"),
         ("openai-replay.toml", "port = 70000", "{}: port: Input should be less than or equal to 65535", "--help"),
-        ("openai-replay.toml", "a = [", "{}: cannot be read: ", ""),
+        ("openai-replay.toml", "a = [", "{}: could not be read: ", ""),
         ("openai-replay.toml", 'idle-timeout = "5"', "{}: idle-timeout: '5' is not a duration", "90d"),
         ("openai-replay.toml", 'max-age = "old"', "{}: max-age: 'old' is not a duration", "90d"),
         ("openai-replay.toml", 'max-body = "5q"', "{}: max-body: '5q' is not a size", "64k"),
-        ("openai-replay.toml", 'lint-allow = ["erorr"]', "{}: lint-allow: there is no rule 'erorr'", "error"),
+        ("openai-replay.toml", 'lint-allow = ["erorr"]', "{}: lint-allow: 'erorr' is not a rule", "error"),
         (
             "openai-replay.toml",
             'client-key-env = "a-key"',
-            "{}: client-key-env: takes the name of an environment",
+            "{}: client-key-env: this is not the name of an environment",
             "key itself",
         ),
         (
             "pyproject.toml",
             "[tool]\nopenai-replay = 3",
-            "{}: [tool.openai-replay] is 3, and has to be a table",
+            "{}: [tool.openai-replay] is 3, not a table",
             "ignore",
         ),
-        ("openai-replay.toml", "[tool.openai-replay]", "{}: tool: there is no such setting", "match-on"),
+        ("openai-replay.toml", "[tool.openai-replay]", "{}: tool: unknown setting", "match-on"),
         (
             "pyproject.toml",
             '[tool.openai-replay]\nfallback = "first"',
-            "{}: [tool.openai-replay] fallback: there is no 'first'",
+            "{}: [tool.openai-replay] fallback: 'first' is not a choice",
             "last-user-message",
         ),
     ],
@@ -165,14 +166,14 @@ def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, file: str, text: str
     path = tmp_path / file
     path.write_text(text)
     with pytest.raises(UsageError) as error:
-        settings.of(tmp_path / "tape.yaml", tmp_path)
+        files.load(tmp_path / "tape.yaml", tmp_path)
     assert error.value.message.startswith(says.format(path))
     assert hint in error.value.hint
 
 
 def test_a_project_of_another_shape_says_nothing(tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("tool = 3")
-    assert settings.from_pyproject(tmp_path) == {}
+    assert files.from_pyproject(tmp_path) == {}
 
 
 # ------------------------------------------------------------------------------------------------ the command line
@@ -218,22 +219,22 @@ def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeyp
     assert said["lint-allow"] == {"value": ["error"], "from": str(tmp_path / "pyproject.toml")}
     assert said["max-age"]["value"] == "90d"
     assert list(said) == list(config())
-    assert set(FileSettings.keys()) == said.keys()
+    assert {setting.key for setting in in_scope(Scope.FILE).values()} == said.keys()
 
 
 @pytest.mark.parametrize(
     ("arguments", "environment", "says"),
     [
-        (["--ignore", "/a~"], {}, "error: --ignore: '/a~' is not a JSON pointer: '~' at position 2"),
-        (["--normalize", "x=["], {}, "error: --normalize: '[' is not a regular expression: unterminated"),
-        (["--redact-pattern", "(a+)+"], {}, "error: --redact-pattern: '(a+)+' could take for ever"),
-        (["--match-on", "uri"], {}, "error: --match-on: there is no 'uri' to match on"),
-        (["--match-header", "host"], {}, "error: --match-header: the header 'host' belongs"),
-        (["--drain-timeout", "5"], {}, "error: --drain-timeout: '5' is not a duration"),
-        (["--idle-timeout", "5"], {}, "error: --idle-timeout: '5' is not a duration"),
-        (["--max-response", "5q"], {}, "error: --max-response: '5q' is not a size"),
-        ([], {"OPENAI_REPLAY_IGNORE": "x"}, "error: OPENAI_REPLAY_IGNORE: 'x' is not a JSON pointer"),
-        ([], {"OPENAI_REPLAY_MAX_BODY": "5q"}, "error: OPENAI_REPLAY_MAX_BODY: '5q' is not a size"),
+        (["--ignore", "/a~"], {}, "Error: --ignore: '/a~' is not a JSON pointer: '~' at position 2"),
+        (["--normalize", "x=["], {}, "Error: --normalize: '[' is not a regular expression: unterminated"),
+        (["--redact-pattern", "(a+)+"], {}, "Error: --redact-pattern: '(a+)+' could take for ever"),
+        (["--match-on", "uri"], {}, "Error: --match-on: there is no 'uri' to match on"),
+        (["--match-header", "host"], {}, "Error: --match-header: the header 'host' belongs"),
+        (["--drain-timeout", "5"], {}, "Error: --drain-timeout: '5' is not a duration"),
+        (["--idle-timeout", "5"], {}, "Error: --idle-timeout: '5' is not a duration"),
+        (["--max-response", "5q"], {}, "Error: --max-response: '5q' is not a size"),
+        ([], {"OPENAI_REPLAY_IGNORE": "x"}, "Error: OPENAI_REPLAY_IGNORE: 'x' is not a JSON pointer"),
+        ([], {"OPENAI_REPLAY_MAX_BODY": "5q"}, "Error: OPENAI_REPLAY_MAX_BODY: '5q' is not a size"),
     ],
 )
 def test_bad_options_are_named(
@@ -253,10 +254,7 @@ def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeyp
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
     done = invoke("record", "tape.yaml")
     assert done.code == 2
-    assert (
-        f"'--mode' / '--record-mode': 'none' is not one of 'new_episodes', 'once', 'all', 'off'. It is from {tmp_path}"
-        in done.stderr
-    )
+    assert f"'--mode': 'none' is not one of 'once', 'new_episodes', 'all', 'off'. It is from {tmp_path}" in done.stderr
     monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
     assert "It is from OPENAI_REPLAY_PORT." in invoke("play", "tape.yaml").stderr
     assert "It is from" not in invoke("play", "tape.yaml", "--port", "y").stderr
@@ -266,7 +264,7 @@ def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeyp
 def test_lint_names_its_options_too(folder: Path, option: str) -> None:
     done = invoke("lint", folder, option, "quux")
     assert done.code == 2
-    assert done.stderr.startswith(f"error: {option}: ")
+    assert done.stderr.startswith(f"Error: {option}: ")
 
 
 # ------------------------------------------------------------------------------------------------ where they hold
@@ -313,7 +311,7 @@ def test_other_commands_name_their_options_too(folder: Path, command: str) -> No
     more: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
     done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+)+")
     assert done.code == 2
-    assert "error: --redact-pattern: '(a+)+' could take for ever" in done.stderr
+    assert "Error: --redact-pattern: '(a+)+' could take for ever" in done.stderr
 
 
 async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:

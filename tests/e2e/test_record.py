@@ -955,7 +955,7 @@ async def test_a_flow_style_list_is_refused(tmp_path: Path) -> None:
     before = tape.read_bytes()
     done = await run("record", tape, "--port", "0")
     assert done.code == 3
-    assert f"error: {tape}: cannot be added to" in done.stderr
+    assert f"Error: {tape}: cannot be added to" in done.stderr
     assert tape.read_bytes() == before
     async with playing(tape) as player:
         assert (await player.ask("GET", "/")).status == 200
@@ -1110,7 +1110,7 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
         (
             ["--upstream", "api.openai.com/v1"],
             2,
-            "error: --upstream 'api.openai.com/v1' is not the URL of an API\nhint: Write for example https://",
+            "Error: --upstream 'api.openai.com/v1' is not the URL of an API.\nWrite for example https://",
         ),
         (["--upstream", "http://"], 2, "is not the URL of an API"),
         (["--upstream", "http://x:notaport/v1"], 2, "is not the URL of an API"),
@@ -1121,7 +1121,7 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
         (["--idle-timeout", "5"], 2, "'5' is not a duration"),
         (["--redact-pattern", "("], 2, "is not a regular expression"),
         (["--ignore", "messages"], 2, "is not a JSON pointer"),
-        (["--"], 2, "there is no command after --"),
+        (["--"], 2, "There is no COMMAND after `--`"),
         (["--", "/no/such/program"], 3, "Could not run '/no/such/program': No such file or directory"),
     ],
 )
@@ -1139,8 +1139,8 @@ def test_an_unwritable_place(tmp_path: Path) -> None:
     tape = tmp_path / "file" / "tape.yaml"
     done = invoke("record", tape, "--port", "0")
     assert done.code == 3
-    assert f"error: {tape}: cannot be written: " in done.stderr
-    assert "hint: Give the cassette another place." in done.stderr
+    assert f"Error: {tape}: cannot be written: " in done.stderr
+    assert "Give the cassette another place." in done.stderr
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
@@ -1151,7 +1151,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = invoke("record", tmp_path / "tape.yaml", "--port", str(port))
     assert done.code == 3
-    assert f"error: Could not listen on 127.0.0.1:{port}: Address already in use\nhint: " in done.stderr
+    assert f"Error: Could not listen on 127.0.0.1:{port}: Address already in use.\n" in done.stderr
 
 
 async def test_stdout_carries_one_line_and_quiet_is_quiet(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from openai_replay.cassette.cassette import Cassette
-from openai_replay.config import settings as building
+from openai_replay.config.build import build_rules
 from openai_replay.config.rules import Rules
 from openai_replay.model import Frame, Head, Interaction, Request, Response
 from openai_replay.proxy.fallback import instead
@@ -37,7 +37,7 @@ def tape(path: Path, *asked: Request) -> Path:
 
 
 def rules(fallback: str, **more: Any) -> Rules:
-    return building.rules({"fallback": fallback, "on_exhausted": "error", **more})
+    return build_rules({"fallback": fallback, "on_exhausted": "error", **more})
 
 
 def found(path: Path, now: Request, **settings: Any) -> tuple[int | None, str]:

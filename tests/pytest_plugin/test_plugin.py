@@ -497,7 +497,10 @@ def test_ini_keys_the_command_line_and_pyproject(project: Project, upstream: Ups
     assert asked(project.path / "cassettes/test_ini/test_ini.yaml") == ["REDACTED"]
     ran = project.run("--openai-replay=none", "--openai-replay-pace=original", "-k", "typed")
     assert ran.outcomes == {"test_typed": "error"}  # strict
-    assert f"not played of {project.path / 'cassettes/test_ini/test_typed.yaml'}:\n  #2 POST /v1/chat" in ran.out
+    assert (
+        f"left recordings of {project.path / 'cassettes/test_ini/test_typed.yaml'} unplayed:\n  #2 POST /v1/chat"
+        in ran.out
+    )
     assert "openai-replay: 1 cassettes that no test of this run used\n  cassettes/test_ini/test_ini.yaml" in ran.out
     assert ran.summary == "openai-replay: 1 played, 0 recorded, 0 missed, 1 unplayed (test_ini.py::test_typed)"
 
@@ -550,7 +553,7 @@ def test_a_recording_that_was_not_played(project: Project) -> None:
     assert ran.summary == "openai-replay: 1 played, 0 recorded, 0 missed, 2 unplayed (test_one.py::test_one)"
     strict = project.run("--openai-replay-strict")
     assert strict.outcomes == {"test_one": "error"}
-    [said] = re.findall(r"^not played of .*:\n((?:  #.*\n)+)", strict.out, re.M)
+    [said] = re.findall(r"^The test left recordings of .* unplayed:\n((?:  #.*\n)+)", strict.out, re.M)
     assert said == "  #2 POST /v1/chat/completions\n  #3 POST /v1/chat/completions\n"
     # Of a test that failed nobody expects that it played everything.
     project.write("test_one.py", ONE + "    assert False\n")
@@ -713,25 +716,25 @@ class TestConfig:
     def test_no_settings(self, openai_replay): ...
 """
 SAYS = {
-    "test_unknown_argument": "marker openai_replay: there is no 'paces'. Did you mean 'pace'? For example @pytest",
-    "test_nonsense": "There are mode, pace, on_exhausted, fallback, retry_after, upstream, match_on, ignore,",
-    "test_two_names": "marker openai_replay takes one name, and got ('one', 'two'). For example",
-    "test_a_number": "marker openai_replay takes one name, and got (5,). For example",
-    "test_unknown_mode": "there is no mode 'replay'. There are none, once, new_episodes, all, rewrite, off.",
-    "test_no_list": "ignore='/metadata' is no list of texts. Write for example ignore=",
+    "test_unknown_argument": "The marker openai_replay has an unknown setting 'paces'. Did you mean 'pace'?",
+    "test_nonsense": "The settings are mode, upstream, pace, on_exhausted, fallback, retry_after, match_on, ",
+    "test_two_names": "The marker openai_replay takes one name, not ('one', 'two'). For example",
+    "test_a_number": "The marker openai_replay takes one name, not (5,). For example",
+    "test_unknown_mode": "has an unknown mode 'replay'. The modes are none, once, new_episodes, all, rewrite, off.",
+    "test_no_list": "has ignore='/metadata', which is not a list of strings. Write for example ignore=",
     "test_no_pointer": "'metadata'",
     "test_unknown_pace": "'fast'",
-    "test_pace_no_text": "pace: 2 is no text\nPut it in quotes.",
-    "test_unknown_on_exhausted": "on_exhausted: there is no 'fail'\nThere are error, repeat, cycle.",
+    "test_pace_no_text": "pace: 2 is not a string\nPut it in quotes.",
+    "test_unknown_on_exhausted": "on_exhausted: 'fail' is not a choice\nThe choices are error, repeat, cycle.",
     "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds\nWrite for example 0.",
     "test_no_url": "localhost",
     "test_unwritable": "taken/test.yaml: cannot be written: ",
     "test_unwritable_again": "taken/test.yaml: cannot be rewritten: Not a directory\nGive the cassette another place.",
-    "test_long_name": "File name too long\nGive the cassette another name or place.",
+    "test_long_name": "File name too long.\nGive the cassette another name or folder.",
     "test_no_cassette": "broken.yaml:2: is not YAML: ",
-    "test_wider_scope": "fixture 'client' has the scope 'session' and asks for `openai_replay`, a session of one test. "
+    "test_wider_scope": "The fixture 'client' has the scope 'session' and uses `openai_replay`, a session of one test. "
     'Give it the scope "function", or use `with openai_replay.play("cassette.yaml") as session:`.',
-    "TestConfig.test_no_settings": "fixture openai_replay_config gives ['/metadata'], and should give settings such as",
+    "TestConfig.test_no_settings": "The fixture openai_replay_config returned ['/metadata']. Return settings, such as",
 }
 
 
@@ -751,10 +754,7 @@ def test_bad_input_is_an_error_that_says_what_to_write_instead(project: Project)
     assert refused.code == pytest.ExitCode.USAGE_ERROR
     assert "invalid choice: 'replay' (choose from" in refused.err
     project.write("pyproject.toml", '[tool.openai-replay]\nredact-headers = ["x"]')
-    assert (
-        "[tool.openai-replay] redact-headers: there is no such setting\nDid you mean 'redact-header'?"
-        in project.run().out
-    )
+    assert "[tool.openai-replay] redact-headers: unknown setting\nDid you mean 'redact-header'?" in project.run().out
 
 
 # ------------------------------------------------------------------------------------------------ in company
@@ -940,7 +940,7 @@ def test_an_edited_cassette_is_a_warning_in_the_summary(project: Project) -> Non
     path.write_text(text.replace("You said", "You have said"), "utf-8")
     ran = project.run()
     assert ran.outcomes == {"test_one": "passed"}
-    assert f"openai-replay: warning: {path}:" in ran.out
+    assert f"openai-replay: Warning: {path}:" in ran.out
 
 
 def test_what_could_not_be_recorded_fails_the_test(project: Project) -> None:

@@ -213,7 +213,7 @@ def test_other_machines_are_let_in_only_on_request(tmp_path: Path, verb: str, ho
 async def test_a_remote_server_says_that_it_is_one(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", SAME)
     async with command("play", tape, "--host", "0.0.0.0", "--allow-remote", "-q") as process:
-        assert "warning: Listening on 0.0.0.0: everyone who reaches this machine can read recordings." in (
+        assert "Warning: Listening on 0.0.0.0: everyone who reaches this machine can read recordings." in (
             process.stderr
         )
 
@@ -306,9 +306,9 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
     [
         (
             ["play", "TAPE", "--client-key-env", "sk-0123456789-the-key-itself"],
-            "takes the name of an environment variable",
+            "this is not the name of an environment variable",
         ),
-        (["play", "TAPE", "--client-key-env", "NOT_THERE"], "there is no key in the environment variable"),
+        (["play", "TAPE", "--client-key-env", "NOT_THERE"], "the environment variable does not hold a key"),
         (["record", "TAPE", "--client-key-env", "SOME_KEY"], "Add --upstream-key-env OPENAI_API_KEY"),
         (["record", "TAPE", "--upstream-key-env", "SOME_KEY"], "Add --client-key-env"),
     ],

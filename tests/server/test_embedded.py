@@ -169,17 +169,17 @@ def test_threads(tmp_path: Path, upstream: Upstream) -> None:
     ("make", "error", "said"),
     [
         (lambda: openai_replay.play("no.yaml"), CassetteError, "no.yaml: there is no such cassette"),
-        (lambda: openai_replay.play(), UsageError, "there is no cassette to play"),
+        (lambda: openai_replay.play(), UsageError, "`play` needs a cassette"),
         (lambda: openai_replay.play("a", pace="fast"), UsageError, "'fast' is not a pace"),
-        (lambda: openai_replay.play("a", ignore="/a"), UsageError, "ignore: '/a' is no list of texts"),
-        (lambda: openai_replay.play("a", on_exhausted="stop"), UsageError, "on_exhausted: there is no 'stop'"),
-        (lambda: openai_replay.play("a", mode="all"), UsageError, 'play is mode="none"'),  # type: ignore[call-arg]
+        (lambda: openai_replay.play("a", ignore="/a"), UsageError, "ignore: '/a' is not a list of strings"),
+        (lambda: openai_replay.play("a", on_exhausted="stop"), UsageError, "on_exhausted: 'stop' is not a choice"),
+        (lambda: openai_replay.play("a", mode="all"), UsageError, '`play` always has mode="none"'),  # type: ignore[call-arg]
         (
             lambda: openai_replay.play("a", retry_after=-1),
             UsageError,
             "retry_after: -1 is neither `keep` nor a number of seconds",
         ),
-        (lambda: openai_replay.record("a", mode="rewind"), UsageError, "mode: there is no 'rewind'"),
+        (lambda: openai_replay.record("a", mode="rewind"), UsageError, "mode: 'rewind' is not a choice"),
         (lambda: openai_replay.record("a", upstream="localhost"), UsageError, "'localhost' is not the URL"),
         (lambda: openai_replay.record(Path(__file__, "a.yaml")), StartError, "a.yaml: cannot be written"),
     ],

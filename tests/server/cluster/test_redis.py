@@ -120,7 +120,7 @@ async def test_a_store_that_is_gone_and_comes_back(redis: redisserver.Server, tm
         assert [(await process.ask("POST", CHAT, "hello")).json["said"] for _ in range(2)] == [1, 2]
         redis.stop()
         assert await process.stop() == 1
-        assert "error: The position store" in process.stderr, "what was not played cannot be known"
+        assert "Error: The position store" in process.stderr, "what was not played cannot be known"
 
 
 @real
@@ -138,7 +138,7 @@ async def test_no_password_is_said(tmp_path: Path) -> None:
         server.start()
         result = await run("play", tape, "--port", "0", "--state", url.replace(PASSWORD, "wrong-" + PASSWORD))
         assert result.code == 3
-        assert f"error: The position store {server.url} refuses the password." in result.stderr
+        assert f"Error: The position store {server.url} refuses the password." in result.stderr
         assert PASSWORD not in result.stderr
     finally:
         server.stop()
@@ -149,7 +149,7 @@ async def test_a_store_that_is_not_there_at_the_start(tmp_path: Path) -> None:
     for workers in ("1", "2"):
         result = await run("play", tape, "--port", "0", "--state", "redis://127.0.0.1:9/0", "--workers", workers)
         assert result.code == 3
-        assert result.stderr.count("error: The position store redis://127.0.0.1:9/0") == 1
+        assert result.stderr.count("Error: The position store redis://127.0.0.1:9/0") == 1
 
 
 async def test_a_client_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

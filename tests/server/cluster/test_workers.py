@@ -258,9 +258,9 @@ async def test_what_cannot_start_is_said_once(tmp_path: Path) -> None:
     tape = numbered(tmp_path / "tape.yaml", 1)
     result = await run("play", tmp_path / "none.yaml", "--workers", "2")
     assert result.code == 3
-    assert result.stderr.count("error: ") == 1
+    assert result.stderr.count("Error: ") == 1
     result = await run("play", tape, "--workers", "2", "--port", "0", "--journal", tmp_path / "no" / "journal")
-    assert (result.code, result.stderr.count("error: ")) == (3, 1)
+    assert (result.code, result.stderr.count("Error: ")) == (3, 1)
     async with command("play", tape, "--workers", "2") as process:
         port = process.origin.rpartition(":")[2]
         result = await run("play", tape, "--workers", "2", "--port", port)
@@ -278,5 +278,5 @@ def test_numbers_that_make_no_sense(tmp_path: Path, number: str) -> None:
 def test_record_has_no_workers(tmp_path: Path) -> None:
     done = invoke("record", tmp_path / "tape.yaml", "--workers", "2")
     assert done.code == 2
-    assert "--workers is for play" in done.stderr
+    assert "--workers is only for `play`" in done.stderr
     assert not (tmp_path / "tape.yaml").exists()
