@@ -324,8 +324,8 @@ def is_at_fault(path: Path, error: str) -> bool:
     """Whether a file that was refused is no recording, is damaged, or does not say what it is an answer to."""
     text = path.read_text("utf-8")
     if path.name.startswith(("LICENSE", "README", "NOTICE")):
-        return "is of no known format" in error
-    if "give it with --url" in error:
+        return error == "The format is unknown: plain text."
+    if "Give it with --url" in error:
         return re.search(_TELLS, text) is None
     if "is not JSON" in error:
         for line in text.splitlines():
