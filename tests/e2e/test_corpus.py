@@ -42,7 +42,7 @@ if not CORPUS.is_dir():
         f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to a folder with a folder a project", allow_module_level=True
     )
 pytestmark = pytest.mark.slow  # a minute or two, even for a part
-FOLDERS = sorted(one.name for one in CORPUS.iterdir() if one.is_dir())
+FOLDERS = sorted(folder.name for folder in CORPUS.iterdir() if folder.is_dir())
 #: Projects whose vcrpy cassettes are played as they lie, and whose streams are recorded anew.
 VCRPY = [
     "DataDog+dd-apm-test-agent",
@@ -52,7 +52,7 @@ VCRPY = [
     "Arize-ai+openinference",
 ]
 
-PLAYED = [one for one in VCRPY if one in FOLDERS]
+PLAYED = [folder for folder in VCRPY if folder in FOLDERS]
 
 #: Of so many files one is imported and played; `make corpus` takes all.
 PART = int(os.environ.get("OPENAI_REPLAY_CORPUS_PART") or 10)
@@ -65,7 +65,7 @@ class Recorded(NamedTuple):
 
     method: str
     target: str
-    asked: list[tuple[str, str]]  # the headers that tell what the request's body is
+    request_headers: list[tuple[str, str]]  # the headers that tell what the request's body is
     body: bytes
     status: int
     reason: str
@@ -75,8 +75,8 @@ class Recorded(NamedTuple):
 
 def files(folder: str) -> list[Path]:
     """The vcrpy cassettes of a project; some have no extension."""
-    found = (one for one in (CORPUS / folder).rglob("*") if one.is_file() and one.suffix in (".yaml", ".yml", ""))
-    return sorted(one for one in found if b"\ninteractions:" in b"\n" + one.read_bytes())
+    paths = (path for path in (CORPUS / folder).rglob("*") if path.is_file() and path.suffix in (".yaml", ".yml", ""))
+    return sorted(path for path in paths if b"\ninteractions:" in b"\n" + path.read_bytes())
 
 
 class _Loader(yaml.CSafeLoader):
@@ -93,9 +93,9 @@ _Loader.add_constructor("!binary", lambda _, node: base64.b64decode(node.value))
 
 @cache
 def interactions(path: Path) -> list[Recorded]:
-    """What stands in `path`, by a plain reading of it."""
+    """Return the interactions in `path`, by a plain reading of it."""
     document = yaml.load(path.read_text("utf-8"), _Loader)  # noqa: S506 - a safe one
-    return [recorded(**one) for one in document["interactions"]]
+    return [recorded(**item) for item in document["interactions"]]
 
 
 def recorded(request: dict[str, Any], response: dict[str, Any], **_: Any) -> Recorded:
@@ -103,25 +103,25 @@ def recorded(request: dict[str, Any], response: dict[str, Any], **_: Any) -> Rec
     parts = urlsplit(request["uri"])
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     kind = ("content-type", "content-encoding")
-    asked = [(name, value) for name, value in flat(request["headers"]) if name.lower() in kind]
+    request_headers = [(name, value) for name, value in flat(request["headers"]) if name.lower() in kind]
     status = response.get("status") or {"code": response["status_code"]}
-    answer = octets(response["body"]["string"] if "body" in response else response["content"])
+    response_body = octets(response["body"]["string"] if "body" in response else response["content"])
     headers = by_name(flat(response["headers"]))
     encoding = headers.get("content-encoding", [""])[0]
-    if encoding == "gzip" and not answer.startswith(b"\x1f\x8b"):
+    if encoding == "gzip" and not response_body.startswith(b"\x1f\x8b"):
         del headers["content-encoding"]  # it was stored decoded, under the header it came with
     elif encoding in ("br", "deflate", "zstd"):
         del headers["content-encoding"]  # so were all of these
-        answer.decode()
+        response_body.decode()
     return Recorded(
         request["method"].upper(),
         target,
-        asked,
+        request_headers,
         octets(request["body"]),
         status["code"],
         status.get("message") or "",
         headers,
-        answer,
+        response_body,
     )
 
 
@@ -148,21 +148,21 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
         expected = interactions(tape)
         count += len(expected)
         async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
-            for number, one in enumerate(expected, 1):
-                played = await client.ask(one.method, one.target, one.body, one.asked)
-                same = {
-                    "status": (played.status, one.status),
-                    "reason": (played.reason, one.reason),
+            for number, recorded in enumerate(expected, 1):
+                played = await client.ask(recorded.method, recorded.target, recorded.body, recorded.request_headers)
+                parts = {
+                    "status": (played.status, recorded.status),
+                    "reason": (played.reason, recorded.reason),
                     "ended": (played.ended, Ended.COMPLETE),
-                    "body": (played.body, b"" if one.method == "HEAD" else one.answer),
-                    "headers": (by_name(played.headers), one.headers),
+                    "body": (played.body, b"" if recorded.method == "HEAD" else recorded.answer),
+                    "headers": (by_name(played.headers), recorded.headers),
                 }
                 wrong += [
-                    f"{tape}, {number}: {what} {is_now!r}, recorded {was!r}"[:2000]
-                    for what, (is_now, was) in same.items()
-                    if is_now != was
+                    f"{tape}, {number}: {part} {played_value!r}, recorded {expected_value!r}"[:2000]
+                    for part, (played_value, expected_value) in parts.items()
+                    if played_value != expected_value
                 ]
-            wrong += [f"{tape}: unplayed {one.number}" for one in player.engine.cassette.unplayed()]
+            wrong += [f"{tape}: unplayed {unplayed.number}" for unplayed in player.engine.cassette.unplayed()]
     capsys.readouterr()
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:10])
     assert count
@@ -174,17 +174,20 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
 def test_every_interaction_can_be_looked_at(folder: str) -> None:
     looked = 0
     for path in files(folder):
-        found = read_document(path, lambda _: None)[1].interactions
-        for number, one in enumerate(found, 1):
-            shown = [*show.format_recording(one), *show.format_table([show.summarize(number, one)], 100)]
-            shown += timeline.draw(one.response, 80, timeline.ASCII)
+        recordings = read_document(path, lambda _: None)[1].interactions
+        for number, interaction in enumerate(recordings, 1):
+            lines = [
+                *show.format_recording(interaction),
+                *show.format_table([show.summarize(number, interaction)], 100),
+            ]
+            lines += timeline.draw(interaction.response, 80, timeline.ASCII)
             # No control character but a tab, and nothing that cannot be written.
-            assert re.search("[\0-\x08\x0a-\x1f\x7f-\x9f]", "".join(shown)) is None
-            "".join(shown).encode()
-            json.dumps(show.as_json(number, one))
+            assert re.search("[\0-\x08\x0a-\x1f\x7f-\x9f]", "".join(lines)) is None
+            "".join(lines).encode()
+            json.dumps(show.as_json(number, interaction))
             looked += 1
-        counts = stats.count_by_model(found, {})
-        assert stats.sum_totals(counts.values()).interactions == len(found)
+        counts = stats.count_by_model(recordings, {})
+        assert stats.sum_totals(counts.values()).interactions == len(recordings)
     assert looked
 
 
@@ -198,14 +201,15 @@ def by_name(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def streams() -> list[bytes]:
     """Event streams as real APIs sent them."""
-    found = [
-        one.answer
+    bodies = [
+        recorded.answer
         for folder in VCRPY
         for path in files(folder)
-        for one in interactions(path)
-        if "event-stream" in one.headers.get("content-type", [""])[0] and not one.answer.startswith(b"\x1f\x8b")
+        for recorded in interactions(path)
+        if "event-stream" in recorded.headers.get("content-type", [""])[0]
+        and not recorded.answer.startswith(b"\x1f\x8b")
     ]
-    return [body for body in dict.fromkeys(found) if body]
+    return [body for body in dict.fromkeys(bodies) if body]
 
 
 def events(body: bytes) -> list[bytes]:
@@ -237,7 +241,7 @@ def lower(headers: Iterable[tuple[str, Any]]) -> dict[str, str]:
 
 
 def plainly(name: str, data: bytes) -> Iterator[Plain]:
-    """What is in a file of the format `name`, by a reading that knows only what the corpus has."""
+    """Yield the interactions of a file of the format `name`, by a reading that knows only the corpus."""
     if data.startswith(b"\x1f\x8b"):
         data = gzip.decompress(data)
     if name == "httprr":
@@ -245,10 +249,12 @@ def plainly(name: str, data: bytes) -> Iterator[Plain]:
         while at < len(data):
             sizes, start = data[at : data.index(b"\n", at)].split(), data.index(b"\n", at) + 1
             middle, at = start + int(sizes[0]), start + int(sizes[0]) + int(sizes[1])
-            (asked, body), (said, answer) = (
+            (request, body), (response, answer) = (
                 re.split(rb"\r?\n\r?\n", text, maxsplit=1) for text in (data[start:middle], data[middle:at])
             )
-            yield Plain(asked.split()[0].decode(), asked.split()[1].decode(), int(said.split()[1]), answer, body)
+            yield Plain(
+                request.split()[0].decode(), request.split()[1].decode(), int(response.split()[1]), answer, body
+            )
         return
     if name in ("vcrpy", "ruby-vcr", "go-vcr"):
         document = yaml.load(data, _Loader)  # noqa: S506 - a safe one
@@ -257,71 +263,81 @@ def plainly(name: str, data: bytes) -> Iterator[Plain]:
     match name:
         case "vcrpy":
             items = document.get("interactions") or [
-                {"request": one, "response": two}
-                for one, two in zip(document["requests"], document["responses"], strict=True)
+                {"request": item, "response": two}
+                for item, two in zip(document["requests"], document["responses"], strict=True)
             ]
-            for one in items:
-                asked, said = one["request"], one["response"]
-                status = said["status"]["code"] if "status" in said else said["status_code"]
-                answer = octets(said["body"]["string"] if "body" in said else said["content"])
-                encoding = lower((key, value) for key, value in flat(said["headers"])).get("content-encoding", "")
-                yield Plain(asked["method"], asked["uri"], status, answer, octets(asked["body"]), None, encoding)
+            for item in items:
+                request, response = item["request"], item["response"]
+                status = response["status"]["code"] if "status" in response else response["status_code"]
+                answer = octets(response["body"]["string"] if "body" in response else response["content"])
+                encoding = lower((key, value) for key, value in flat(response["headers"])).get("content-encoding", "")
+                yield Plain(request["method"], request["uri"], status, answer, octets(request["body"]), None, encoding)
         case "ruby-vcr":
-            for one in document["http_interactions"]:
-                asked, said = one["request"], one["response"]
+            for item in document["http_interactions"]:
+                request, response = item["request"], item["response"]
                 bodies = [
                     base64.b64decode(part["base64_string"]) if "base64_string" in part else octets(part["string"])
-                    for part in (one.get("body", {"string": ""}) for one in (asked, said))
+                    for part in (item.get("body", {"string": ""}) for item in (request, response))
                 ]
-                yield Plain(asked["method"], asked["uri"], said["status"]["code"], bodies[1], bodies[0])
+                yield Plain(request["method"], request["uri"], response["status"]["code"], bodies[1], bodies[0])
         case "go-vcr":
-            for one in document["interactions"]:
-                asked, said = one["request"], one["response"]
-                yield Plain(asked["method"], asked["url"], said["code"], octets(said["body"]), octets(asked["body"]))
-        case "nock":
-            for one in document:
-                said, headers = one["response"], lower(one["rawHeaders"].items())
-                url = one["scope"].removesuffix(":443") + one["path"]
-                if isinstance(said, list) and "content-encoding" in headers:
-                    answer = binascii.unhexlify("".join(said))
-                    yield Plain(one["method"], url, one["status"], answer, None, None, headers["content-encoding"])
-                elif isinstance(said, str):
-                    yield Plain(one["method"], url, one["status"], said.encode())
-                else:
-                    yield Plain(one["method"], url, one["status"], None, None, said)
-        case "har":
-            for one in document["log"]["entries"]:
-                asked, said = one["request"], one["response"]
-                body = asked.get("postData", {}).get("text", "").encode()
+            for item in document["interactions"]:
+                request, response = item["request"], item["response"]
                 yield Plain(
-                    asked["method"], asked["url"], said["status"], said["content"].get("text", "").encode(), body
+                    request["method"],
+                    request["url"],
+                    response["code"],
+                    octets(response["body"]),
+                    octets(request["body"]),
+                )
+        case "nock":
+            for item in document:
+                response, headers = item["response"], lower(item["rawHeaders"].items())
+                url = item["scope"].removesuffix(":443") + item["path"]
+                if isinstance(response, list) and "content-encoding" in headers:
+                    answer = binascii.unhexlify("".join(response))
+                    yield Plain(item["method"], url, item["status"], answer, None, None, headers["content-encoding"])
+                elif isinstance(response, str):
+                    yield Plain(item["method"], url, item["status"], response.encode())
+                else:
+                    yield Plain(item["method"], url, item["status"], None, None, response)
+        case "har":
+            for item in document["log"]["entries"]:
+                request, response = item["request"], item["response"]
+                body = request.get("postData", {}).get("text", "").encode()
+                yield Plain(
+                    request["method"],
+                    request["url"],
+                    response["status"],
+                    response["content"].get("text", "").encode(),
+                    body,
                 )
         case "azure":
-            for one in document["Entries"]:
-                said = one["ResponseBody"]
-                kind = lower(one["ResponseHeaders"].items()).get("content-type", "")
+            for item in document["Entries"]:
+                response = item["ResponseBody"]
+                kind = lower(item["ResponseHeaders"].items()).get("content-type", "")
                 answer, value = None, None
-                if isinstance(said, list):
-                    answer = "".join(said).encode()
-                elif isinstance(said, str):
-                    answer = said.encode() if kind.startswith("text/") else base64.b64decode(said)
+                if isinstance(response, list):
+                    answer = "".join(response).encode()
+                elif isinstance(response, str):
+                    answer = response.encode() if kind.startswith("text/") else base64.b64decode(response)
                 else:
-                    value = said
-                yield Plain(one["RequestMethod"], one["RequestUri"], one["StatusCode"], answer, None, value)
+                    value = response
+                yield Plain(item["RequestMethod"], item["RequestUri"], item["StatusCode"], answer, None, value)
         case "datadog":
-            asked, said = document["request"], document["response"]
+            request, response = document["request"], document["response"]
             bodies = [
                 base64.b64decode(text[7:]) if text.startswith("base64:") else text.encode()
-                for text in (asked["body"], said["body"])
+                for text in (request["body"], response["body"])
             ]
-            yield Plain(asked["method"], asked["url"], said["status"]["code"], bodies[1], bodies[0])
+            yield Plain(request["method"], request["url"], response["status"]["code"], bodies[1], bodies[0])
 
 
 _TELLS = r'"object": ?"(?:chat\.completion|response|text_completion|embedding)|"type": ?"response\.'
 
 
 def is_at_fault(path: Path, error: str) -> bool:
-    """Whether a file that was refused is no recording, is damaged, or does not say what it is an answer to."""
+    """Return True if a refused file is not a recording, is damaged, or does not tell the URL of its request."""
     text = path.read_text("utf-8")
     if path.name.startswith(("LICENSE", "README", "NOTICE")):
         return error == "The format is unknown: plain text."
@@ -354,21 +370,22 @@ async def test_every_file_is_imported_and_plays(
     wrong: list[str] = []
     settings = run.ImportSettings(supplied_request=GIVEN)
     for job in run.plan_jobs([CORPUS / folder], tmp_path)[::PART]:
-        done = run.run_job(job, settings)
-        if done.error:
+        outcome = run.run_job(job, settings)
+        if outcome.error:
             counts["refused"] += 1
-            if not is_at_fault(job.source, done.error):
-                wrong.append(f"{job.source}: refused: {done.error}")
+            if not is_at_fault(job.source, outcome.error):
+                wrong.append(f"{job.source}: refused: {outcome.error}")
             continue
-        counts[done.format_name] += done.interactions
-        counts["streams"] += done.streams
-        wrong += [f"{job.source}: left out: {why}" for why in done.skipped]
+        counts[outcome.format_name] += outcome.interactions
+        counts["streams"] += outcome.streams
+        wrong += [f"{job.source}: left out: {reason}" for reason in outcome.skipped]
         wrong += [
-            f"{job.source}: {what}" for what in await unlike(done.format_name, job.source.read_bytes(), job.target)
+            f"{job.source}: {problem}"
+            for problem in await unlike(outcome.format_name, job.source.read_bytes(), job.target)
         ]
-        wrong += [f"{job.source}: {what}" for what in unlike_in_vcrpy(job.target, tmp_path / "plain.yaml")]
+        wrong += [f"{job.source}: {problem}" for problem in unlike_in_vcrpy(job.target, tmp_path / "plain.yaml")]
     capsys.readouterr()
-    assert not wrong, f"{len(wrong)}:\n" + "\n".join(one[:1000] for one in wrong[:10])
+    assert not wrong, f"{len(wrong)}:\n" + "\n".join(problem[:1000] for problem in wrong[:10])
     with capsys.disabled():
         print(f" [{', '.join(f'{name} {count}' for name, count in counts.items())}]", end="")
 
@@ -378,58 +395,74 @@ def on(tape: Path) -> list[Interaction]:
 
 
 async def unlike(name: str, source: bytes, tape: Path) -> list[str]:
-    """In what the answers that an imported cassette gives differ from what stands in its source."""
+    """Return the differences between the responses of an imported cassette and its source."""
     stored = on(tape)
     if name == "raw":
         if source.lstrip().startswith(b"{"):
             lines = [source] if not stored[0].response.body.startswith((b"data:", b"event:")) else source.splitlines()
             expected = [json.loads(line) for line in lines if line.strip()]
             body = stored[0].response.body
-            found = [json.loads(one) for one in (data_of(body) or [body]) if one != b"[DONE]"]
-            return [] if found == expected else ["the events are not those of the file"]
+            events_found = [json.loads(expected) for expected in (data_of(body) or [body]) if expected != b"[DONE]"]
+            return [] if events_found == expected else ["the events are not those of the file"]
         return [] if stored[0].response.body == source else ["the stream is not that of the file"]
     expected_ones = list(plainly(name, source))
     if len(expected_ones) != len(stored):
         return [f"{len(stored)} interactions of {len(expected_ones)}"]
     wrong: list[str] = []
     async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
-        for number, (one, kept) in enumerate(zip(expected_ones, stored, strict=True), 1):
-            if not kept.request.uri.startswith("http"):
+        for number, (plain, interaction) in enumerate(zip(expected_ones, stored, strict=True), 1):
+            if not interaction.request.uri.startswith("http"):
                 continue  # taken out, and nothing tells it
-            parts = urlsplit(one.url if one.url.startswith("http") else kept.request.uri)
+            parts = urlsplit(plain.url if plain.url.startswith("http") else interaction.request.uri)
             target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-            kinds = [pair for pair in kept.request.headers if pair[0].lower() in ("content-type", "content-encoding")]
-            body = kept.request.body if one.body is None else one.body
-            played = await client.ask(one.method.upper(), target, body, kinds)
-            now = played.body
-            was = b"" if one.method.upper() == "HEAD" else one.answer
-            if was is None:  # kept as a value
-                was = b"" if one.value is None else now if json.loads(now) == one.value else compacted(one.value)
-            redacted = b"REDACTED*" in now and len(now) == len(was)
-            if played.status != one.status or played.ended is not Ended.COMPLETE or not (now == was or redacted):
-                wrong.append(f"{number}: {played.status} {now!r:.300} was {one.status} {was!r:.300}")
-            said = dict(passed_on(played.headers))
-            if "event-stream" in header(tuple(said.items()), "content-type") and not now.startswith(b"\x1f\x8b"):
-                if data_of(now) != data_of(was):
+            kinds = [
+                pair for pair in interaction.request.headers if pair[0].lower() in ("content-type", "content-encoding")
+            ]
+            body = interaction.request.body if plain.body is None else plain.body
+            played = await client.ask(plain.method.upper(), target, body, kinds)
+            played_body = played.body
+            expected_body = b"" if plain.method.upper() == "HEAD" else plain.answer
+            if expected_body is None:  # kept as a value
+                expected_body = (
+                    b""
+                    if plain.value is None
+                    else played_body
+                    if json.loads(played_body) == plain.value
+                    else compacted(plain.value)
+                )
+            redacted = b"REDACTED*" in played_body and len(played_body) == len(expected_body)
+            if (
+                played.status != plain.status
+                or played.ended is not Ended.COMPLETE
+                or not (played_body == expected_body or redacted)
+            ):
+                wrong.append(
+                    f"{number}: {played.status} {played_body!r:.300} was {plain.status} {expected_body!r:.300}"
+                )
+            headers = dict(passed_on(played.headers))
+            if "event-stream" in header(tuple(headers.items()), "content-type") and not played_body.startswith(
+                b"\x1f\x8b"
+            ):
+                if data_of(played_body) != data_of(expected_body):
                     wrong.append(f"{number}: other events")
-                if [frame.data for frame in kept.response.frames] != events(now):
+                if [frame.data for frame in interaction.response.frames] != events(played_body):
                     wrong.append(f"{number}: not cut at its events")
-            is_packed = now.startswith(b"\x1f\x8b") or (one.encoding == "br" and b"{" not in now)
-            if header(tuple(said.items()), "content-encoding") and not is_packed and now:
+            is_packed = played_body.startswith(b"\x1f\x8b") or (plain.encoding == "br" and b"{" not in played_body)
+            if header(tuple(headers.items()), "content-encoding") and not is_packed and played_body:
                 wrong.append(f"{number}: a content-encoding that is not true")
     return wrong
 
 
 def unlike_in_vcrpy(tape: Path, plain: Path) -> list[str]:
-    """In what stock vcrpy sees other bodies in a cassette that was imported and exported to it."""
+    """Return the bodies in which stock vcrpy sees another value in an exported cassette."""
     stored = on(tape)
     plain.write_bytes(exporters.FORMATS["vcrpy"](stored).files[".yaml"])
     requests, responses = FilesystemPersister.load_cassette(plain, yamlserializer)
     pairs = zip(stored, requests, responses, strict=True)
     return [
         f"{number}: another body in vcrpy"
-        for number, (one, asked, said) in enumerate(pairs, 1)
-        if said["body"]["string"] != one.response.body or (asked.body or b"") != one.request.body
+        for number, (interaction, request, response) in enumerate(pairs, 1)
+        if response["body"]["string"] != interaction.response.body or (request.body or b"") != interaction.request.body
     ]
 
 
@@ -441,6 +474,7 @@ SSE = Send(head(200, "OK", [("content-type", "text/event-stream; charset=utf-8")
 async def test_real_streams_are_recorded_and_played_cut_for_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """"""
     tape = tmp_path / "tape.yaml"
     bodies = streams()[:STREAMS]
     assert len(bodies) > 50
@@ -450,15 +484,15 @@ async def test_real_streams_are_recorded_and_played_cut_for_cut(
             up.script("POST", f"/v1/{number}", [SSE, *map(Chunk, events(body)), End()])
             live.append(await client.ask("POST", f"/v1/{number}", {"stream": True}))
     async with playing(tape) as player, Connection(player.origin) as client:
-        for number, (one, body) in enumerate(zip(live, bodies, strict=True)):
+        for number, (recorded, body) in enumerate(zip(live, bodies, strict=True)):
             played = await client.ask("POST", f"/v1/{number}", {"stream": True})
-            assert one.body == body
+            assert recorded.body == body
             if len(body) < 32_000:  # a longer one may come in several reads, that cut events
-                assert one.cuts == events(body)
-            assert (played.cuts, played.ended) == (one.cuts, one.ended)
+                assert recorded.cuts == events(body)
+            assert (played.cuts, played.ended) == (recorded.cuts, recorded.ended)
     capsys.readouterr()
     with capsys.disabled():
-        print(f" [{len(bodies)} streams, {sum(len(one.pieces) for one in live)} frames]", end="")
+        print(f" [{len(bodies)} streams, {sum(len(recorded.pieces) for recorded in live)} frames]", end="")
 
 
 async def test_a_real_stream_on_time(tmp_path: Path) -> None:

@@ -21,7 +21,19 @@ from openai_replay.model import Interaction, Request
 from openai_replay.tools.importers import FORMAT_NAMES
 from openai_replay.tools.importers.run import ImportSettings, plan_jobs, run_job
 from tests.support.proxy import Connection, Finished, invoke, playing
-from tests.tools.test_importers import ASKED, EVENTS, GO, HAR, NOCK, RUBY, STREAM, TRACE, URL, VCRPY, answer
+from tests.tools.test_importers import (
+    EVENTS,
+    GO,
+    HAR,
+    NOCK,
+    REQUEST_BODY,
+    RUBY,
+    STREAM,
+    TRACE,
+    URL,
+    VCRPY,
+    with_response,
+)
 
 FAKE_KEY = "sk-proj-" + "Fake0Key1" * 6
 
@@ -52,16 +64,18 @@ def written(folder: Path) -> list[str]:
 
 async def test_a_folder_of_many_formats_is_laid_out_as_it_was_and_plays(tmp_path: Path) -> None:
     sources(tmp_path, a_yml=RUBY, sub__b_har=HAR, sub__c_json=NOCK, sub__deep__d_yaml_gz=GO, e_httprr=TRACE)
-    done = imported(tmp_path)
-    assert done.code == 0, done.stderr
+    result = imported(tmp_path)
+    assert result.code == 0, result.stderr
     assert written(tmp_path) == ["a.yaml", "e.yaml", "sub/b.yaml", "sub/c.yaml", "sub/deep/d.yaml"]
-    assert done.stderr == ""
-    lines = [line.split() for line in done.stdout.splitlines()]
+    assert result.stderr == ""
+    lines = [line.split() for line in result.stdout.splitlines()]
     assert ["ruby-vcr", "1", "1", "1", "0", "0"] in lines
     assert ["all", "5", "5", "5", "1", "0"] in lines
     for path in (tmp_path / "out").rglob("*.yaml"):
         async with playing(path) as player, Connection(player.origin) as client:
-            played = await client.ask("POST", "/v1/chat/completions", ASKED, [("content-type", "application/json")])
+            played = await client.ask(
+                "POST", "/v1/chat/completions", REQUEST_BODY, [("content-type", "application/json")]
+            )
             assert (played.body, played.cuts) == (STREAM, EVENTS)
 
 
@@ -72,8 +86,8 @@ def test_one_file_to_one_file_and_to_the_default_folder(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     assert invoke("import", folder / "chat.har").code == 0
     assert (tmp_path / "cassettes" / "chat.yaml").is_file()
-    done = invoke("import", folder, "-o", tmp_path / "both.yaml")
-    assert (done.code, "is one file, and SRC has 2" in done.stderr) == (2, True)
+    result = invoke("import", folder, "-o", tmp_path / "both.yaml")
+    assert (result.code, "is one file, and SRC has 2" in result.stderr) == (2, True)
     assert not (tmp_path / "both.yaml").exists()
 
 
@@ -88,9 +102,9 @@ def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
     sources(tmp_path, a_yaml=VCRPY, b_yaml=RUBY)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.yaml").write_text("mine")
-    done = imported(tmp_path)
-    assert done.code == 1
-    assert f"{tmp_path}/in/a.yaml: {tmp_path}/out/a.yaml exists already. Use --force to replace it." in done.stderr
+    result = imported(tmp_path)
+    assert result.code == 1
+    assert f"{tmp_path}/in/a.yaml: {tmp_path}/out/a.yaml exists already. Use --force to replace it." in result.stderr
     assert (tmp_path / "out" / "a.yaml").read_text() == "mine"
     assert written(tmp_path) == ["a.yaml", "b.yaml"]
     assert imported(tmp_path, "--force").code == 0
@@ -109,10 +123,10 @@ def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
     with (folder / "huge.json").open("wb") as file:
         file.truncate(10 * 10**9)
     os.mkfifo(folder / "pipe.yaml")
-    done = imported(tmp_path)
-    assert done.code == 1
+    result = imported(tmp_path)
+    assert result.code == 1
     assert written(tmp_path) == ["good.yaml"]
-    lines = done.stderr.splitlines()
+    lines = result.stderr.splitlines()
     assert [line.partition(": ")[0].rpartition("/")[2] for line in lines] == [
         "cut.har",
         "empty.yaml",
@@ -139,8 +153,8 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    done = imported(tmp_path)
-    assert (done.code, done.stderr) == (1, f"{folder}/sub: The folder cannot be read.\n")
+    result = imported(tmp_path)
+    assert (result.code, result.stderr) == (1, f"{folder}/sub: The folder cannot be read.\n")
     assert written(tmp_path) == ["a.yaml"]
 
 
@@ -159,23 +173,25 @@ def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(tmp_path: Path) -> Non
     main, terminal = pty.openpty()
     try:
         ran = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=terminal, timeout=60)
-        shown = os.read(main, 10_000)
+        output = os.read(main, 10_000)
     finally:
         os.close(terminal)
         os.close(main)
     assert ran.returncode == 0
-    assert b"import" in shown
-    assert b"100%" in shown
+    assert b"import" in output
+    assert b"100%" in output
     assert subprocess.run(arguments, capture_output=True, timeout=60).stderr == b""
 
 
 def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path: Path) -> None:
     entries = HAR["log"]["entries"]
-    gone = {**entries[0], "response": {"status": 0}}
-    folder = sources(tmp_path, a_har={"log": {"entries": [gone, *entries]}}, b_har={"log": {"entries": [gone]}})
-    done = imported(tmp_path)
-    assert f"{folder}/a.har: left out: Entry 1 got no response." in done.stderr
-    assert f"{folder}/b.har: The file has no interactions. Entry 1 got no response." in done.stderr
+    unanswered = {**entries[0], "response": {"status": 0}}
+    folder = sources(
+        tmp_path, a_har={"log": {"entries": [unanswered, *entries]}}, b_har={"log": {"entries": [unanswered]}}
+    )
+    result = imported(tmp_path)
+    assert f"{folder}/a.har: left out: Entry 1 got no response." in result.stderr
+    assert f"{folder}/b.har: The file has no interactions. Entry 1 got no response." in result.stderr
     assert written(tmp_path) == ["a.yaml"]
 
 
@@ -190,15 +206,17 @@ def test_names_that_meet_leave_or_are_links_are_refused(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "sub").symlink_to(outside)
     (tmp_path / "out" / "inner.yaml").symlink_to(outside / "secret.yaml")
-    done = imported(tmp_path, "--force")
-    assert done.code == 1
-    said = {line.partition(": ")[0].rpartition("/")[2]: line.partition(": ")[2] for line in done.stderr.splitlines()}
-    assert set(said) == {"a.json", "b.yaml", "link.yaml", "inner.yaml", "folder"}
-    assert said["a.json"] == f"It would be written to {tmp_path}/out/a.yaml, like {folder}/a.har."
-    assert said["b.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
-    assert said["inner.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
-    assert said["link.yaml"] == "It is a link that leads out of its folder."
-    assert said["folder"] == "It is a link to a folder. Links are not followed."
+    result = imported(tmp_path, "--force")
+    assert result.code == 1
+    messages = {
+        line.partition(": ")[0].rpartition("/")[2]: line.partition(": ")[2] for line in result.stderr.splitlines()
+    }
+    assert set(messages) == {"a.json", "b.yaml", "link.yaml", "inner.yaml", "folder"}
+    assert messages["a.json"] == f"It would be written to {tmp_path}/out/a.yaml, like {folder}/a.har."
+    assert messages["b.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
+    assert messages["inner.yaml"].startswith(f"It would be written outside of {tmp_path}/out")
+    assert messages["link.yaml"] == "It is a link that leads out of its folder."
+    assert messages["folder"] == "It is a link to a folder. Links are not followed."
     assert os.listdir(outside) == ["secret.yaml"]
     assert (outside / "secret.yaml").read_text() == VCRPY
 
@@ -219,11 +237,11 @@ def test_no_secret_reaches_the_disk_or_the_terminal(tmp_path: Path) -> None:
         c_json={FAKE_KEY: 1},
         d_yaml=VCRPY.replace("a=1", "house=blue"),
     )
-    done = imported(tmp_path, "--redact-pattern", "blue")
-    assert done.code == 1
-    everything = done.stdout + done.stderr + "".join(path.read_text() for path in (tmp_path / "out").iterdir())
-    assert FAKE_KEY[:20] not in everything
-    assert "house=blue" not in everything
+    result = imported(tmp_path, "--redact-pattern", "blue")
+    assert result.code == 1
+    output = result.stdout + result.stderr + "".join(path.read_text() for path in (tmp_path / "out").iterdir())
+    assert FAKE_KEY[:20] not in output
+    assert "house=blue" not in output
     assert written(tmp_path) == ["a.yaml", "d.yaml"]
 
 
@@ -233,28 +251,28 @@ def test_noise_is_left_out_unless_it_is_wanted(tmp_path: Path) -> None:
     imported(tmp_path)
     assert "user-agent" not in (tmp_path / "out" / "a.yaml").read_text()
     imported(tmp_path, "--keep-headers", "all", "--force")
-    said = (tmp_path / "out" / "a.yaml").read_text()
-    assert "user-agent: [me]" in said
-    assert "host:" not in said
+    text = (tmp_path / "out" / "a.yaml").read_text()
+    assert "user-agent: [me]" in text
+    assert "host:" not in text
 
 
 def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path) -> None:
     folder = sources(tmp_path, a_yaml="hello")
     (folder / "a.yaml").rename(folder / "a\x1b[31m\nb.yaml")
-    done = imported(tmp_path)
-    assert "a\\x1b[31m\\nb.yaml: The format is unknown" in done.stderr
+    result = imported(tmp_path)
+    assert "a\\x1b[31m\\nb.yaml: The format is unknown" in result.stderr
 
 
 def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
     folder = sources(tmp_path, a_sse=STREAM)
-    (tmp_path / "request.json").write_bytes(ASKED)
-    given = ("--request", tmp_path / "request.json")
+    (tmp_path / "request.json").write_bytes(REQUEST_BODY)
+    options = ("--request", tmp_path / "request.json")
     assert "Give the request with --request FILE." in imported(tmp_path).stderr
-    assert "Give it with --url URL." in imported(tmp_path, *given).stderr
-    assert imported(tmp_path, *given, "--url", URL, "--method", "put").code == 0
-    (found,) = interactions(tmp_path / "out" / "a.yaml")
-    assert (found.request.method, found.request.uri, found.response.body) == ("PUT", URL, STREAM)
-    assert json.loads(found.request.body) == json.loads(ASKED)
+    assert "Give it with --url URL." in imported(tmp_path, *options).stderr
+    assert imported(tmp_path, *options, "--url", URL, "--method", "put").code == 0
+    (interaction,) = interactions(tmp_path / "out" / "a.yaml")
+    assert (interaction.request.method, interaction.request.uri, interaction.response.body) == ("PUT", URL, STREAM)
+    assert json.loads(interaction.request.body) == json.loads(REQUEST_BODY)
     assert invoke("import", folder, "--format", "nock", "--check").stderr.endswith(
         "The file is not in the format nock.\n"
     )
@@ -270,7 +288,7 @@ def test_every_format_is_documented() -> None:
 
 
 def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
-    big = answer(f"'{'x' * 300_000}'")
+    big = with_response(f"'{'x' * 300_000}'")
     folder = sources(tmp_path, **{f"f{number}_yaml": big for number in range(40)})
     tracemalloc.start()
     try:
@@ -278,7 +296,7 @@ def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert [one.error for one in outcomes] == [""] * 40
+    assert [outcome.error for outcome in outcomes] == [""] * 40
     assert peak < 20 * len(big)
 
 
@@ -290,12 +308,12 @@ def test_an_assumed_schedule_is_marked_and_the_mark_lives_on(tmp_path: Path) -> 
     sources(tmp_path, a_yaml=VCRPY)
     assert imported(tmp_path, "--assume-pace", "ttft=300ms,50tps").code == 0
     path = tmp_path / "out" / "a.yaml"
-    (found,) = interactions(path)
-    assert [frame.at_ms for frame in found.response.frames] == [300, 320]
-    assert found.response.assumed == "ttft=300ms,50tps"
-    again = writer.HEADER + "".join(writer.dump(found, 1))
-    assert again == path.read_text()
-    assert interactions(path) == reader.load(again, path).interactions
-    said = replace(found.response, assumed="")
-    assert "assumed" not in "".join(writer.dump(Interaction(Request("GET", URL), said), 1))
+    (interaction,) = interactions(path)
+    assert [frame.at_ms for frame in interaction.response.frames] == [300, 320]
+    assert interaction.response.assumed == "ttft=300ms,50tps"
+    text = writer.HEADER + "".join(writer.dump(interaction, 1))
+    assert text == path.read_text()
+    assert interactions(path) == reader.load(text, path).interactions
+    response = replace(interaction.response, assumed="")
+    assert "assumed" not in "".join(writer.dump(Interaction(Request("GET", URL), response), 1))
     assert imported(tmp_path, "--assume-pace", "fast", "--force").code == 2

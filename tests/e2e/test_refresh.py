@@ -61,35 +61,35 @@ def ask(base: str, path: str, body: Any = None, kind: str = "application/json") 
         return error.read()
 
 
-def recorded(tape: Path, *asked: tuple[str, Any], api: Callable[[Received], Any] | None = None) -> Path:
+def recorded(tape: Path, *requests: tuple[str, Any], api: Callable[[Received], Any] | None = None) -> Path:
     with running_upstream(api) as up, openai_replay.record(tape, upstream=up.url) as run:
-        for path, body in asked:
+        for path, body in requests:
             ask(run.base_url, path, body)
     return tape
 
 
 @contextmanager
 def later(change: Callable[[list[Step]], list[Step]] = lambda steps: steps) -> Iterator[Upstream]:
-    """The API some time later: ids and dates are others, and `change` has been made to every answer."""
+    """Run the API some time later: with other ids and dates, and with `change` made to each response."""
     api = FakeOpenAI()
     api._number = 500
     with running_upstream(lambda request: change(api(request))) as up:
         yield up
 
 
-def checked(tape: Path, up: Upstream, *more: str) -> tuple[int, list[str]]:
-    """Exit code and findings of `--check`, but for what is as expected."""
+def checked(tape: Path, up: Upstream, *options: str) -> tuple[int, list[str]]:
+    """Return the exit code and the findings of `--check`, without those that are expected."""
     before = tape.read_bytes()
-    done = invoke("refresh", tape, "--check", "--upstream", up.url, *more)
-    assert done.stderr == ""
+    result = invoke("refresh", tape, "--check", "--upstream", up.url, *options)
+    assert result.stderr == ""
     assert tape.read_bytes() == before
-    return done.code, [line.strip() for line in done.stdout.splitlines() if re.match(r"    [^(]", line)]
+    return result.code, [line.strip() for line in result.stdout.splitlines() if re.match(r"    [^(]", line)]
 
 
 # ------------------------------------------------------------------------------------------------ what is as expected
 
 
-EVERYTHING: list[tuple[str, Any]] = [
+ALL_REQUESTS: list[tuple[str, Any]] = [
     ("/chat/completions", CHAT),
     ("/chat/completions", STREAM),
     ("/chat/completions", {**STREAM, "n": 3}),
@@ -110,41 +110,41 @@ EVERYTHING: list[tuple[str, Any]] = [
 
 
 @pytest.fixture(scope="module")
-def everything(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recorded(tmp_path_factory.mktemp("refresh") / "everything.yaml", *EVERYTHING)
+def all_requests(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return recorded(tmp_path_factory.mktemp("refresh") / "everything.yaml", *ALL_REQUESTS)
 
 
-def test_the_same_api_is_as_recorded(everything: Path) -> None:
+def test_the_same_api_is_as_recorded(all_requests: Path) -> None:
     with later() as up:
-        assert checked(everything, up) == (0, [])
-        assert len(up.requests) == len(EVERYTHING)
+        assert checked(all_requests, up) == (0, [])
+        assert len(up.requests) == len(ALL_REQUESTS)
 
 
-def test_other_texts_cuts_and_times_are_as_expected(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_texts_cuts_and_times_are_as_expected(all_requests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "An altogether different answer, " * 9)
     monkeypatch.setattr(fake_openai, "as_json", lambda schema, prompt: '{"city":"Bergen"}')
 
     def cut_otherwise(steps: list[Step]) -> list[Step]:
         steps = [step for step in steps if not isinstance(step, Sleep)]
         body = b"".join(part for step in steps if isinstance(step, Chunk) for part in step)
-        others = [step for step in steps if not isinstance(step, Chunk)]
-        return [*others[:1], *(Chunk(body[at : at + 97]) for at in range(0, len(body), 97)), *others[1:]]
+        rest_of_steps = [step for step in steps if not isinstance(step, Chunk)]
+        return [*rest_of_steps[:1], *(Chunk(body[at : at + 97]) for at in range(0, len(body), 97)), *rest_of_steps[1:]]
 
     with later(cut_otherwise) as up:
-        assert checked(everything, up) == (0, [])
+        assert checked(all_requests, up) == (0, [])
 
 
 def test_what_is_as_expected_is_said_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT))
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "other")
     with later(renamed_header) as up:
-        done = invoke("refresh", tape, "--check", "--upstream", up.url)
-    assert done.code == 0
-    assert "#1  POST /v1/chat/completions  gpt-4o-mini  200" in done.stdout
-    assert "    (as expected: the text differs)\n" in done.stdout
-    assert "    (as expected: headers removed: openai-version)\n" in done.stdout
-    assert "    (as expected: headers added: openai-api-version)\n" in done.stdout
-    assert done.stdout.endswith("0 of 1 drifted\n")
+        result = invoke("refresh", tape, "--check", "--upstream", up.url)
+    assert result.code == 0
+    assert "#1  POST /v1/chat/completions  gpt-4o-mini  200" in result.stdout
+    assert "    (as expected: the text differs)\n" in result.stdout
+    assert "    (as expected: headers removed: openai-version)\n" in result.stdout
+    assert "    (as expected: headers added: openai-api-version)\n" in result.stdout
+    assert result.stdout.endswith("0 of 1 drifted\n")
 
 
 def renamed_header(steps: list[Step]) -> list[Step]:
@@ -195,8 +195,8 @@ def set_at(path: str, value: Any) -> Callable[[Any], None]:
 
     def change(answer: Any) -> None:
         *parents, last = path.split(".")
-        for one in parents:
-            answer = answer[int(one)] if one.isdigit() else answer[one]
+        for key in parents:
+            answer = answer[int(key)] if key.isdigit() else answer[key]
         if value is ...:
             del answer[last]
         else:
@@ -300,24 +300,24 @@ def path_of(body: Any) -> str:
 
 @pytest.fixture(scope="module")
 def tapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """A tape for each request that a change is planted in the answer of."""
+    """Return a cassette for each request whose response a change is planted in."""
     folder = tmp_path_factory.mktemp("planted")
-    bodies = {json.dumps(one.values[0]): one.values[0] for one in PLANTED}
+    bodies = {json.dumps(case.values[0]): case.values[0] for case in PLANTED}
     return {
         text: recorded(folder / f"{number}.yaml", (path_of(body), body))
         for number, (text, body) in enumerate(bodies.items())
     }
 
 
-@pytest.mark.parametrize(("body", "change", "found"), PLANTED)
+@pytest.mark.parametrize(("body", "change", "findings"), PLANTED)
 def test_a_planted_change_is_found_and_nothing_else(
-    tapes: dict[str, Path], body: Any, change: Callable[[list[Step]], list[Step]], found: list[str] | None
+    tapes: dict[str, Path], body: Any, change: Callable[[list[Step]], list[Step]], findings: list[str] | None
 ) -> None:
     with later(change) as up:
         code, lines = checked(tapes[json.dumps(body)], up)
     assert code == 1
-    if found is not None:
-        assert lines == found
+    if findings is not None:
+        assert lines == findings
     else:
         assert lines
 
@@ -334,35 +334,35 @@ def test_new_ids_go_into_later_requests(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
     with running_upstream() as up, openai_replay.record(tape, upstream=up.url) as run:
         call = json.loads(ask(run.base_url, "/chat/completions", CALLS))["choices"][0]["message"]
-        told = [*QUESTION, call, {"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "snow"}]
-        ask(run.base_url, "/chat/completions", {**CALLS, "messages": told})
+        messages = [*QUESTION, call, {"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "snow"}]
+        ask(run.base_url, "/chat/completions", {**CALLS, "messages": messages})
         file = json.loads(ask(run.base_url, "/files", FORM, "multipart/form-data; boundary=b"))["id"]
         ask(run.base_url, f"/files/{file}")
         ask(run.base_url, f"/files/{file}/content")
     before = interactions(tape)
     with later() as up:
-        done = invoke("refresh", tape, "--upstream", up.url)
-        assert (done.code, done.stderr) == (0, "")
-        assert f"asking {up.origin} again: 5 requests of {tape}" in done.stdout
-        assert done.stdout.splitlines()[-1] == "5 refreshed"
-        assert [one.header("authorization") for one in up.requests] == [f"Bearer {KEY}"] * 5
+        result = invoke("refresh", tape, "--upstream", up.url)
+        assert (result.code, result.stderr) == (0, "")
+        assert f"asking {up.origin} again: 5 requests of {tape}" in result.stdout
+        assert result.stdout.splitlines()[-1] == "5 refreshed"
+        assert [request.header("authorization") for request in up.requests] == [f"Bearer {KEY}"] * 5
         assert up.requests[2].body == FORM
         upload = json.loads(interactions(tape)[2].response.body)["id"]
         assert upload != file
         assert up.requests[3].path == f"/v1/files/{upload}"
     after = interactions(tape)
-    assert [one.response.head.status for one in after] == [200] * 5
+    assert [request.response.head.status for request in after] == [200] * 5
     assert after[4].response.body == b"\xff\x00"
     # What a client says that is told the new answers is what is on the tape.
     called = json.loads(after[0].response.body)["choices"][0]["message"]["tool_calls"][0]["id"]
     assert json.loads(after[1].request.body)["messages"][2]["tool_call_id"] == called
     assert called.encode() not in before[1].request.body
     assert KEY not in tape.read_text("utf-8")
-    assert KEY not in done.stdout
+    assert KEY not in result.stdout
     with openai_replay.play(tape) as played:
-        again = json.loads(ask(played.base_url, "/chat/completions", CALLS))["choices"][0]["message"]
-        told = [*QUESTION, again, {"role": "tool", "tool_call_id": called, "content": "snow"}]
-        ask(played.base_url, "/chat/completions", {**CALLS, "messages": told})
+        message = json.loads(ask(played.base_url, "/chat/completions", CALLS))["choices"][0]["message"]
+        messages = [*QUESTION, message, {"role": "tool", "tool_call_id": called, "content": "snow"}]
+        ask(played.base_url, "/chat/completions", {**CALLS, "messages": messages})
         assert not played.misses
 
 
@@ -372,35 +372,35 @@ def test_only_answers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     tape.write_text(text.replace("# 2  ", "# mine\n# 2  "), "utf-8")
     with running_upstream() as up:  # the same API: only the times are others
         assert invoke("refresh", tape, "--upstream", up.url).code == 0
-    now = tape.read_text("utf-8")
-    assert "# mine\n# 2  POST" in now
+    refreshed = tape.read_text("utf-8")
+    assert "# mine\n# 2  POST" in refreshed
 
     def times_out(text: str) -> str:
         return re.sub(r"(?m)^( +(head|frames|end):|# \d).*(\n +\d+\+.*)*$", "", text.replace("# mine\n", ""))
 
-    assert times_out(now) == times_out(text)
+    assert times_out(refreshed) == times_out(text)
     first, second = interactions(tape)
     assert (first.response.head.length is None, second.response.end_ms > 0) == (True, True)
 
 
 @pytest.mark.parametrize(
-    ("change", "why"),
+    ("change", "reason"),
     [
         (status(401), "the status was 200 and is now 401: gone"),
         (lambda steps: [*steps[:4], Close()], "the response was truncated after "),
         (lambda steps: [Close()], "closed the connection without an answer"),
     ],
 )
-def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, why: str) -> None:
-    asked = [("/chat/completions", STREAM), ("/models", None)]
-    tape = recorded(tmp_path / "tape.yaml", *asked)
+def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, reason: str) -> None:
+    requests = [("/chat/completions", STREAM), ("/models", None)]
+    tape = recorded(tmp_path / "tape.yaml", *requests)
     before = tape.read_bytes()
     with later(change) as up:
-        done = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", tape, "--upstream", up.url)
         assert len(up.requests) == 1
-    assert done.code == 1
-    assert re.search(rf"#1  POST .*FAILED: .*{why}", done.stdout)
-    assert done.stdout.endswith("The cassette is as it was. --keep-going refreshes the others.\n")
+    assert result.code == 1
+    assert re.search(rf"#1  POST .*FAILED: .*{reason}", result.stdout)
+    assert result.stdout.endswith("The cassette is as it was. --keep-going refreshes the others.\n")
     assert tape.read_bytes() == before
 
 
@@ -409,10 +409,10 @@ def test_a_failure_takes_back_what_went_well_before(tmp_path: Path) -> None:
     before = tape.read_bytes()
     with later() as up:
         up.script("POST", "/v1/chat/completions", status(500)([]))
-        done = invoke("refresh", tape, "--upstream", up.url)
-        assert [one.method for one in up.requests] == ["GET", "POST"]
-    assert (done.code, tape.read_bytes() == before) == (1, True)
-    assert re.search(r"#1  GET .*  fresh\n", done.stdout)
+        result = invoke("refresh", tape, "--upstream", up.url)
+        assert [request.method for request in up.requests] == ["GET", "POST"]
+    assert (result.code, tape.read_bytes() == before) == (1, True)
+    assert re.search(r"#1  GET .*  fresh\n", result.stdout)
 
 
 def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
@@ -420,9 +420,9 @@ def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
     before = interactions(tape)
     with later() as up:
         up.script("POST", "/v1/chat/completions", status(500)([]))
-        done = invoke("refresh", tape, "--upstream", up.url, "--keep-going")
+        result = invoke("refresh", tape, "--upstream", up.url, "--keep-going")
         assert len(up.requests) == 2
-    assert (done.code, done.stdout.splitlines()[-1]) == (1, "1 refreshed, 1 failed")
+    assert (result.code, result.stdout.splitlines()[-1]) == (1, "1 refreshed, 1 failed")
     after = interactions(tape)
     assert after[0] == before[0]
     assert after[1].response.head.headers != before[1].response.head.headers
@@ -430,48 +430,50 @@ def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
 
 def test_an_upstream_that_is_not_there(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
-    done = invoke("refresh", tape, "--check", "--upstream", f"http://127.0.0.1:{free_port()}/v1")
-    assert (done.code, "FAILED: GET http://127.0.0.1" in done.stdout) == (1, True)
-    assert done.stdout.endswith("0 of 0 drifted, 1 failed\n")
+    result = invoke("refresh", tape, "--check", "--upstream", f"http://127.0.0.1:{free_port()}/v1")
+    assert (result.code, "FAILED: GET http://127.0.0.1" in result.stdout) == (1, True)
+    assert result.stdout.endswith("0 of 0 drifted, 1 failed\n")
 
 
 def test_a_silent_upstream_is_given_up(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(lambda steps: [Sleep(60.0)]) as up:
         start = time.monotonic()
-        done = invoke("refresh", tape, "--upstream", up.url, "--idle-timeout", "100ms")
+        result = invoke("refresh", tape, "--upstream", up.url, "--idle-timeout", "100ms")
         assert time.monotonic() - start < 20
-    assert (done.code, "longer than the idle timeout" in done.stdout) == (1, True)
+    assert (result.code, "longer than the idle timeout" in result.stdout) == (1, True)
 
 
 def test_a_request_with_a_redacted_body_is_not_asked(tmp_path: Path) -> None:
     mcp = {**RESPONSES, "tools": [{"type": "mcp", "server_label": "x", "authorization": "secret-token"}]}
     tape = recorded(tmp_path / "tape.yaml", ("/responses", mcp), ("/models", None))
     with later() as up:
-        done = invoke("refresh", tape, "--upstream", up.url)
-        assert (done.code, up.requests) == (1, [])
-        assert "#1  cannot be asked again: its body contains REDACTED" in done.stdout
-        for more, last in ((["--keep-going"], "1 refreshed, 1 failed"), (["--check"], "0 of 1 drifted, 1 failed")):
-            done = invoke("refresh", tape, "--upstream", up.url, *more)
-            assert (done.code, done.stdout.splitlines()[-1]) == (1, last)
-        assert [one.path for one in up.requests] == ["/v1/models"] * 2
+        result = invoke("refresh", tape, "--upstream", up.url)
+        assert (result.code, up.requests) == (1, [])
+        assert "#1  cannot be asked again: its body contains REDACTED" in result.stdout
+        for options, last in ((["--keep-going"], "1 refreshed, 1 failed"), (["--check"], "0 of 1 drifted, 1 failed")):
+            result = invoke("refresh", tape, "--upstream", up.url, *options)
+            assert (result.code, result.stdout.splitlines()[-1]) == (1, last)
+        assert [request.path for request in up.requests] == ["/v1/models"] * 2
 
 
 def test_the_key_goes_nowhere_by_itself(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     # A file beside the cassette may come from whoever wrote that.
     (tmp_path / "openai-replay.toml").write_text('upstream = "http://127.0.0.1:9/v1"\n')
-    done = invoke("refresh", tape)  # that is api.openai.com, and the recording is not from there
-    assert done.code == 1
-    assert "#1  cannot be asked again: it was recorded from http://127.0.0.1" in done.stdout
-    assert "asking" not in done.stdout
+    result = invoke("refresh", tape)  # that is api.openai.com, and the recording is not from there
+    assert result.code == 1
+    assert "#1  cannot be asked again: it was recorded from http://127.0.0.1" in result.stdout
+    assert "asking" not in result.stdout
 
 
-@pytest.mark.parametrize(("key", "what"), [("", "is not set"), ("sk bad\nkey", "contains characters that no key has")])
-def test_the_key_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, what: str) -> None:
+@pytest.mark.parametrize(
+    ("key", "message"), [("", "is not set"), ("sk bad\nkey", "contains characters that no key has")]
+)
+def test_the_key_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, message: str) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
-    done = invoke("refresh", cassette(tmp_path / "tape.yaml", item("a")))
-    assert (done.code, what in done.stderr, "bad" in done.stderr) == (2, True, False)
+    result = invoke("refresh", cassette(tmp_path / "tape.yaml", item("a")))
+    assert (result.code, message in result.stderr, "bad" in result.stderr) == (2, True, False)
 
 
 def test_the_header_of_azure(tmp_path: Path) -> None:
@@ -488,10 +490,10 @@ def test_a_key_that_comes_back_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-no-known-form")
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(in_json(set_at("echo", "your key: a-key-of-no-known-form"))) as up:
-        done = invoke("refresh", tape, "--upstream", up.url)
-        assert (up.requests[0].header("authorization"), done.code) == ("Bearer a-key-of-no-known-form", 0)
+        result = invoke("refresh", tape, "--upstream", up.url)
+        assert (up.requests[0].header("authorization"), result.code) == ("Bearer a-key-of-no-known-form", 0)
     assert "your key: REDACTED" in tape.read_text("utf-8")
-    assert "of-no-known-form" not in tape.read_text("utf-8") + done.stdout
+    assert "of-no-known-form" not in tape.read_text("utf-8") + result.stdout
 
 
 def test_somebody_else_has_changed_it(tmp_path: Path) -> None:
@@ -502,8 +504,8 @@ def test_somebody_else_has_changed_it(tmp_path: Path) -> None:
         return steps
 
     with later(change) as up:
-        done = invoke("refresh", tape, "--upstream", up.url)
-    assert (done.code, "somebody else has changed it" in done.stderr) == (3, True)
+        result = invoke("refresh", tape, "--upstream", up.url)
+    assert (result.code, "somebody else has changed it" in result.stderr) == (3, True)
     assert "theirs" in tape.read_text("utf-8")
 
 
@@ -511,8 +513,8 @@ def test_what_is_no_cassette(tmp_path: Path) -> None:
     assert invoke("refresh", tmp_path / "none.yaml").code == 3
     torn = cassette(tmp_path / "torn.yaml", item("a"))
     torn.write_bytes(torn.read_bytes() + b"\0" * 8192)
-    done = invoke("refresh", torn)
-    assert (done.code, "a recorder was killed" in done.stderr) == (3, True)
+    result = invoke("refresh", torn)
+    assert (result.code, "a recorder was killed" in result.stderr) == (3, True)
     flow = tmp_path / "flow.yaml"
     flow.write_text("version: 1\ninteractions: [{request: {method: GET, uri: 'https://api.openai.com/v1/x'},"
                     " response: {status: {code: 200, message: OK}, headers: {}, body: {string: a}}}]\n")  # fmt: skip

@@ -61,20 +61,20 @@ QUESTIONS = {
 
 
 def sent(question: Question) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of a question."""
+    """Return body and headers of a question."""
     if question.body is None or isinstance(question.body, bytes):
         return question.body or b"", {"Content-Type": "application/octet-stream"} if question.body else {}
     return json.dumps(question.body).encode(), {"Content-Type": "application/json"}
 
 
 def all_answers(questions: Iterable[Question]) -> Callable[[Received], list[Step]]:
-    """An API that gives the answers to `questions` one after the other."""
+    """Return an API that gives the responses to `questions` one after the other."""
     answers = iter([question.steps for question in questions])
     return lambda _: next(answers)
 
 
 class Answer(NamedTuple):
-    """What an ordinary client library got."""
+    """The response that an ordinary client library got."""
 
     status: int
     reason: str | None
@@ -115,13 +115,13 @@ BOTH = pytest.mark.parametrize("ask", [by_urllib, by_aiohttp])
 
 
 def as_played(answer: Heard) -> tuple[int, str, dict[str, list[str]], bytes]:
-    """What of an answer a cassette keeps."""
+    """Return the parts of a response that a cassette keeps."""
     return answer.status, answer.reason, {k.lower(): v for k, v in on_tape(answer.headers).items()}, answer.body
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[Heard]]:
-    """A tape of all questions, the origin that was recorded, and what the recording client heard."""
+    """Return a cassette of all questions, the recorded origin, and the responses that the recording client heard."""
     tape = tmp_path_factory.mktemp("recorded") / "tape.yaml"
 
     async def record() -> tuple[str, list[Heard]]:
@@ -135,10 +135,10 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[
     return tape, *asyncio.run(record())
 
 
-def same_body(one: Any, other: Any) -> None:
-    """vcrpy's own comparison of bodies, but that no body is an empty body: for its `null` and `""` are not the same."""
-    if one.body or other.body:
-        vcr.matchers.body(one, other)
+def same_body(first: Any, second: Any) -> None:
+    """Compare bodies as vcrpy does, but take no body for an empty body: vcrpy's `null` and `""` differ."""
+    if first.body or second.body:
+        vcr.matchers.body(first, second)
 
 
 @BOTH
@@ -186,15 +186,17 @@ def test_pytest_recording_plays_what_we_recorded(recorded: tuple[Path, str, list
     program = PYTEST_RECORDING.replace("ORIGIN", origin).replace("FOLDER", str(tape.parent))
     (tmp_path / "test_it.py").write_text(program, "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "--record-mode=none", "-p", "no:cacheprovider", "test_it.py"]
-    done = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "2 passed" in done.stdout
+    result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "2 passed" in result.stdout
 
 
 @BOTH
 async def test_we_play_what_stock_vcrpy_recorded(tmp_path: Path, ask: Callable[[str, Question], Answer]) -> None:
     tape = tmp_path / "tape.yaml"
-    questions = {name: one for name, one in QUESTIONS.items() if "cut" not in name}  # no library returns from a cut
+    questions = {
+        name: question for name, question in QUESTIONS.items() if "cut" not in name
+    }  # no library returns from a cut
 
     def record() -> list[Answer]:
         answers = []
@@ -211,10 +213,10 @@ async def test_we_play_what_stock_vcrpy_recorded(tmp_path: Path, ask: Callable[[
             body, headers = sent(question)
             played = await player.ask(question.method, question.path, body, headers.items())
             assert (played.status, played.reason, played.body) == (answer.status, answer.reason, answer.body), name
-            there = {key.lower(): values for key, values in on_tape(answer_headers(answer)).items()}
+            expected_headers = {key.lower(): values for key, values in on_tape(answer_headers(answer)).items()}
             if name == "gzip" and ask is by_aiohttp:  # stored decoded, under the header of what came
-                assert there.pop("content-encoding") == ["gzip"]
-            assert {key.lower(): values for key, values in on_tape(played.headers).items()} == there, name
+                assert expected_headers.pop("content-encoding") == ["gzip"]
+            assert {key.lower(): values for key, values in on_tape(played.headers).items()} == expected_headers, name
             assert len(played.pieces) <= 1, "a plain cassette has no frames"
         assert set(player.outcomes) == {"played"}
 
@@ -251,7 +253,7 @@ def test_a_cassette_that_both_add_to(tmp_path: Path) -> None:
 
 
 def test_chunk_times_are_not_vcrpys(tmp_path: Path) -> None:
-    """What the proxy is for: under vcrpy a stream is joined before the client sees its first byte."""
+    """Times of chunks are the reason for the proxy: vcrpy joins a stream before the client sees its first byte."""
     steps = sse(*[Chunk(b"data: x\n\n")] * 3, interval=0.1)
     tape = tmp_path / "tape.yaml"
     with running_upstream() as up:

@@ -36,21 +36,21 @@ STREAM = Interaction(
 )
 
 
-def made(
-    body: bytes = b"{}", headers: Headers = JSON, asked: bytes = b"", end: End = End.COMPLETE, **request: Any
+def interaction_of(
+    body: bytes = b"{}", headers: Headers = JSON, body_sent: bytes = b"", end: End = End.COMPLETE, **request: Any
 ) -> Interaction:
     frames = (Frame(5, body),) if body else ()
     return Interaction(
-        Request(**({"method": "GET", "uri": URL, "headers": JSON, "body": asked} | request)),
+        Request(**({"method": "GET", "uri": URL, "headers": JSON, "body": body_sent} | request)),
         Response(Head(200, "OK", headers, len(body)), 5, frames, 7, end),
     )
 
 
-BINARY = made(b"\x00\xff", (("content-type", "audio/mpeg"),))
-ZIPPED = made(gzip.compress(b'{"a":1}', mtime=0), (*JSON, ("content-encoding", "gzip")))
-BROTLI = made(b"\x0b\x02\x80\xff", (*JSON, ("content-encoding", "br")))
-CUT = made(b'{"a"', end=End.TRUNCATED)
-EVERY = [STREAM, BINARY, ZIPPED, BROTLI, CUT, made(b"", method="HEAD")]
+BINARY = interaction_of(b"\x00\xff", (("content-type", "audio/mpeg"),))
+ZIPPED = interaction_of(gzip.compress(b'{"a":1}', mtime=0), (*JSON, ("content-encoding", "gzip")))
+BROTLI = interaction_of(b"\x0b\x02\x80\xff", (*JSON, ("content-encoding", "br")))
+CUT = interaction_of(b'{"a"', end=End.TRUNCATED)
+EVERY = [STREAM, BINARY, ZIPPED, BROTLI, CUT, interaction_of(b"", method="HEAD")]
 
 
 def exported(name: str, *interactions: Interaction) -> dict[str, bytes]:
@@ -68,13 +68,15 @@ def test_stock_vcrpy_loads_equal_bodies_and_no_wire(tmp_path: Path) -> None:
     path = tmp_path / "plain.yaml"
     path.write_bytes(exported("vcrpy", *EVERY)[".yaml"])
     requests, responses = FilesystemPersister.load_cassette(path, yamlserializer)
-    assert [one["body"]["string"] for one in responses] == [one.response.body for one in EVERY]
-    assert [set(one) for one in responses] == [{"status", "headers", "body"}] * len(EVERY)
-    assert [(one.method, one.uri) for one in requests] == [(one.request.method, one.request.uri) for one in EVERY]
+    assert [response["body"]["string"] for response in responses] == [recording.response.body for recording in EVERY]
+    assert [set(response) for response in responses] == [{"status", "headers", "body"}] * len(EVERY)
+    assert [(request.method, request.uri) for request in requests] == [
+        (recording.request.method, recording.request.uri) for recording in EVERY
+    ]
     assert responses[0]["headers"]["set-cookie"] == ["a=1", "b=2"]
     assert responses[0]["status"] == {"code": 200, "message": "Fine"}
-    assert [one.response.body for one in reader.load(path.read_text(), path).interactions] == [
-        one.response.body for one in EVERY
+    assert [recording.response.body for recording in reader.load(path.read_text(), path).interactions] == [
+        recording.response.body for recording in EVERY
     ]
 
 
@@ -96,25 +98,25 @@ def test_an_archive_says_all_that_har_can_and_comes_back_whole() -> None:
     assert (entries[0]["timings"]["wait"], entries[0]["timings"]["receive"], entries[0]["time"]) == (298, 82, 380)
     assert entries[0]["response"]["content"]["text"] == STREAM.response.body.decode()
     assert entries[0]["request"]["postData"]["text"] == STREAM.request.body.decode()
-    name, found = importers.read(text)
-    assert (name, found.skipped) == ("har", [])
-    assert found.interactions == [STREAM, BINARY, BROTLI, CUT, EVERY[-1]]
+    name, result = importers.read(text)
+    assert (name, result.skipped) == ("har", [])
+    assert result.interactions == [STREAM, BINARY, BROTLI, CUT, EVERY[-1]]
 
 
 def test_a_gzip_body_is_decoded_in_an_archive_as_its_readers_expect() -> None:
     (entry,) = json.loads(exported("har", ZIPPED)[".har"])["log"]["entries"]
     assert entry["response"]["content"]["text"] == '{"a":1}'
-    (found,) = importers.read(exported("har", ZIPPED)[".har"])[1].interactions
-    assert found.response.body == b'{"a":1}'
-    assert found.response.head.headers == JSON
+    (interaction,) = importers.read(exported("har", ZIPPED)[".har"])[1].interactions
+    assert interaction.response.body == b'{"a":1}'
+    assert interaction.response.head.headers == JSON
 
 
 def test_made_up_times_stay_marked_in_an_archive() -> None:
-    ours = writer.HEADER + "".join(writer.dump(STREAM, 1)).replace("head: 298\n", "head: 298\n      assumed: 50tps\n")
-    (interaction,) = reader.load(ours, Path("x")).interactions
+    text = writer.HEADER + "".join(writer.dump(STREAM, 1)).replace("head: 298\n", "head: 298\n      assumed: 50tps\n")
+    (interaction,) = reader.load(text, Path("x")).interactions
     assert interaction.response.assumed == "50tps"
     assert importers.read(exported("har", interaction)[".har"])[1].interactions == [interaction]
-    no_zone = made(headers=(("date", "Fri, 14 Mar 2025 15:11:39 -0000"),), asked=b"\xff")
+    no_zone = interaction_of(headers=(("date", "Fri, 14 Mar 2025 15:11:39 -0000"),), body_sent=b"\xff")
     (entry,) = json.loads(exported("har", no_zone)[".har"])["log"]["entries"]
     assert entry["startedDateTime"] == "2025-03-14T15:11:39+00:00"
     assert entry["request"]["postData"]["encoding"] == "base64"
@@ -122,14 +124,14 @@ def test_made_up_times_stay_marked_in_an_archive() -> None:
 
 # ------------------------------------------------------------------------------------------ curl
 
-ASKED = [
+REQUESTED = [
     STREAM,
-    made(asked=b"@/etc/hostname", method="PUT", headers=()),
-    made(asked=b"a'b\n$(id)\\", method="POST"),
-    made(asked=bytes(range(256)) * 500, method="POST"),
-    made(asked=b"\xff\xfe", method="POST"),
-    made(uri="https://api.openai.com/v1/models?a[]=$HOME&b='c'", headers=()),
-    made(uri="https://api.openai.com//v1/../x", headers=()),
+    interaction_of(body_sent=b"@/etc/hostname", method="PUT", headers=()),
+    interaction_of(body_sent=b"a'b\n$(id)\\", method="POST"),
+    interaction_of(body_sent=bytes(range(256)) * 500, method="POST"),
+    interaction_of(body_sent=b"\xff\xfe", method="POST"),
+    interaction_of(uri="https://api.openai.com/v1/models?a[]=$HOME&b='c'", headers=()),
+    interaction_of(uri="https://api.openai.com//v1/../x", headers=()),
     Interaction(
         Request("DELETE", URL, (("x-empty", ""), ("x-quote", "\"$(id)'"), ("x-latin", "\xe9"), ("cookie", "REDACTED"))),
         STREAM.response,
@@ -139,7 +141,7 @@ ASKED = [
 
 
 def test_the_script_asks_what_was_recorded_with_the_key_of_the_environment(tmp_path: Path) -> None:
-    script = exported("curl", *ASKED)[".sh"]
+    script = exported("curl", *REQUESTED)[".sh"]
     assert b"REDACTED" not in script
     path = tmp_path / "ask.sh"
     path.write_bytes(script)
@@ -149,10 +151,12 @@ def test_the_script_asks_what_was_recorded_with_the_key_of_the_environment(tmp_p
         ran = subprocess.run(["sh", path], env=environment, capture_output=True, timeout=60)
         assert ran.returncode == 0, ran.stderr
         received = list(upstream.requests)
-    assert [one.method for one in received] == [one.request.method for one in ASKED]
-    assert [one.body for one in received] == [one.request.body for one in ASKED]
-    assert [one.target for one in received] == [one.request.uri.partition(".com")[2] or "/" for one in ASKED]
-    headers = [{name.lower(): value for name, value in one.headers} for one in received]
+    assert [request.method for request in received] == [recording.request.method for recording in REQUESTED]
+    assert [request.body for request in received] == [recording.request.body for recording in REQUESTED]
+    assert [request.target for request in received] == [
+        recording.request.uri.partition(".com")[2] or "/" for recording in REQUESTED
+    ]
+    headers = [{name.lower(): value for name, value in request.headers} for request in received]
     assert headers[0]["authorization"] == "Bearer sk-test"
     assert headers[-1]["api-key"] == "sk-test"
     assert "content-type" not in headers[-2]
@@ -163,9 +167,9 @@ def test_the_script_asks_what_was_recorded_with_the_key_of_the_environment(tmp_p
 
 def test_strange_urls_cannot_leave_their_quotes() -> None:
     for uri in ("https://x}$(id)/v1", "**REDACTED**", "https://u@host/", "https://h`id`/"):
-        script = exported("curl", made(uri=uri))[".sh"].decode()
+        script = exported("curl", interaction_of(uri=uri))[".sh"].decode()
         assert f"--url {shlex.quote(uri)} " in script
-    written = exporters.FORMATS["curl"]([made(asked=b"REDACTED"), made(method="HEAD")])
+    written = exporters.FORMATS["curl"]([interaction_of(body_sent=b"REDACTED"), interaction_of(method="HEAD")])
     assert written.notes == ["Recording 1 has redacted secrets. The script sends REDACTED instead."]
     assert b"--head" in written.files[".sh"]
 
@@ -174,8 +178,10 @@ def test_strange_urls_cannot_leave_their_quotes() -> None:
 
 
 def test_streams_alone() -> None:
-    packed = made(gzip.compress(b"data: x\n\n"), (("content-type", "text/event-stream"), ("content-encoding", "gzip")))
-    closed = made(b"\x0b\x02\x80\xff", (("content-type", "text/event-stream"), ("content-encoding", "br")))
+    packed = interaction_of(
+        gzip.compress(b"data: x\n\n"), (("content-type", "text/event-stream"), ("content-encoding", "gzip"))
+    )
+    closed = interaction_of(b"\x0b\x02\x80\xff", (("content-type", "text/event-stream"), ("content-encoding", "br")))
     written = exporters.FORMATS["sse"]([STREAM, packed, closed, BINARY])
     assert written.files == {"-1.sse": STREAM.response.body, "-2.sse": b"data: x\n\n"}
     assert written.notes == [
@@ -186,34 +192,34 @@ def test_streams_alone() -> None:
 
 def cassette(folder: Path, *interactions: Interaction) -> Path:
     path = folder / "chat.yaml"
-    items = (piece for number, one in enumerate(interactions, 1) for piece in writer.dump(one, number))
+    items = (piece for number, interaction in enumerate(interactions, 1) for piece in writer.dump(interaction, number))
     path.write_text(writer.HEADER + "".join(items))
     return path
 
 
 def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
     path = cassette(tmp_path, STREAM, STREAM)
-    out = tmp_path / "out"
+    folder = tmp_path / "out"
     assert json.loads(invoke("export", path, "--to", "har").stdout)["log"]["version"] == "1.2"
-    assert invoke("export", path, "--to", "har", "-o", out / "x.har").code == 0
-    assert invoke("export", path, "--to", "curl", "-o", out).code == 0
-    assert invoke("export", path, "--to", "sse", "-o", out).code == 0
-    assert sorted(one.name for one in out.iterdir()) == ["chat-1.sse", "chat-2.sse", "chat.sh", "x.har"]
-    assert (out / "chat-1.sse").read_bytes() == STREAM.response.body
-    several = invoke("export", path, "--to", "sse")
-    assert (several.code, "exports to 2 files." in several.stderr) == (2, True)
-    again = invoke("export", path, "--to", "har", "-o", out / "x.har")
-    assert (again.code, "exists already" in again.stderr) == (2, True)
-    assert invoke("export", path, "--to", "har", "-o", out / "x.har", "--force").code == 0
+    assert invoke("export", path, "--to", "har", "-o", folder / "x.har").code == 0
+    assert invoke("export", path, "--to", "curl", "-o", folder).code == 0
+    assert invoke("export", path, "--to", "sse", "-o", folder).code == 0
+    assert sorted(file.name for file in folder.iterdir()) == ["chat-1.sse", "chat-2.sse", "chat.sh", "x.har"]
+    assert (folder / "chat-1.sse").read_bytes() == STREAM.response.body
+    multiple = invoke("export", path, "--to", "sse")
+    assert (multiple.code, "exports to 2 files." in multiple.stderr) == (2, True)
+    repeated = invoke("export", path, "--to", "har", "-o", folder / "x.har")
+    assert (repeated.code, "exists already" in repeated.stderr) == (2, True)
+    assert invoke("export", path, "--to", "har", "-o", folder / "x.har", "--force").code == 0
     (tmp_path / "file").touch()
     assert invoke("export", path, "--to", "har", "-o", tmp_path / "file" / "x").code == 3
 
 
 def test_what_cannot_be_said_is_told_and_nothing_to_export_is_exit_1(tmp_path: Path) -> None:
-    done = invoke("export", cassette(tmp_path, CUT), "--to", "vcrpy")
-    assert (done.code, "chat.yaml: Recording 1 was truncated." in done.stderr) == (0, True)
-    done = invoke("export", tmp_path / "chat.yaml", "--to", "sse")
-    assert (done.code, "holds nothing to export" in done.stderr) == (1, True)
+    result = invoke("export", cassette(tmp_path, CUT), "--to", "vcrpy")
+    assert (result.code, "chat.yaml: Recording 1 was truncated." in result.stderr) == (0, True)
+    result = invoke("export", tmp_path / "chat.yaml", "--to", "sse")
+    assert (result.code, "holds nothing to export" in result.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("name", _TARGETS)
@@ -223,7 +229,7 @@ def test_secrets_that_another_recorder_left_are_not_passed_on(tmp_path: Path, na
         Request("POST", f"{URL}?api-key={key}", (("authorization", f"Bearer {key}"),), f'{{"a": "{key}"}}'.encode()),
         Response(Head(200, "OK", SSE), 0, (Frame(0, f'data: {{"a": "{key}"}}\n\n'.encode()),), 0),
     )
-    done = invoke("export", cassette(tmp_path, leaky), "--to", name)
-    assert done.code == 0
-    assert key not in done.stdout + done.stderr
+    result = invoke("export", cassette(tmp_path, leaky), "--to", name)
+    assert result.code == 0
+    assert key not in result.stdout + result.stderr
     assert stat.S_ISREG((tmp_path / "chat.yaml").stat().st_mode)

@@ -24,44 +24,46 @@ from openai_replay.tools.importers.builder import ImportResult
 from openai_replay.tools.importers.go_vcr import parse_duration_ms
 
 URL = "https://api.openai.com/v1/chat/completions"
-ASKED = b'{"model":"m","stream":true}'
+REQUEST_BODY = b'{"model":"m","stream":true}'
 EVENTS = [b'data: {"n":1}\n\n', b"data: [DONE]\n\n"]
 STREAM = b"".join(EVENTS)
 PLAIN = b'{"ok":true}'
 ZIPPED = gzip.compress(PLAIN, mtime=0)
 
 
-def read(data: str | bytes | Any, name: str = "auto", asked: SuppliedRequest | None = None) -> tuple[str, ImportResult]:
-    """What `data`, a text or a JSON value, holds."""
+def read(
+    data: str | bytes | Any, name: str = "auto", supplied: SuppliedRequest | None = None
+) -> tuple[str, ImportResult]:
+    """Return the format of `data`, a text or a JSON value, and its contents."""
     if not isinstance(data, (str, bytes)):
         data = json.dumps(data)
-    return importers.read(data.encode() if isinstance(data, str) else data, asked, name)
+    return importers.read(data.encode() if isinstance(data, str) else data, supplied, name)
 
 
-def one(data: str | bytes | Any, name: str) -> Interaction:
-    """The only interaction of `data`, which is of the format `name`."""
-    known, found = read(data)
-    assert (known, found.skipped, len(found.interactions)) == (name, [], 1)
-    return found.interactions[0]
+def only_interaction(data: str | bytes | Any, name: str) -> Interaction:
+    """Return the only interaction of `data`, which is of the format `name`."""
+    format_name, result = read(data)
+    assert (format_name, result.skipped, len(result.interactions)) == (name, [], 1)
+    return result.interactions[0]
 
 
-def refused(data: str | bytes | Any, asked: SuppliedRequest | None = None) -> str:
+def refusal(data: str | bytes | Any, supplied: SuppliedRequest | None = None) -> str:
     with pytest.raises(ImportFormatError) as error:
-        read(data, asked=asked)
+        read(data, supplied=supplied)
     return error.value.message
 
 
-def is_the_stream(found: Interaction, at_ms: int = 0) -> None:
-    """The stream that every sample holds, cut at its events."""
-    assert found.request.method == "POST"
-    assert found.request.uri == URL
-    assert json.loads(found.request.body) == {"model": "m", "stream": True}
-    assert header(found.request.headers, "content-type") == "application/json"
-    assert found.response.head.status == 200
-    assert header(found.response.head.headers, "content-type") == "text/event-stream"
-    assert found.response.frames == tuple(Frame(at_ms, event) for event in EVENTS)
-    assert (found.response.head_ms, found.response.end) == (at_ms, End.COMPLETE)
-    assert found.response.head.length is None
+def assert_is_the_stream(interaction: Interaction, at_ms: int = 0) -> None:
+    """Assert that this is the stream that every sample holds, cut at its events."""
+    assert interaction.request.method == "POST"
+    assert interaction.request.uri == URL
+    assert json.loads(interaction.request.body) == {"model": "m", "stream": True}
+    assert header(interaction.request.headers, "content-type") == "application/json"
+    assert interaction.response.head.status == 200
+    assert header(interaction.response.head.headers, "content-type") == "text/event-stream"
+    assert interaction.response.frames == tuple(Frame(at_ms, event) for event in EVENTS)
+    assert (interaction.response.head_ms, interaction.response.end) == (at_ms, End.COMPLETE)
+    assert interaction.response.head.length is None
 
 
 def b64(data: bytes) -> str:
@@ -73,7 +75,7 @@ def b64(data: bytes) -> str:
 VCRPY = f"""
 interactions:
 - request:
-    body: '{ASKED.decode()}'
+    body: '{REQUEST_BODY.decode()}'
     headers:
       content-type: [application/json]
     method: POST
@@ -94,7 +96,7 @@ http_interactions:
     uri: {URL}
     body:
       encoding: UTF-8
-      string: '{ASKED.decode()}'
+      string: '{REQUEST_BODY.decode()}'
     headers:
       Content-Type:
       - application/json
@@ -119,7 +121,7 @@ interactions:
       request:
         proto: HTTP/1.1
         host: api.openai.com
-        body: '{ASKED.decode()}'
+        body: '{REQUEST_BODY.decode()}'
         headers:
             Content-Type:
                 - application/json
@@ -162,7 +164,7 @@ HAR: dict[str, Any] = {
                         {"name": ":authority", "value": "api.openai.com"},
                         {"name": "content-type", "value": "application/json"},
                     ],
-                    "postData": {"mimeType": "application/json", "text": ASKED.decode()},
+                    "postData": {"mimeType": "application/json", "text": REQUEST_BODY.decode()},
                 },
                 "response": {
                     "status": 200,
@@ -198,7 +200,7 @@ DATADOG: dict[str, Any] = {
         "method": "POST",
         "url": URL,
         "headers": {"Content-Type": "application/json"},
-        "body": ASKED.decode(),
+        "body": REQUEST_BODY.decode(),
     },
     "response": {
         "status": {"code": 200, "message": "OK"},
@@ -209,13 +211,15 @@ DATADOG: dict[str, Any] = {
 
 
 def httprr(*pairs: tuple[bytes, bytes]) -> bytes:
-    return b"httprr trace v1\n" + b"".join(b"%d %d\n%s%s" % (len(one), len(two), one, two) for one, two in pairs)
+    return b"httprr trace v1\n" + b"".join(
+        b"%d %d\n%s%s" % (len(request), len(response), request, response) for request, response in pairs
+    )
 
 
 TRACE = httprr(
     (
         b"POST " + URL.encode() + b" HTTP/1.1\r\nHost: api.openai.com\r\nUser-Agent: me\n"
-        b"Content-Type: application/json\r\n\r\n" + ASKED,
+        b"Content-Type: application/json\r\n\r\n" + REQUEST_BODY,
         b"HTTP/2.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + STREAM,
     )
 )
@@ -224,7 +228,7 @@ TRACE = httprr(
 def tnet(value: Any) -> bytes:
     """`value` as a tnetstring, as mitmproxy writes it."""
     if isinstance(value, dict):
-        data, kind = b"".join(tnet(one) for pair in value.items() for one in pair), b"}"
+        data, kind = b"".join(tnet(inner) for pair in value.items() for inner in pair), b"}"
     elif isinstance(value, list):
         data, kind = b"".join(map(tnet, value)), b"]"
     elif isinstance(value, bool):
@@ -252,7 +256,7 @@ FLOW: dict[str, Any] = {
         "authority": b"",
         "path": b"/v1/chat/completions",
         "headers": [[b"content-type", b"application/json"]],
-        "content": ASKED,
+        "content": REQUEST_BODY,
         "timestamp_start": 100.0,
         "timestamp_end": 100.5,
     },
@@ -285,27 +289,27 @@ FLOW: dict[str, Any] = {
 def test_a_stream_is_cut_at_its_events_and_has_the_times_that_the_format_says(
     name: str, sample: Any, at_ms: int, end_ms: int
 ) -> None:
-    found = one(sample, name)
-    is_the_stream(found, at_ms)
-    assert found.response.end_ms == end_ms
+    interaction = only_interaction(sample, name)
+    assert_is_the_stream(interaction, at_ms)
+    assert interaction.response.end_ms == end_ms
 
 
 @pytest.mark.parametrize("sample", [VCRPY, NOCK, HAR, AZURE, tnet(FLOW)])
 def test_repeated_headers_stay_repeated_and_in_order(sample: Any) -> None:
-    _, found = read(sample)
-    pairs = found.interactions[0].response.head.headers
+    _, result = read(sample)
+    pairs = result.interactions[0].response.head.headers
     assert [value for name, value in pairs if name.lower() == "set-cookie"] == ["a=1", "b=2"]
 
 
 @pytest.mark.parametrize("sample", [VCRPY, RUBY, GO, json.dumps(NOCK), json.dumps(HAR)])
 def test_a_gz_file_is_unpacked(sample: str) -> None:
-    _, found = read(gzip.compress(sample.encode()))
-    assert found.interactions[0].response.body == STREAM
+    _, result = read(gzip.compress(sample.encode()))
+    assert result.interactions[0].response.body == STREAM
 
 
 def test_the_status_text_is_kept() -> None:
-    assert one(VCRPY, "vcrpy").response.head.reason == "Fine"
-    assert one(GO.replace("200 OK", "200 Very fine"), "go-vcr").response.head.reason == "Very fine"
+    assert only_interaction(VCRPY, "vcrpy").response.head.reason == "Fine"
+    assert only_interaction(GO.replace("200 OK", "200 Very fine"), "go-vcr").response.head.reason == "Very fine"
 
 
 def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
@@ -320,7 +324,7 @@ def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
 # ------------------------------------------------------------------------------------------ vcrpy
 
 
-def answer(string: str, headers: str = "{}") -> str:
+def with_response(string: str, headers: str = "{}") -> str:
     return VCRPY.replace('"data: {\\"n\\":1}\\n\\ndata: [DONE]\\n\\n"', string).replace(
         "\n      content-type: [text/event-stream]\n      set-cookie: [a=1, b=2]", f" {headers}"
     )
@@ -335,23 +339,23 @@ def answer(string: str, headers: str = "{}") -> str:
     ],
 )
 def test_a_gzip_body_stays_and_a_decoded_one_loses_its_header(string: str, body: bytes, encoding: str) -> None:
-    _, found = read(answer(string, "{content-encoding: [gzip]}"))
-    said = found.interactions[0].response
-    assert said.body == body
-    assert header(said.head.headers, "content-encoding") == encoding
-    assert found.repaired == ([] if encoding else ["dropped a content-encoding that the body does not have"])
+    _, result = read(with_response(string, "{content-encoding: [gzip]}"))
+    response = result.interactions[0].response
+    assert response.body == body
+    assert header(response.head.headers, "content-encoding") == encoding
+    assert result.repaired == ([] if encoding else ["dropped a content-encoding that the body does not have"])
 
 
 def test_brotli_and_zstd_stay_as_they_came_and_it_is_said_that_nobody_read_them() -> None:
     for encoding, body in (("br", b"\x0b\x02\x80\xff"), ("zstd", b"\x28\xb5\x2f\xfd\x00")):
-        _, found = read(answer(f"!!binary {b64(body)}", f"{{content-encoding: [{encoding}]}}"))
-        assert found.interactions[0].response.body == body
-        assert header(found.interactions[0].response.head.headers, "content-encoding") == encoding
-        assert found.repaired == [f"kept a {encoding} body compressed, without searching it for secrets"]
+        _, result = read(with_response(f"!!binary {b64(body)}", f"{{content-encoding: [{encoding}]}}"))
+        assert result.interactions[0].response.body == body
+        assert header(result.interactions[0].response.head.headers, "content-encoding") == encoding
+        assert result.repaired == [f"kept a {encoding} body compressed, without searching it for secrets"]
 
 
 def test_httpx_style_and_header_keys_of_multidict_and_values_as_bytes() -> None:
-    found = one(
+    interaction = only_interaction(
         f"""
 interactions:
 - request: {{method: GET, uri: '{URL}', body: null, headers: {{}}}}
@@ -365,9 +369,9 @@ interactions:
 """,
         "vcrpy",
     )
-    assert (found.response.head.status, found.response.body) == (201, PLAIN)
-    assert found.response.head.headers == (("Content-Type", "application/json"),)
-    assert found.response.head.length == len(PLAIN)
+    assert (interaction.response.head.status, interaction.response.body) == (201, PLAIN)
+    assert interaction.response.head.headers == (("Content-Type", "application/json"),)
+    assert interaction.response.head.length == len(PLAIN)
 
 
 def test_json_cassettes_with_text_and_with_base64() -> None:
@@ -376,13 +380,13 @@ def test_json_cassettes_with_text_and_with_base64() -> None:
             "request": {"method": "GET", "uri": URL, "body": None, "headers": {}},
             "response": {"status": {"code": 200, "message": "OK"}, "headers": {}, "body": body},
         }
-        assert one({"version": 1, "interactions": [item]}, "vcrpy").response.body == PLAIN
+        assert only_interaction({"version": 1, "interactions": [item]}, "vcrpy").response.body == PLAIN
     assert read({"version": 1, "interactions": []})[1].interactions == []
     assert read("interactions:\nversion: 1\n")[1].interactions == []
 
 
 def test_cassettes_from_before_version_one() -> None:
-    found = one(
+    interaction = only_interaction(
         """
 - request: !!python/object:vcr.request.Request
     body: hi
@@ -399,12 +403,12 @@ def test_cassettes_from_before_version_one() -> None:
 """,
         "vcrpy",
     )
-    assert (found.request.method, found.request.uri) == ("POST", "http://example.com:8080/v1/x")
-    assert (found.request.headers, found.request.body) == ((("a", "b"),), b"hi")
+    assert (interaction.request.method, interaction.request.uri) == ("POST", "http://example.com:8080/v1/x")
+    assert (interaction.request.headers, interaction.request.body) == ((("a", "b"),), b"hi")
 
 
 def test_parsed_bodies_have_the_types_that_were_written() -> None:
-    _, found = read(
+    _, result = read(
         f"""
 interactions:
 - request:
@@ -419,16 +423,16 @@ interactions:
 version: 1
 """
     )
-    (interaction,) = found.interactions
+    (interaction,) = result.interactions
     assert interaction.request.body == (
         b'{"model":"m","stream":true,"temperature":0.5,"n":2,"user":"7","stop":null,"input":["a","2020-10-01"]}'
     )
     assert interaction.response.body.decode() == '{"ok":true,"said":"é"}'
-    assert found.repaired[0] == "wrote parsed JSON as text again"
+    assert result.repaired[0] == "wrote parsed JSON as text again"
 
 
 def test_requests_beside_responses_and_a_url_that_was_taken_out() -> None:
-    for said, path in [
+    for body, path in [
         ({"object": "chat.completion"}, "chat/completions"),
         ({"object": "response"}, "responses"),
         ({"object": "text_completion"}, "completions"),
@@ -436,20 +440,20 @@ def test_requests_beside_responses_and_a_url_that_was_taken_out() -> None:
     ]:
         text = f"""
 requests:
-- {{body: !!binary {b64(ASKED)}, headers: {{}}, method: POST, uri: '**REDACTED**'}}
+- {{body: !!binary {b64(REQUEST_BODY)}, headers: {{}}, method: POST, uri: '**REDACTED**'}}
 responses:
-- {{body: {{string: !!binary {b64(json.dumps(said).encode())}}}, headers: {{}}, status: {{code: 200, message: OK}}}}
+- {{body: {{string: !!binary {b64(json.dumps(body).encode())}}}, headers: {{}}, status: {{code: 200, message: OK}}}}
 """
-        _, found = read(text)
-        assert found.interactions[0].request.uri == f"https://api.openai.com/v1/{path}"
-        assert found.repaired[0] == "restored a removed URL from the response"
-    assert refused("requests: [{}]\nresponses: []\n").startswith("The file has 1 requests and 0 responses.")
+        _, result = read(text)
+        assert result.interactions[0].request.uri == f"https://api.openai.com/v1/{path}"
+        assert result.repaired[0] == "restored a removed URL from the response"
+    assert refusal("requests: [{}]\nresponses: []\n").startswith("The file has 1 requests and 0 responses.")
 
 
 def test_a_url_that_nothing_tells_stays_as_it_is() -> None:
     for body in ("no json", "[]", '{"object": "list", "data": []}', 'data: {"type": "x"}\n\n'):
-        text = answer(json.dumps(body)).replace(URL, "'**GONE**'")
-        assert one(text, "vcrpy").request.uri == "**GONE**"
+        text = with_response(json.dumps(body)).replace(URL, "'**GONE**'")
+        assert only_interaction(text, "vcrpy").request.uri == "**GONE**"
         assert "no request will match" in read(text)[1].repaired[0]
 
 
@@ -459,23 +463,25 @@ def test_a_content_type_that_was_taken_out_is_put_back_where_the_body_tells() ->
         (f"'{PLAIN.decode()}'", "application/json"),
         ("hello", "**GONE**"),
     ):
-        text = answer(string, "{content-type: ['**GONE**']}").replace("[application/json]", "['**GONE**']")
-        _, found = read(text)
-        asked, said = found.interactions[0].request, found.interactions[0].response
-        assert header(said.head.headers, "content-type") == kind
-        assert header(asked.headers, "content-type") == "application/json"
-        assert found.repaired == ["restored a missing content-type from the body"]
-        assert len(said.frames) == (2 if "event" in kind else 1)
-    _, found = read(answer(json.dumps(STREAM.decode())))  # no headers at all
-    assert header(found.interactions[0].response.head.headers, "content-type") == "text/event-stream"
-    assert len(found.interactions[0].response.frames) == 2
-    _, found = read(answer(json.dumps(STREAM.decode()), "{x-request-id: [r]}"))
-    assert found.interactions[0].response.head.headers == (("x-request-id", "r"),)
+        text = with_response(string, "{content-type: ['**GONE**']}").replace("[application/json]", "['**GONE**']")
+        _, result = read(text)
+        request, response = result.interactions[0].request, result.interactions[0].response
+        assert header(response.head.headers, "content-type") == kind
+        assert header(request.headers, "content-type") == "application/json"
+        assert result.repaired == ["restored a missing content-type from the body"]
+        assert len(response.frames) == (2 if "event" in kind else 1)
+    _, result = read(with_response(json.dumps(STREAM.decode())))  # no headers at all
+    assert header(result.interactions[0].response.head.headers, "content-type") == "text/event-stream"
+    assert len(result.interactions[0].response.frames) == 2
+    _, result = read(with_response(json.dumps(STREAM.decode()), "{x-request-id: [r]}"))
+    assert result.interactions[0].response.head.headers == (("x-request-id", "r"),)
 
 
 def test_chunks_of_an_iterator_are_joined() -> None:
-    text = VCRPY.replace(f"body: '{ASKED.decode()}'", f"body: [!!binary {b64(ASKED[:4])}, '{ASKED[4:].decode()}']")
-    assert one(text, "vcrpy").request.body == ASKED
+    text = VCRPY.replace(
+        f"body: '{REQUEST_BODY.decode()}'", f"body: [!!binary {b64(REQUEST_BODY[:4])}, '{REQUEST_BODY[4:].decode()}']"
+    )
+    assert only_interaction(text, "vcrpy").request.body == REQUEST_BODY
 
 
 WIRE = """
@@ -488,13 +494,13 @@ WIRE = """
 
 
 def test_a_cassette_of_ours_keeps_its_times_and_a_torn_one_is_refused() -> None:
-    ours = VCRPY.replace("\nversion: 1\n", WIRE)
-    said = one(ours, "vcrpy").response
-    assert (said.head_ms, [frame.at_ms for frame in said.frames], said.end) == (298, [298, 310], End.RESET)
-    assert said.assumed == "ttft=298ms"
-    assert read(ours.replace("310+9", "310+8"))[1].repaired == ["set new frames in a response that was edited"]
-    torn = ours + VCRPY.split("interactions:\n")[1].replace("version: 1\n", "")
-    assert refused(torn) == "Entry 2 is torn: it has no `end`, the last line of a recording."
+    text = VCRPY.replace("\nversion: 1\n", WIRE)
+    response = only_interaction(text, "vcrpy").response
+    assert (response.head_ms, [frame.at_ms for frame in response.frames], response.end) == (298, [298, 310], End.RESET)
+    assert response.assumed == "ttft=298ms"
+    assert read(text.replace("310+9", "310+8"))[1].repaired == ["set new frames in a response that was edited"]
+    torn = text + VCRPY.split("interactions:\n")[1].replace("version: 1\n", "")
+    assert refusal(torn) == "Entry 2 is torn: it has no `end`, the last line of a recording."
 
 
 # ------------------------------------------------------------------------------------------ Ruby and R
@@ -520,9 +526,13 @@ def test_bodies_of_ruby_and_r(body: Any, expected: bytes) -> None:
         "request": {"method": ":get", "uri": URL, "body": body, "headers": {"A": "b"}},
         "response": {"status": 200, "headers": {"content-type": "text/plain"}, "body": body},
     }
-    found = one({"http_interactions": [item], "recorded_with": "vcr-vcr/2.0"}, "ruby-vcr")
-    assert (found.request.method, found.request.body) == ("GET", expected)
-    assert (found.response.body, found.response.head.status, found.response.head.reason) == (expected, 200, "")
+    interaction = only_interaction({"http_interactions": [item], "recorded_with": "vcr-vcr/2.0"}, "ruby-vcr")
+    assert (interaction.request.method, interaction.request.body) == ("GET", expected)
+    assert (interaction.response.body, interaction.response.head.status, interaction.response.head.reason) == (
+        expected,
+        200,
+        "",
+    )
 
 
 def test_a_body_in_another_file_is_left_out_and_said() -> None:
@@ -530,8 +540,8 @@ def test_a_body_in_another_file_is_left_out_and_said() -> None:
         "request": {"method": "get", "uri": URL},
         "response": {"status": {"code": 200}, "body": {"string": "big.bin", "file": True}},
     }
-    _, found = read({"http_interactions": [item]})
-    assert found.skipped == ["Entry 1 has a body in another file, big.bin."]
+    _, result = read({"http_interactions": [item]})
+    assert result.skipped == ["Entry 1 has a body in another file, big.bin."]
 
 
 # ------------------------------------------------------------------------------------------ Go
@@ -542,9 +552,13 @@ def test_go_vcr_of_old_and_transfer_encoding_beside_the_headers() -> None:
         "request": {"url": URL, "body": "", "form": {}, "headers": {}},
         "response": {"body": "x", "headers": {}, "code": 404, "transfer_encoding": ["chunked"], "duration": 1500000},
     }
-    found = one({"version": 1, "interactions": [item]}, "go-vcr")
-    assert (found.request.method, found.response.head.reason, found.response.head.length) == ("GET", "", None)
-    assert found.response.head_ms == 2
+    interaction = only_interaction({"version": 1, "interactions": [item]}, "go-vcr")
+    assert (interaction.request.method, interaction.response.head.reason, interaction.response.head.length) == (
+        "GET",
+        "",
+        None,
+    )
+    assert interaction.response.head_ms == 2
 
 
 @pytest.mark.parametrize(
@@ -556,17 +570,17 @@ def test_durations_of_go(text: Any, expected: float) -> None:
 
 
 def test_no_duration() -> None:
-    assert refused(GO.replace("353.6ms", "soon")) == "Entry 1 is invalid: 'soon' is not a duration."
+    assert refusal(GO.replace("353.6ms", "soon")) == "Entry 1 is invalid: 'soon' is not a duration."
 
 
 def test_httprr_requests_by_host_and_chunked_answers() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
     joined = b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\nnot chunked"
-    asked = b"GET /v1/models?a=b HTTP/1.1\r\nHost: example.com\r\n\r\n"
-    _, found = read(httprr((asked, chunked), (asked, joined)))
-    assert [one.request.uri for one in found.interactions] == ["https://example.com/v1/models?a=b"] * 2
-    assert [one.response.body for one in found.interactions] == [b"abcde", b"not chunked"]
-    assert found.interactions[1].response.head.reason == ""
+    request = b"GET /v1/models?a=b HTTP/1.1\r\nHost: example.com\r\n\r\n"
+    _, result = read(httprr((request, chunked), (request, joined)))
+    assert [interaction.request.uri for interaction in result.interactions] == ["https://example.com/v1/models?a=b"] * 2
+    assert [interaction.response.body for interaction in result.interactions] == [b"abcde", b"not chunked"]
+    assert result.interactions[1].response.head.reason == ""
 
 
 # ------------------------------------------------------------------------------------------ nock, HAR
@@ -594,9 +608,9 @@ def nocked(**fields: Any) -> ImportResult:
     ],
 )
 def test_answers_of_nock(fields: dict[str, Any], pieces: list[bytes]) -> None:
-    (found,) = nocked(**fields).interactions
-    assert [frame.data for frame in found.response.frames] == pieces
-    assert found.request.uri == "http://localhost/x?a=b"
+    (interaction,) = nocked(**fields).interactions
+    assert [frame.data for frame in interaction.response.frames] == pieces
+    assert interaction.request.uri == "http://localhost/x?a=b"
 
 
 def entry(request: dict[str, Any] | None = None, **response: Any) -> dict[str, Any]:
@@ -611,7 +625,7 @@ def archive(*entries: dict[str, Any]) -> ImportResult:
 
 
 def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
-    found = archive(
+    result = archive(
         {**entry(), "_resourceType": "websocket"},
         {**entry(), "_webSocketMessages": []},
         entry(status=101),
@@ -620,7 +634,7 @@ def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
         entry({"postData": {"mimeType": "multipart/form-data", "params": [{"name": "a"}]}}),
         entry(content={"size": 0}),
     )
-    assert found.skipped == [
+    assert result.skipped == [
         "Entry 1 is a WebSocket.",
         "Entry 2 is a WebSocket.",
         "Entry 3 is a WebSocket.",
@@ -628,7 +642,7 @@ def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
         "Entry 5 has a response of 7 bytes that the archive does not contain.",
         "Entry 6 has an upload that the archive does not contain.",
     ]
-    assert [one.response.body for one in found.interactions] == [b""]
+    assert [interaction.response.body for interaction in result.interactions] == [b""]
 
 
 @pytest.mark.parametrize(
@@ -645,27 +659,33 @@ def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
     ],
 )
 def test_contents_of_archives(content: dict[str, Any], pieces: list[bytes]) -> None:
-    (found,) = archive(entry(content=content, headers=[{"name": "content-encoding", "value": "gzip"}])).interactions
-    assert [frame.data for frame in found.response.frames] == pieces
+    (interaction,) = archive(
+        entry(content=content, headers=[{"name": "content-encoding", "value": "gzip"}])
+    ).interactions
+    assert [frame.data for frame in interaction.response.frames] == pieces
 
 
 def test_bodies_that_were_posted() -> None:
-    found = archive(
+    result = archive(
         entry({"postData": {"text": b64(b"\x00"), "encoding": "base64"}}),
         entry({"postData": {"mimeType": "x-www-form-urlencoded", "params": [{"name": "a", "value": "b c"}]}}),
         entry(),
     )
-    assert [one.request.body for one in found.interactions] == [b"\x00", b"a=b+c", b""]
-    assert found.repaired == ["encoded a form again from its fields"]
+    assert [interaction.request.body for interaction in result.interactions] == [b"\x00", b"a=b+c", b""]
+    assert result.repaired == ["encoded a form again from its fields"]
 
 
 def test_an_archive_of_ours_has_the_cuts_in_it() -> None:
     wire = {"head": 5, "frames": "6+2 7+1", "end": "9 truncated"}
-    (found,) = archive({**entry(content={"text": "abc"}), "_wire": wire}).interactions
-    assert found.response.frames == (Frame(6, b"ab"), Frame(7, b"c"))
-    assert (found.response.head_ms, found.response.end_ms, found.response.end) == (5, 9, End.TRUNCATED)
-    (found,) = archive({**entry(content={"text": "edited"}), "_wire": wire}).interactions
-    assert found.response.frames == (Frame(0, b"edited"),)
+    (interaction,) = archive({**entry(content={"text": "abc"}), "_wire": wire}).interactions
+    assert interaction.response.frames == (Frame(6, b"ab"), Frame(7, b"c"))
+    assert (interaction.response.head_ms, interaction.response.end_ms, interaction.response.end) == (
+        5,
+        9,
+        End.TRUNCATED,
+    )
+    (interaction,) = archive({**entry(content={"text": "edited"}), "_wire": wire}).interactions
+    assert interaction.response.frames == (Frame(0, b"edited"),)
 
 
 # ------------------------------------------------------------------------------------------ Azure, mitmproxy
@@ -697,8 +717,8 @@ def test_bodies_of_azure(content_type: str, value: Any, expected: bytes) -> None
         "ResponseHeaders": {"Content-Type": content_type},
         "ResponseBody": value,
     }
-    found = one({"Entries": [record]}, "azure")
-    assert (found.request.body, found.response.body) == (expected, expected)
+    interaction = only_interaction({"Entries": [record]}, "azure")
+    assert (interaction.request.body, interaction.response.body) == (expected, expected)
 
 
 def test_flows_that_are_no_exchange_are_left_out_and_said() -> None:
@@ -709,14 +729,14 @@ def test_flows_that_are_no_exchange_are_left_out_and_said() -> None:
         {**FLOW, "response": {**FLOW["response"], "content": None}},
         {**FLOW, "request": {**FLOW["request"], "authority": b"example.com:8443"}},
     ]
-    _, found = read(b"".join(map(tnet, flows)))
-    assert found.skipped == [
+    _, result = read(b"".join(map(tnet, flows)))
+    assert result.skipped == [
         "Entry 1 is a tcp connection.",
         "Entry 2 got no response.",
         "Entry 3 is a WebSocket.",
         "Entry 4 has a response that was streamed and not kept.",
     ]
-    assert found.interactions[0].request.uri == "https://example.com:8443/v1/chat/completions"
+    assert result.interactions[0].request.uri == "https://example.com:8443/v1/chat/completions"
 
 
 def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
@@ -724,9 +744,9 @@ def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
     request |= {b"host": b"example.com", b"port": 8080}
     response = {key.encode(): value for key, value in FLOW["response"].items() if key not in ("status_code", "reason")}
     old = {b"type": b"http", b"request": request, b"response": {**response, b"code": 200, b"msg": b"OK"}}
-    found = one(tnet(old), "mitmproxy")
-    assert found.request.uri == "https://example.com:8080/v1/chat/completions"
-    assert (found.response.head_ms, found.response.head.reason) == (750, "OK")
+    interaction = only_interaction(tnet(old), "mitmproxy")
+    assert interaction.request.uri == "https://example.com:8080/v1/chat/completions"
+    assert (interaction.response.head_ms, interaction.response.head.reason) == (750, "OK")
 
 
 @pytest.mark.parametrize(
@@ -744,56 +764,56 @@ def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
     ],
 )
 def test_bad_flow_files(data: bytes, message: str) -> None:
-    assert refused(data).startswith(message)
+    assert refusal(data).startswith(message)
 
 
 def test_a_flow_file_nested_without_end() -> None:
     data = b""
     for _ in range(200):
         data = b"%d:%s]" % (len(data), data)
-    assert refused(data).endswith("The value is nested too deeply.")
+    assert refusal(data).endswith("The value is nested too deeply.")
 
 
 # ------------------------------------------------------------------------------------------ aimock, raw
 
 
 def fixture(response: dict[str, Any], timings: Any = None, **match: Any) -> dict[str, Any]:
-    one = {"match": match or {"userMessage": "Hi"}, "response": response}
-    return {"fixtures": [one | ({"recordedTimings": timings} if timings else {})]}
+    content = {"match": match or {"userMessage": "Hi"}, "response": response}
+    return {"fixtures": [content | ({"recordedTimings": timings} if timings else {})]}
 
 
 def test_a_fixture_with_timings_is_a_stream_on_that_schedule() -> None:
     timings = {"ttftMs": 200, "interChunkDelaysMs": [10, 20, 30, 40], "totalDurationMs": 350}
-    known, found = read(fixture({"content": "Hello"}, timings))
-    (interaction,) = found.interactions
-    assert known == "aimock"
+    format_name, result = read(fixture({"content": "Hello"}, timings))
+    (interaction,) = result.interactions
+    assert format_name == "aimock"
     assert [frame.at_ms for frame in interaction.response.frames] == [200, 210, 230, 260, 300]
     assert (interaction.response.head_ms, interaction.response.end_ms) == (200, 350)
     chunks = [json.loads(frame.data[6:]) for frame in interaction.response.frames[:-1]]
     assert "".join(chunk["choices"][0]["delta"].get("content") or "" for chunk in chunks) == "Hello"
     assert interaction.response.frames[-1].data == b"data: [DONE]\n\n"
     assert json.loads(interaction.request.body)["stream"] is True
-    assert found.repaired == ["built request and response from the texts of a fixture, which holds no bytes"]
+    assert result.repaired == ["built request and response from the texts of a fixture, which holds no bytes"]
 
 
 def test_fixtures_of_every_kind() -> None:
     call = {"name": "weather", "arguments": {"city": "Oslo"}}
-    said = one(fixture({"toolCalls": [call]}), "aimock").response
-    (choice,) = json.loads(said.body)["choices"]
+    response = only_interaction(fixture({"toolCalls": [call]}), "aimock").response
+    (choice,) = json.loads(response.body)["choices"]
     assert choice["finish_reason"] == "tool_calls"
     assert choice["message"]["tool_calls"][0]["function"] == {"name": "weather", "arguments": '{"city":"Oslo"}'}
     timings = {"ttftMs": 5, "interChunkDelaysMs": [], "totalDurationMs": 0}
-    assert b'"tool_calls"' in one(fixture({"toolCalls": [call]}, timings), "aimock").response.body
-    said = one(fixture({"error": {"message": "slow down"}, "status": 429}), "aimock").response
-    assert (said.head.status, json.loads(said.body)["error"]["message"]) == (429, "slow down")
-    found = one(fixture({"embedding": [0.5]}, inputText="x", endpoint="embedding"), "aimock")
-    assert found.request.uri.endswith("/v1/embeddings")
-    assert json.loads(found.response.body)["data"][0]["embedding"] == [0.5]
-    found = one(
+    assert b'"tool_calls"' in only_interaction(fixture({"toolCalls": [call]}, timings), "aimock").response.body
+    response = only_interaction(fixture({"error": {"message": "slow down"}, "status": 429}), "aimock").response
+    assert (response.head.status, json.loads(response.body)["error"]["message"]) == (429, "slow down")
+    interaction = only_interaction(fixture({"embedding": [0.5]}, inputText="x", endpoint="embedding"), "aimock")
+    assert interaction.request.uri.endswith("/v1/embeddings")
+    assert json.loads(interaction.response.body)["data"][0]["embedding"] == [0.5]
+    interaction = only_interaction(
         fixture({"content": {"a": 1}, "usage": {"total_tokens": 3}}, userMessage="x", systemMessage="y"), "aimock"
     )
-    assert [one["role"] for one in json.loads(found.request.body)["messages"]] == ["system", "user"]
-    assert json.loads(found.response.body)["usage"] == {"total_tokens": 3}
+    assert [message["role"] for message in json.loads(interaction.request.body)["messages"]] == ["system", "user"]
+    assert json.loads(interaction.response.body)["usage"] == {"total_tokens": 3}
     assert (
         read(fixture({"content": "x"}, toolName="y"))[1]
         .skipped[0]
@@ -804,51 +824,52 @@ def test_fixtures_of_every_kind() -> None:
 
 def test_a_fixture_that_takes_years_is_refused() -> None:
     timings = {"ttftMs": 1e12, "interChunkDelaysMs": [], "totalDurationMs": 0}
-    assert refused(fixture({"content": "x"}, timings)).startswith(
+    assert refusal(fixture({"content": "x"}, timings)).startswith(
         "Entry 1 is invalid: 1000000000000 ms is negative, or more"
     )
     timings["ttftMs"] = -3.0
-    assert refused(fixture({"content": "x"}, timings)).startswith("Entry 1 is invalid: -3 ms is negative, or more")
+    assert refusal(fixture({"content": "x"}, timings)).startswith("Entry 1 is invalid: -3 ms is negative, or more")
 
 
-GIVEN = SuppliedRequest(ASKED)
+SUPPLIED = SuppliedRequest(REQUEST_BODY)
 
 
 def test_a_raw_stream_and_the_request_that_is_given() -> None:
     for start in ("", ": comment\n\n", "\ufeff"):
-        known, found = read(start + STREAM.decode(), asked=SuppliedRequest(ASKED, "POST", URL))
-        assert known == "raw"
-        assert found.interactions[0].response.body.endswith(STREAM)
-    assert found.interactions[0].request.body == ASKED
-    assert refused(STREAM) == "The file is a response without its request. Give the request with --request FILE."
+        format_name, result = read(start + STREAM.decode(), supplied=SuppliedRequest(REQUEST_BODY, "POST", URL))
+        assert format_name == "raw"
+        assert result.interactions[0].response.body.endswith(STREAM)
+    assert result.interactions[0].request.body == REQUEST_BODY
+    assert refusal(STREAM) == "The file is a response without its request. Give the request with --request FILE."
     assert (
-        refused(STREAM, GIVEN) == "Entry 1: The response does not tell the URL of its request. Give it with --url URL."
+        refusal(STREAM, SUPPLIED)
+        == "Entry 1: The response does not tell the URL of its request. Give it with --url URL."
     )
 
 
 def test_json_lines_become_the_stream_that_the_api_sends() -> None:
     chat = '{"object":"chat.completion.chunk","n":1}\n\n{"object":"chat.completion.chunk","n":2}\n[DONE]\n'
-    (found,) = read(chat, asked=GIVEN)[1].interactions
-    assert found.request.uri == URL
-    assert found.response.body == (
+    (interaction,) = read(chat, supplied=SUPPLIED)[1].interactions
+    assert interaction.request.uri == URL
+    assert interaction.response.body == (
         b'data: {"object":"chat.completion.chunk","n":1}\n\ndata: {"object":"chat.completion.chunk","n":2}\n\n'
         b"data: [DONE]\n\n"
     )
     responses = '{"type":"response.created"}\n{"type":"response.completed"}\n'
-    (found,) = read(responses, asked=GIVEN)[1].interactions
-    assert found.request.uri == "https://api.openai.com/v1/responses"
-    assert found.response.frames[1].data == b'event: response.completed\ndata: {"type":"response.completed"}\n\n'
-    assert refused(responses + '{"type":', GIVEN) == "Entry 1: Line 3 is not JSON. It may be cut off."
-    assert refused(responses + "[1]", GIVEN) == "Entry 1: Line 3 is not an event."
+    (interaction,) = read(responses, supplied=SUPPLIED)[1].interactions
+    assert interaction.request.uri == "https://api.openai.com/v1/responses"
+    assert interaction.response.frames[1].data == b'event: response.completed\ndata: {"type":"response.completed"}\n\n'
+    assert refusal(responses + '{"type":', SUPPLIED) == "Entry 1: Line 3 is not JSON. It may be cut off."
+    assert refusal(responses + "[1]", SUPPLIED) == "Entry 1: Line 3 is not an event."
 
 
 def test_a_json_answer_alone() -> None:
-    (found,) = read({"object": "response", "id": "x"}, asked=GIVEN)[1].interactions
-    assert (found.response.head.status, found.response.body) == (200, b'{"object":"response","id":"x"}')
-    (found,) = read({"error": {"message": "no"}}, asked=SuppliedRequest(b"", "GET", URL))[1].interactions
-    assert (found.response.head.status, found.request.headers) == (400, ())
-    (found,) = read({"created": 1}, asked=SuppliedRequest(b"", "GET", URL))[1].interactions
-    assert found.response.body == b'{"created":1}'
+    (interaction,) = read({"object": "response", "id": "x"}, supplied=SUPPLIED)[1].interactions
+    assert (interaction.response.head.status, interaction.response.body) == (200, b'{"object":"response","id":"x"}')
+    (interaction,) = read({"error": {"message": "no"}}, supplied=SuppliedRequest(b"", "GET", URL))[1].interactions
+    assert (interaction.response.head.status, interaction.request.headers) == (400, ())
+    (interaction,) = read({"created": 1}, supplied=SuppliedRequest(b"", "GET", URL))[1].interactions
+    assert interaction.response.body == b'{"created":1}'
 
 
 # ------------------------------------------------------------------------------------------ bad input
@@ -898,7 +919,7 @@ BOMB = gzip.compress(bytes(1 << 20))
     ids=range(32),
 )
 def test_bad_input_is_refused_with_place_and_reason(data: bytes, message: str) -> None:
-    assert refused(data).startswith(message)
+    assert refusal(data).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -918,30 +939,30 @@ def test_bad_input_is_refused_with_place_and_reason(data: bytes, message: str) -
     ids=range(7),
 )
 def test_wrong_types_are_refused(sample: Any, message: str) -> None:
-    assert refused(sample).startswith(message)
+    assert refusal(sample).startswith(message)
 
 
 def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (source, builder):
         monkeypatch.setattr(module, "MAX_BYTES", 1 << 20)
-    text = answer(f"!!binary {b64(BOMB)}", "{content-encoding: [gzip]}")
-    assert one(text, "vcrpy").response.body == BOMB
-    assert refused(gzip.compress(bytes(1 << 20 | 1))) == "The file has more than 1 MiB when decompressed."
-    assert refused(BOMB * 2) == "The file has more than 1 MiB when decompressed."
-    text = answer(f"!!binary {b64(BOMB * 2)}", "{content-encoding: [gzip]}")
-    assert refused(text) == f"Entry 1: The response of {2 * len(BOMB)} bytes has more than 1 MiB when decompressed."
+    text = with_response(f"!!binary {b64(BOMB)}", "{content-encoding: [gzip]}")
+    assert only_interaction(text, "vcrpy").response.body == BOMB
+    assert refusal(gzip.compress(bytes(1 << 20 | 1))) == "The file has more than 1 MiB when decompressed."
+    assert refusal(BOMB * 2) == "The file has more than 1 MiB when decompressed."
+    text = with_response(f"!!binary {b64(BOMB * 2)}", "{content-encoding: [gzip]}")
+    assert refusal(text) == f"Entry 1: The response of {2 * len(BOMB)} bytes has more than 1 MiB when decompressed."
 
 
 def test_aliases_that_unfold_without_end_are_refused() -> None:
-    levels = "\n".join(f"a{one}: &a{one} [{', '.join([f'*a{one - 1}'] * 9)}]" for one in range(1, 10))
-    said = refused(f"interactions: 1\na0: &a0 [x]\n{levels}\n")
-    assert said.startswith("The file is not YAML: is small, and its aliases make something very large of it")
-    assert refused("\ninteractions: &a [*a]\n").startswith("Line 2 is not YAML: holds an alias of itself")
+    levels = "\n".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 10))
+    message = refusal(f"interactions: 1\na0: &a0 [x]\n{levels}\n")
+    assert message.startswith("The file is not YAML: is small, and its aliases make something very large of it")
+    assert refusal("\ninteractions: &a [*a]\n").startswith("Line 2 is not YAML: holds an alias of itself")
 
 
 def test_header_values_cannot_split_an_answer() -> None:
-    (found,) = nocked(rawHeaders={"a": "b\r\nc: d", "bad name": "x", "e": "é🌍", "f": None}).interactions
-    assert found.response.head.headers == (
+    (interaction,) = nocked(rawHeaders={"a": "b\r\nc: d", "bad name": "x", "e": "é🌍", "f": None}).interactions
+    assert interaction.response.head.headers == (
         ("a", "b"),
         ("a", "c: d"),
         ("e", "é🌍".encode().decode("latin-1")),
@@ -996,7 +1017,7 @@ WRONG: list[Any] = [
 
 
 def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value inside of `value`."""
+    """Yield the path of each value inside of `value`."""
     if path:
         yield path
     if isinstance(value, (dict, list)):
@@ -1014,13 +1035,19 @@ def test_whatever_stands_in_a_file_it_is_refused_or_becomes_a_cassette_that_load
             inner = inner[key]
         inner[path[-1]] = chance.choice(WRONG)
         data = (
-            tnet(changed) if SAMPLES[number] is FLOW else json.dumps(changed, default=lambda one: one.decode()).encode()
+            tnet(changed)
+            if SAMPLES[number] is FLOW
+            else json.dumps(changed, default=lambda interaction: interaction.decode()).encode()
         )
         try:
-            _, found = importers.read(data)
+            _, result = importers.read(data)
         except ImportFormatError:
             continue
-        text = writer.HEADER + "".join(piece for one in found.interactions for piece in writer.dump(one, 1))
-        if found.interactions:
-            again = reader.load(text, Path("a.yaml")).interactions
-            assert [one.response.frames for one in again] == [one.response.frames for one in found.interactions]
+        text = writer.HEADER + "".join(
+            part for interaction in result.interactions for part in writer.dump(interaction, 1)
+        )
+        if result.interactions:
+            reloaded = reader.load(text, Path("a.yaml")).interactions
+            assert [interaction.response.frames for interaction in reloaded] == [
+                interaction.response.frames for interaction in result.interactions
+            ]

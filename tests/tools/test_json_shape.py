@@ -17,16 +17,18 @@ from tests.openai_api.test_stream_assembler import PARTS
 from tests.openai_api.test_transcript import SSE
 
 
-def apart(before: Any, now: Any, merged: bool = False) -> list[str]:
-    """What is found between two lists of values that are merged, else between two values."""
-    olds, news = (before, now) if merged else ([before], [now])
+def shape_changes(before: Any, current: Any, are_fragments: bool = False) -> list[str]:
+    """Return the differences between two values, or between two lists of fragments."""
+    olds, news = (before, current) if are_fragments else ([before], [current])
     return list(
-        json_shape.compare_shapes(json_shape.infer_shape(olds, merged), json_shape.infer_shape(news, merged), merged)
+        json_shape.compare_shapes(
+            json_shape.infer_shape(olds, are_fragments), json_shape.infer_shape(news, are_fragments), are_fragments
+        )
     )
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "found"),
+    ("before", "current", "lines"),
     [
         ({"a": 1}, {"a": 2.5}, []),
         ({"a": "x"}, {"a": "y"}, []),
@@ -50,12 +52,12 @@ def apart(before: Any, now: Any, merged: bool = False) -> list[str]:
         ("a", 1, ["all: was string, now number"]),
     ],
 )
-def test_differences(before: Any, now: Any, found: list[str]) -> None:
-    assert apart(before, now) == found
+def test_differences(before: Any, current: Any, lines: list[str]) -> None:
+    assert shape_changes(before, current) == lines
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "found"),
+    ("before", "current", "lines"),
     [
         ([{"a": 1}, {"b": 1}], [{"a": 1, "b": 1}], []),
         ([{"a": None}, {"a": "x"}], [{"a": "x"}], []),
@@ -64,17 +66,17 @@ def test_differences(before: Any, now: Any, found: list[str]) -> None:
         ([{"a": 1}, {"b": 1}], [{"a": 1}], ["b: gone, was number"]),
     ],
 )
-def test_pieces_of_one(before: Any, now: Any, found: list[str]) -> None:
-    assert apart(before, now, merged=True) == found
+def test_pieces_of_one(before: Any, current: Any, lines: list[str]) -> None:
+    assert shape_changes(before, current, are_fragments=True) == lines
 
 
 @given(PARTS, PARTS)
-def test_a_shape_differs_from_itself_in_nothing(one: Any, other: Any) -> None:
-    assert apart(one, one) == []
-    assert bool(apart(one, other)) == bool(apart(other, one)) or "sometimes" in "".join(
-        apart(one, other) + apart(other, one)
+def test_a_shape_differs_from_itself_in_nothing(first: Any, second: Any) -> None:
+    assert shape_changes(first, first) == []
+    assert bool(shape_changes(first, second)) == bool(shape_changes(second, first)) or "sometimes" in "".join(
+        shape_changes(first, second) + shape_changes(second, first)
     )
-    apart([one, other], [other], merged=True)
+    shape_changes([first, second], [second], are_fragments=True)
 
 
 LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
@@ -82,27 +84,27 @@ LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
 
 @given(LETTERS, st.integers(1, 5))
 def test_what_comes_again_counts_once(letters: list[str], times: int) -> None:
-    once = drift.event_sequence([Event(one, "{}") for one in ["x", *letters, "y"]])
-    again = drift.event_sequence([Event(one, "{}") for one in ["x", *letters * times, "y"]])
+    once = drift.event_sequence([Event(letter, "{}") for letter in ["x", *letters, "y"]])
+    repeated = drift.event_sequence([Event(letter, "{}") for letter in ["x", *letters * times, "y"]])
     if len(set(letters)) == len(letters):
-        assert drift.collapse_repeats(again) == drift.collapse_repeats(once) == ["x", *letters, "y"]
-    drift.collapse_repeats(again)
+        assert drift.collapse_repeats(repeated) == drift.collapse_repeats(once) == ["x", *letters, "y"]
+    drift.collapse_repeats(repeated)
 
 
 def test_sequences() -> None:
     def events(*datas: Any) -> list[Event]:
-        return [Event("message", one if isinstance(one, str) else json.dumps(one)) for one in datas]
+        return [Event("message", data if isinstance(data, str) else json.dumps(data)) for data in datas]
 
-    found = drift.event_sequence(
+    sequence = drift.event_sequence(
         [*events({"object": "chunk"}, {"object": "chunk"}, {"type": "a"}, {"error": 1}, {"b": 1}, [1], "no JSON"),
          Event("ping", "{}"), Event("keepalive", "{}"), Event("done", "[DONE]")]
     )  # fmt: skip
-    assert drift.format_sequence(found) == "chunk+, a, error, data+, [DONE]"
+    assert drift.format_sequence(sequence) == "chunk+, a, error, data+, [DONE]"
     assert drift.format_sequence([]) == "none"
     assert drift.format_sequence([(str(n), False) for n in range(20)]) == "0, 1, 2, 3, 4, 5, …, 14, 15, 16, 17, 18, 19"
 
 
-def answer(
+def response_of(
     body: Any, status: int = 200, media: str = "application/json", end: End = End.COMPLETE, ms: int = 9
 ) -> Response:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -111,24 +113,24 @@ def answer(
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "form"),
+    ("before", "current", "breaking"),
     [
-        (answer({}), answer({}, end=End.RESET), ["end: was complete, now reset"]),
-        (answer({}), answer([], 500), ["status: was 200, now 500"]),
-        (answer({}), answer({}, 201), ["status: was 200, now 201"]),
-        (answer(b"{"), answer(b"{"), []),
-        (answer(b"{"), answer({}), ["body: was not JSON"]),
-        (answer(b"", media=""), answer({}), ["content-type: was none, now application/json"]),
-        (answer(b"\xff", media="audio/mpeg"), answer(b"\xfe\xfd", media="audio/mpeg"), []),
-        (answer(b"data: x\n\ndata: {}\n\n", media=SSE), answer(b"data: {}\n\n", media=SSE), []),
+        (response_of({}), response_of({}, end=End.RESET), ["end: was complete, now reset"]),
+        (response_of({}), response_of([], 500), ["status: was 200, now 500"]),
+        (response_of({}), response_of({}, 201), ["status: was 200, now 201"]),
+        (response_of(b"{"), response_of(b"{"), []),
+        (response_of(b"{"), response_of({}), ["body: was not JSON"]),
+        (response_of(b"", media=""), response_of({}), ["content-type: was none, now application/json"]),
+        (response_of(b"\xff", media="audio/mpeg"), response_of(b"\xfe\xfd", media="audio/mpeg"), []),
+        (response_of(b"data: x\n\ndata: {}\n\n", media=SSE), response_of(b"data: {}\n\n", media=SSE), []),
     ],
 )
-def test_drift(before: Response, now: Response, form: list[str]) -> None:
-    assert drift.find_drift(before, now).breaking == form
+def test_drift(before: Response, current: Response, breaking: list[str]) -> None:
+    assert drift.find_drift(before, current).breaking == breaking
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "notes"),
+    ("recorded", "current", "notes"),
     [
         (100, 5000, ["much slower: took 100 ms, now 5000 ms"]),
         (5000, 100, ["much faster: took 5000 ms, now 100 ms"]),
@@ -136,28 +138,32 @@ def test_drift(before: Response, now: Response, form: list[str]) -> None:
         (5000, 7000, []),
     ],
 )
-def test_times(was: int, now: int, notes: list[str]) -> None:
-    assert drift.find_drift(answer({}, ms=was), answer({}, ms=now)) == ([], notes)
-    assert drift.find_drift(answer({}, ms=was), answer({}, 201, ms=now)).notes == []
+def test_times(recorded: int, current: int, notes: list[str]) -> None:
+    assert drift.find_drift(response_of({}, ms=recorded), response_of({}, ms=current)) == ([], notes)
+    assert drift.find_drift(response_of({}, ms=recorded), response_of({}, 201, ms=current)).notes == []
 
 
 def test_headers_and_texts() -> None:
-    before = answer({"text": "a"})
-    now = replace(answer({"text": "b"}), head=Head(200, "OK", (("Content-Type", "application/json"), ("CF-Ray", "x"))))
-    assert drift.find_drift(before, now).notes == ["the text differs"]
-    now = replace(now, head=Head(200, "OK", (*now.head.headers, ("X-New", "1"), ("x-ratelimit-limit-tokens", "1"))))
-    assert drift.find_drift(before, now).notes == ["headers added: x-new", "the text differs"]
-    assert drift.find_drift(now, before).notes == ["headers removed: x-new", "the text differs"]
-    done = answer({"choices": [{"text": "a", "finish_reason": "stop"}]})
-    cut = answer({"choices": [{"text": "a", "finish_reason": "length"}]})
-    assert drift.find_drift(done, cut) == (["finish reason: was stop, now length"], [])
+    before = response_of({"text": "a"})
+    current = replace(
+        response_of({"text": "b"}), head=Head(200, "OK", (("Content-Type", "application/json"), ("CF-Ray", "x")))
+    )
+    assert drift.find_drift(before, current).notes == ["the text differs"]
+    current = replace(
+        current, head=Head(200, "OK", (*current.head.headers, ("X-New", "1"), ("x-ratelimit-limit-tokens", "1")))
+    )
+    assert drift.find_drift(before, current).notes == ["headers added: x-new", "the text differs"]
+    assert drift.find_drift(current, before).notes == ["headers removed: x-new", "the text differs"]
+    finished = response_of({"choices": [{"text": "a", "finish_reason": "stop"}]})
+    cut = response_of({"choices": [{"text": "a", "finish_reason": "length"}]})
+    assert drift.find_drift(finished, cut) == (["finish reason: was stop, now length"], [])
 
 
 @given(PARTS, PARTS, st.booleans())
-def test_no_answer_of_any_shape_raises(one: Any, other: Any, stream: bool) -> None:
-    def of(value: Any) -> Response:
+def test_no_answer_of_any_shape_raises(first: Any, second: Any, stream: bool) -> None:
+    def response(value: Any) -> Response:
         data = json.dumps(value).encode()
-        return answer(b"data: " + data + b"\n\n", media=SSE) if stream else answer(value)
+        return response_of(b"data: " + data + b"\n\n", media=SSE) if stream else response_of(value)
 
-    assert drift.find_drift(of(one), of(one)).breaking == []
-    drift.find_drift(of(one), of(other))
+    assert drift.find_drift(response(first), response(first)).breaking == []
+    drift.find_drift(response(first), response(second))

@@ -1,4 +1,4 @@
-"""Every rule of `lint` finds what it is for, in the right line, and nothing else."""
+""""""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ KEY = f"sk-proj-{dice(64)}"
 CORPUS = Path(os.environ.get("OPENAI_REPLAY_CORPUS") or ROOT.parent / "shared" / "corpus")
 
 
-def found(text: str, **how: float) -> list[tuple[int, str]]:
-    """Line and rule of everything that is found."""
-    return [(one.line, str(one.rule)) for one in lint.find_problems(text, TAPE, **how)]  # type: ignore[arg-type]
+def findings(text: str, **options: float) -> list[tuple[int, str]]:
+    """Return line and rule of each finding."""
+    return [(finding.line, str(finding.rule)) for finding in lint.find_problems(text, TAPE, **options)]  # type: ignore[arg-type]
 
 
 def line_of(text: str, words: str) -> int:
-    """The line `words` stand in, from 1."""
+    """Return the line, from 1, that contains `words`."""
     return text.count("\n", 0, text.index(words)) + 1
 
 
@@ -51,11 +51,11 @@ def line_of(text: str, words: str) -> int:
     ],
 )
 def test_what_is_fine(text: str) -> None:
-    assert found(text) == []
+    assert findings(text) == []
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "what"),
+    ("text", "line", "message"),
     [
         pytest.param("", 1, "is empty", id="empty"),
         pytest.param("a: 1\n", 1, "is not a cassette: it has no `interactions`", id="other YAML"),
@@ -68,40 +68,40 @@ def test_what_is_fine(text: str) -> None:
         pytest.param(written(STREAMED).replace("end: 380 complete", "end: soon"), 38, "interaction 1: ", id="no end"),
     ],
 )
-def test_schema(text: str, line: int, what: str) -> None:
-    [one] = lint.find_problems(text, TAPE)
-    assert one.rule is Rule.SCHEMA
-    assert what in one.message
-    assert str(TAPE) not in one.message
-    assert one.line == line
+def test_schema(text: str, line: int, message: str) -> None:
+    [finding] = lint.find_problems(text, TAPE)
+    assert finding.rule is Rule.SCHEMA
+    assert message in finding.message
+    assert str(TAPE) not in finding.message
+    assert finding.line == line
 
 
 def test_torn() -> None:
     torn = written(item(b"one"), item(b"two")).removesuffix("\n")
     torn = torn[: torn.rindex("    wire:")]
-    [one] = lint.find_problems(torn, TAPE)
-    assert one.rule is Rule.TORN
-    assert one.line == line_of(torn, "# 2") + 1
-    assert found(written(item(b"one")), is_torn=True)[0][1] == "torn"
+    [finding] = lint.find_problems(torn, TAPE)
+    assert finding.rule is Rule.TORN
+    assert finding.line == line_of(torn, "# 2") + 1
+    assert findings(written(item(b"one")), is_torn=True)[0][1] == "torn"
 
 
 def test_frames() -> None:
     text = edited_text(STREAMED, "Héllo", "Hi")
-    assert found(text) == [(line_of(text, "frames:"), "frames")]
-    assert found(lint.fix_frames(text, TAPE)) == []
+    assert findings(text) == [(line_of(text, "frames:"), "frames")]
+    assert findings(lint.fix_frames(text, TAPE)) == []
 
 
 @pytest.mark.parametrize("kind", ["request", "answer", "header", "uri"])
 @pytest.mark.parametrize("secret", [secret for _, secret in SECRETS[::6]])
 def test_secret_in_every_place_of_an_item(kind: str, secret: str) -> None:
     body = json.dumps({"a": 1, "text": f"it is\n{secret if kind == 'request' else ''}", "b": 2}).encode()
-    asked = Request("POST", f"{CHAT}?k={secret}" if kind == "uri" else CHAT, JSON, body)
+    request = Request("POST", f"{CHAT}?k={secret}" if kind == "uri" else CHAT, JSON, body)
     headers = (*JSON, ("x-odd", secret)) if kind == "header" else JSON
     answer = b'{"a":\n"%s"}\r\n' % (secret.encode() if kind == "answer" else b"")
-    text = written(item(b"first"), item(answer, request=asked, headers=headers))
-    [one] = [one for one in lint.find_problems(text, TAPE) if one.rule is Rule.SECRET]
-    assert one.line == line_of(text, secret)
-    assert secret[12:] not in one.message
+    text = written(item(b"first"), item(answer, request=request, headers=headers))
+    [finding] = [finding for finding in lint.find_problems(text, TAPE) if finding.rule is Rule.SECRET]
+    assert finding.line == line_of(text, secret)
+    assert secret[12:] not in finding.message
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_secret_in_every_style_of_a_scalar(style: str, width: int) -> None:
     answer = {"status": {"code": 200, "message": "OK"}, "headers": {}, "body": {"string": value}}
     items = {"version": 1, "interactions": [{**raw, "response": answer}]}
     text = yaml.dump(items, default_style=style or None, width=width)
-    [(line, rule)] = found(text)
+    [(line, rule)] = findings(text)
     assert rule == "secret"
     # A writer may break the key in two: the line it begins in counts.
     assert KEY[:4] in text.splitlines()[line - 1]
@@ -123,16 +123,18 @@ def test_secret_in_every_style_of_a_scalar(style: str, width: int) -> None:
 
 def test_secret_split_over_events() -> None:
     pieces = [KEY[:9], KEY[9:30], KEY[30:]]
-    body = b"".join(b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % one.encode() for one in pieces)
+    body = b"".join(
+        b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % piece.encode() for piece in pieces
+    )
     text = written(item(body, headers=SSE))
     begins = line_of(text, f"data: {body.decode().splitlines()[0][6:]}")
-    assert found(text) == [(3, "secret"), (begins, "secret")]  # the comment says what the model said
+    assert findings(text) == [(3, "secret"), (begins, "secret")]  # the comment says what the model said
 
 
 def test_secret_told_by_its_place() -> None:
-    asked = {"model": "m", "tools": [{"type": "mcp", "headers": {"x-k": dice(20)}}, {"authorization": "REDACTED"}]}
-    text = written(item(b"{}", request=Request("POST", CHAT, JSON, json.dumps(asked).encode())))
-    assert found(text) == [(line_of(text, dice(20)), "secret")]
+    body = {"model": "m", "tools": [{"type": "mcp", "headers": {"x-k": dice(20)}}, {"authorization": "REDACTED"}]}
+    text = written(item(b"{}", request=Request("POST", CHAT, JSON, json.dumps(body).encode())))
+    assert findings(text) == [(line_of(text, dice(20)), "secret")]
 
 
 @pytest.mark.parametrize(
@@ -154,34 +156,34 @@ def test_secret_told_by_its_place() -> None:
 )
 def test_secret_in_a_header(name: str, value: str, is_one: bool) -> None:
     text = written(item(b"{}", request=Request("POST", CHAT, ((name, value),), b"")))
-    assert found(text) == ([(line_of(text, value.split("=")[-1]), "secret")] if is_one else [])
+    assert findings(text) == ([(line_of(text, value.split("=")[-1]), "secret")] if is_one else [])
 
 
 def test_secret_in_a_comment() -> None:
     text = written(item(b"{}")).replace("# 1  ", f"# made with {KEY}\n# 1  ")
-    assert found(text) == [(3, "secret")]
+    assert findings(text) == [(3, "secret")]
 
 
 def test_secret_in_a_compressed_body_and_in_a_file_that_is_no_cassette() -> None:
     headers = (*JSON, ("content-encoding", "gzip"))
     text = written(item(gzip.compress(json.dumps({"a": KEY}).encode()), headers=headers))
-    assert (line_of(text, "!!binary"), "secret") in found(text)
-    assert found(f"a: 1\nb: {KEY}\n") == [(1, "schema"), (2, "secret")]
+    assert (line_of(text, "!!binary"), "secret") in findings(text)
+    assert findings(f"a: 1\nb: {KEY}\n") == [(1, "schema"), (2, "secret")]
 
 
 def test_a_recording_of_a_secret_is_none(tmp_path: Path) -> None:
     masked = b'{"key":"REDACTED%s"}' % (b"*" * 50)
-    assert found(written(item(masked, request=Request("POST", CHAT, JSON, b'{"key":"REDACTED"}')))) == []
+    assert findings(written(item(masked, request=Request("POST", CHAT, JSON, b'{"key":"REDACTED"}')))) == []
 
 
 def test_unreviewable() -> None:
     headers = (*JSON, ("content-encoding", "gzip"))
     text = written(item(gzip.compress(b"{}"), headers=headers))
-    assert found(text) == [(line_of(text, "!!binary"), "unreviewable")]
+    assert findings(text) == [(line_of(text, "!!binary"), "unreviewable")]
     text = written(item(b"\xff\xfe{}"))
-    assert found(text) == [(line_of(text, "!!binary"), "unreviewable")]
+    assert findings(text) == [(line_of(text, "!!binary"), "unreviewable")]
     text = written(item(b'{"text": "%s"}' % (b"some\twords " * 2000)))
-    assert found(text) == [(line_of(text, "some"), "unreviewable")]
+    assert findings(text) == [(line_of(text, "some"), "unreviewable")]
 
 
 @pytest.mark.parametrize(
@@ -195,7 +197,7 @@ def test_unreviewable() -> None:
     ids=["image", "audio", "image in JSON", "verbatim JSON"],
 )
 def test_media_and_verbatim_text_are_fine(interaction: Interaction) -> None:
-    assert found(written(interaction)) == []
+    assert findings(written(interaction)) == []
 
 
 def answered(status: int, body: bytes = b"{}", end: End = End.COMPLETE, headers: object = JSON) -> Interaction:
@@ -220,7 +222,7 @@ def answered(status: int, body: bytes = b"{}", end: End = End.COMPLETE, headers:
 def test_error(interaction: Interaction, words: str) -> None:
     text = written(item(b"fine"), interaction)
     position = text.index(words, text.index("# 2  ") + 100 if words.startswith('"') else text.index("- request", 300))
-    assert found(text) == [(text.count("\n", 0, position) + 1, "error")]
+    assert findings(text) == [(text.count("\n", 0, position) + 1, "error")]
 
 
 @pytest.mark.parametrize(
@@ -234,12 +236,12 @@ def test_error(interaction: Interaction, words: str) -> None:
     ],
 )
 def test_no_error(interaction: Interaction) -> None:
-    assert found(written(interaction)) == []
+    assert findings(written(interaction)) == []
 
 
 def test_large() -> None:
-    assert found(written(item(b"some words\n" * 100_000))) == [(1, "large")]
-    assert found(written(item(b"some words\n" * 40_000))) == []
+    assert findings(written(item(b"some words\n" * 100_000))) == [(1, "large")]
+    assert findings(written(item(b"some words\n" * 40_000))) == []
 
 
 DAY = 86_400.0
@@ -259,16 +261,16 @@ MADE = 1_763_000_000
 def test_stale(interaction: Interaction) -> None:
     text = written(interaction)
     line = line_of(text, "- request")
-    assert found(text, now_s=MADE + 10 * DAY, max_age_s=9 * DAY) == [(line, "stale")]
-    assert found(text, now_s=MADE + 10 * DAY, max_age_s=11 * DAY) == []
-    assert found(text, now_s=MADE + 10 * DAY) == []
+    assert findings(text, now_s=MADE + 10 * DAY, max_age_s=9 * DAY) == [(line, "stale")]
+    assert findings(text, now_s=MADE + 10 * DAY, max_age_s=11 * DAY) == []
+    assert findings(text, now_s=MADE + 10 * DAY) == []
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"created": "x"}', b'{"created": -1}', b"\xff", b""])
 def test_what_does_not_say_its_age_is_not_stale(body: bytes) -> None:
     assert recorded_at_s(item(body).response) is None
     assert recorded_at_s(item(body, headers=(*SSE, ("Date", "yesterday"))).response) is None
-    assert found(written(item(body or b" ")), now_s=MADE, max_age_s=1.0) in ([], [(18, "unreviewable")])
+    assert findings(written(item(body or b" ")), now_s=MADE, max_age_s=1.0) in ([], [(18, "unreviewable")])
 
 
 # ------------------------------------------------------------------------------------------------ allowed
@@ -276,16 +278,16 @@ def test_what_does_not_say_its_age_is_not_stale(body: bytes) -> None:
 
 def test_a_comment_allows_findings_of_its_item() -> None:
     text = written(answered(429), answered(500), item(b"{}"))
-    assert len(found(text)) == 2
-    one = text.replace("# 2  ", "# why: we retry\n# lint: allow error, secret\n# 2  ")
-    assert found(one) == [(line_of(one, "status: {code: 429"), "error")]
-    assert len(found(one.replace("allow error", "allow large"))) == 2
-    assert found("# lint: allow error\n" + text) == []
-    assert len(found(text.replace("# 1  ", "# lint: allow error\n# 1  "))) == 1
+    assert len(findings(text)) == 2
+    allowed = text.replace("# 2  ", "# why: we retry\n# lint: allow error, secret\n# 2  ")
+    assert findings(allowed) == [(line_of(allowed, "status: {code: 429"), "error")]
+    assert len(findings(allowed.replace("allow error", "allow large"))) == 2
+    assert findings("# lint: allow error\n" + text) == []
+    assert len(findings(text.replace("# 1  ", "# lint: allow error\n# 1  "))) == 1
 
 
 def test_a_comment_allows_a_file_that_is_none() -> None:
-    assert found("# lint: allow schema\na: 1\n") == []
+    assert findings("# lint: allow schema\na: 1\n") == []
 
 
 # ------------------------------------------------------------------------------------------------ the command
@@ -342,10 +344,10 @@ def test_annotations_for_github(tmp_path: Path) -> None:
     folder.mkdir()
     bad = tape(folder, Interaction(item(b"").request, Response(Head(500, "100% bad: so, no"), 1, (), 2)))
     line = line_of(bad.read_text(), "status:")
-    where = str(folder).replace("%", "%25").replace(",", "%2C").replace(":", "%3A") + "/tape.yaml"
-    done = invoke("lint", "--format", "github", bad)
-    assert done.stdout == (
-        f"::error file={where},line={line},title=openai-replay error::"
+    path = str(folder).replace("%", "%25").replace(",", "%2C").replace(":", "%3A") + "/tape.yaml"
+    result = invoke("lint", "--format", "github", bad)
+    assert result.stdout == (
+        f"::error file={path},line={line},title=openai-replay error::"
         "The response is an error: 500 100%25 bad: so, no.\n"
     )
     edited = tmp_path / "edited.yaml"
@@ -385,12 +387,12 @@ def test_our_own_cassettes_are_in_order() -> None:
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to its folder")
 def test_nothing_in_other_projects_cassettes_is_taken_for_a_secret() -> None:
     """They were published on purpose, and looked through: there is no secret in the ones vcrpy wrote."""
-    files = [one for one in CORPUS.rglob("*") if one.suffix in (".yaml", ".yml", "") and one.is_file()]
-    texts = {one: one.read_text("utf-8", "replace") for one in files}
-    cassettes = {one: text for one, text in texts.items() if re.search(r"^interactions:", text, re.MULTILINE)}
+    files = [file for file in CORPUS.rglob("*") if file.suffix in (".yaml", ".yml", "") and file.is_file()]
+    texts = {file: file.read_text("utf-8", "replace") for file in files}
+    cassettes = {file: text for file, text in texts.items() if re.search(r"^interactions:", text, re.MULTILINE)}
     assert len(cassettes) > 500
-    said = [(one, found) for one, text in cassettes.items() for found in lint.find_problems(text, one)]
-    assert [(str(one), found) for one, found in said if found.rule is Rule.SECRET] == []
+    findings = [(file, finding) for file, text in cassettes.items() for finding in lint.find_problems(text, file)]
+    assert [(str(file), finding) for file, finding in findings if finding.rule is Rule.SECRET] == []
 
 
 def test_a_secret_planted_anywhere_is_found() -> None:
@@ -400,4 +402,4 @@ def test_a_secret_planted_anywhere_is_found() -> None:
         for number, line in enumerate(lines):
             if '"content": "' in line:
                 planted = [*lines[:number], line.replace('"content": "', f'"content": "{KEY} '), *lines[number + 1 :]]
-                assert (number + 1, "secret") in found("".join(planted))
+                assert (number + 1, "secret") in findings("".join(planted))

@@ -26,8 +26,8 @@ pytest_plugins = ["pytester"]
 async def played(
     journal: Path, tapes: list[Path], *words: str, rules: Rules | None = None, upstream: str = ""
 ) -> list[int]:
-    """Play `tapes` to a client that asks `words`, or record them. Returns the statuses of its answers."""
-    what = ServerConfig(
+    """Play `tapes` to a client that sends `words`, or record them. Return the statuses of the responses."""
+    config = ServerConfig(
         rules or Rules(),
         tuple(tapes),
         upstream or None,
@@ -35,7 +35,7 @@ async def played(
         on_exchange=lambda exchange: None,
         journal_path=journal,
     )
-    async with serving(what) as (_, sessions):
+    async with serving(config) as (_, sessions):
         return [(await ask(sessions.origin, "POST", CHAT, word)).status for word in words]
 
 
@@ -43,9 +43,11 @@ def lines(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
 
 
-def asked(tape: Path) -> list[str]:
-    """The words that are on `tape`."""
-    return [json.loads(one.request.body) for one in reader.load(tape.read_text("utf-8"), tape).interactions]
+def words_on(tape: Path) -> list[str]:
+    """Return the words on `tape`."""
+    return [
+        json.loads(interaction.request.body) for interaction in reader.load(tape.read_text("utf-8"), tape).interactions
+    ]
 
 
 def three(path: Path) -> Path:
@@ -58,10 +60,10 @@ def three(path: Path) -> Path:
 async def test_a_line_an_exchange(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     assert await played(journal, [tape], "two", "none", "one") == [200, 424, 200]
-    started, opened, two, missed, one, ended = lines(journal)
+    started, opened, two, missed, first, ended = lines(journal)
     assert (started["event"], ended["event"]) == ("started", "ended")
     assert (opened["cassette"], opened["size"], opened["items"]) == (str(tape), tape.stat().st_size, 3)
-    assert [(line["outcome"], line.get("item"), line["status"]) for line in (two, missed, one)] == [
+    assert [(line["outcome"], line.get("item"), line["status"]) for line in (two, missed, first)] == [
         ("played", 2, 200),
         ("missed", None, 424),
         ("played", 1, 200),
@@ -75,7 +77,7 @@ async def test_a_line_an_exchange(tmp_path: Path) -> None:
     }.items() <= two.items()
     assert "No recording matches" in missed["error"]
     assert (missed["reason"], "reason" in two) == ("no_match", False)
-    assert two["key"] != one["key"]
+    assert two["key"] != first["key"]
     assert len({line["run"] for line in lines(journal)}) == 1
 
 
@@ -94,23 +96,23 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
 async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Path) -> None:
     first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", prompt=word + at) for at in "12")) for word in "ab")
     journal = tmp_path / "journal.jsonl"
-    what = ServerConfig(Rules(), (first, second), port=0, on_exchange=lambda exchange: None, journal_path=journal)
-    async with serving(what) as (_, sessions):
+    config = ServerConfig(Rules(), (first, second), port=0, on_exchange=lambda exchange: None, journal_path=journal)
+    async with serving(config) as (_, sessions):
         cassette(first, *(item("", prompt=word) for word in ("a0", "a1", "a2")))
         assert [(await ask(sessions.origin, "POST", CHAT, word)).status for word in ("a0", "b1")] == [200, 200]
     played = [(Path(line["cassette"]).name, line["item"]) for line in lines(journal) if line["event"] == "exchange"]
     assert played == [("a.yaml", 1), ("b.yaml", 1)]
-    done = invoke("prune", second, "--journal", journal)
-    assert done.code == 1
-    assert "changed while it was played" in done.stderr
-    assert asked(second) == ["b1", "b2"]
+    result = invoke("prune", second, "--journal", journal)
+    assert result.code == 1
+    assert "changed while it was played" in result.stderr
+    assert words_on(second) == ["b1", "b2"]
 
 
 async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     key = "sk-proj-" + "Ab3dEf6h" * 6
-    what = ServerConfig(Rules(), (tape,), port=0, on_exchange=lambda exchange: None, journal_path=journal)
-    async with serving(what) as (_, sessions):
+    config = ServerConfig(Rules(), (tape,), port=0, on_exchange=lambda exchange: None, journal_path=journal)
+    async with serving(config) as (_, sessions):
         for path in (CHAT, f"/v1/{key}", f"/@nobody/{key}"):
             assert (await ask(sessions.origin, "POST", path, key)).status == 424
     assert [line["outcome"] for line in lines(journal) if line["event"] == "exchange"] == ["missed"] * 3
@@ -118,9 +120,9 @@ async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
 
 
 def test_a_journal_that_cannot_be_written_is_exit_3(tmp_path: Path) -> None:
-    done = invoke("play", three(tmp_path / "tape.yaml"), "--journal", tmp_path / "no" / "j", "--", "true")
-    assert done.code == 3
-    assert "Give the journal another place." in done.stderr
+    result = invoke("play", three(tmp_path / "tape.yaml"), "--journal", tmp_path / "no" / "j", "--", "true")
+    assert result.code == 3
+    assert "Give the journal another place." in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------ prune
@@ -133,10 +135,10 @@ async def test_what_was_not_played_goes(tmp_path: Path) -> None:
     await played(journal, [tape], "three", "one")
     check = invoke("prune", tape, "--journal", journal, "--check")
     assert check == (1, f"{tape}: would drop #2 POST {CHAT}\n{tape}: 1 of 3 would be dropped\n", "")
-    assert len(asked(tape)) == 3
-    done = invoke("prune", tape, "--journal", journal)
-    assert done == (0, f"{tape}: drops #2 POST {CHAT}\n{tape}: 1 of 3 dropped\n", "")
-    assert asked(tape) == ["one", "three"]
+    assert len(words_on(tape)) == 3
+    result = invoke("prune", tape, "--journal", journal)
+    assert result == (0, f"{tape}: drops #2 POST {CHAT}\n{tape}: 1 of 3 dropped\n", "")
+    assert words_on(tape) == ["one", "three"]
     assert [*map(without_numbers, texts(tape.read_text()))] == [before[0], before[2]]
     assert tape.read_text().startswith("# ours\n")
     assert await played(tmp_path / "again", [tape], "one", "three") == [200, 200]
@@ -148,35 +150,35 @@ async def test_several_runs_say_what_is_needed(tmp_path: Path) -> None:
     for word in ("one", "three"):
         await played(journal, [tape], word)
     assert invoke("prune", tape, "--journal", journal).code == 0
-    assert asked(tape) == ["one", "three"]
+    assert words_on(tape) == ["one", "three"]
 
 
 async def test_what_no_run_touched_is_left_alone(tmp_path: Path) -> None:
-    used, opened, other = (three(tmp_path / f"{name}.yaml") for name in ("a", "b", "c"))
+    used, opened, unopened = (three(tmp_path / f"{name}.yaml") for name in ("a", "b", "c"))
     journal = tmp_path / "journal.jsonl"
     await played(journal, [used], "one", "two", "three")
     await played(journal, [opened])
-    done = invoke("prune", tmp_path, "--journal", journal)
-    assert done.code == 0
-    assert f"{opened}: no run played anything of it: left alone\n" in done.stdout
-    assert f"{other}: no run opened it: left alone\n" in done.stdout
-    assert all(len(asked(tape)) == 3 for tape in (used, opened, other))
+    result = invoke("prune", tmp_path, "--journal", journal)
+    assert result.code == 0
+    assert f"{opened}: no run played anything of it: left alone\n" in result.stdout
+    assert f"{unopened}: no run opened it: left alone\n" in result.stdout
+    assert all(len(words_on(tape)) == 3 for tape in (used, opened, unopened))
     assert invoke("prune", tmp_path, "--journal", journal, "--check").code == 0
     assert invoke("prune", tmp_path, "--journal", journal, "--unused-files", "--check").code == 1
     assert opened.exists()
     assert invoke("prune", tmp_path, "--journal", journal, "--unused-files").code == 0
-    assert [one.exists() for one in (used, opened, other)] == [True, False, False]
+    assert [path.exists() for path in (used, opened, unopened)] == [True, False, False]
 
 
 async def test_what_has_changed_since_is_refused(tmp_path: Path) -> None:
-    tape, other = three(tmp_path / "tape.yaml"), three(tmp_path / "other.yaml")
+    tape, unchanged = three(tmp_path / "tape.yaml"), three(tmp_path / "other.yaml")
     journal = tmp_path / "journal.jsonl"
-    await played(journal, [tape, other], "one")
+    await played(journal, [tape, unchanged], "one")
     tape.write_text(tape.read_text().replace("of two", "of all"))
     before = tape.read_text()
-    done = invoke("prune", tape, other, "--journal", journal, "--force")
-    assert done.code == 1
-    assert f"{tape}: The cassette has changed since the run. It was left alone.\n" in done.stdout
+    result = invoke("prune", tape, unchanged, "--journal", journal, "--force")
+    assert result.code == 1
+    assert f"{tape}: The cassette has changed since the run. It was left alone.\n" in result.stdout
     assert tape.read_text() == before
 
 
@@ -185,9 +187,9 @@ async def test_what_was_recorded_since_stays(tmp_path: Path) -> None:
     with running_upstream() as upstream:
         rules = Rules(mode=Mode.NEW_EPISODES)
         await played(journal, [tape], "two", "new", rules=rules, upstream=upstream.url)
-    assert asked(tape) == ["one", "two", "three", "new"]
+    assert words_on(tape) == ["one", "two", "three", "new"]
     assert invoke("prune", tape, "--journal", journal).code == 0
-    assert asked(tape) == ["two", "new"]
+    assert words_on(tape) == ["two", "new"]
 
 
 async def test_what_one_run_records_and_the_next_leaves_stays(tmp_path: Path) -> None:
@@ -196,35 +198,35 @@ async def test_what_one_run_records_and_the_next_leaves_stays(tmp_path: Path) ->
         for words in (["a", "b"], ["b"]):
             await played(journal, [tape], *words, rules=Rules(mode=Mode.NEW_EPISODES), upstream=upstream.url)
     assert invoke("prune", tape, "--journal", journal).code == 0
-    assert asked(tape) == ["a", "b"]
+    assert words_on(tape) == ["a", "b"]
 
 
 async def test_a_run_with_a_miss_prunes_nothing(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     await played(journal, [tape], "one", "none")
-    done = invoke("prune", tape, "--journal", journal)
-    assert done.code == 1
-    assert "a request that no recording matched: POST" in done.stderr
-    assert len(asked(tape)) == 3
+    result = invoke("prune", tape, "--journal", journal)
+    assert result.code == 1
+    assert "a request that no recording matched: POST" in result.stderr
+    assert len(words_on(tape)) == 3
     assert invoke("prune", tape, "--journal", journal, "--force").code == 0
-    assert asked(tape) == ["one"]
+    assert words_on(tape) == ["one"]
 
 
 def test_a_command_that_failed_prunes_nothing(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     assert invoke("play", tape, "--journal", journal, "--quiet", "--", "sh", "-c", "exit 3").code == 3
-    done = invoke("prune", tape, "--journal", journal)
-    assert done.code == 1
-    assert "the command ended with 3: sh" in done.stderr
+    result = invoke("prune", tape, "--journal", journal)
+    assert result.code == 1
+    assert "the command ended with 3: sh" in result.stderr
 
 
 async def test_a_run_that_was_killed_prunes_nothing(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     await played(journal, [tape], "one")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
-    done = invoke("prune", tape, "--journal", journal)
-    assert done.code == 1
-    assert "a run that did not end" in done.stderr
+    result = invoke("prune", tape, "--journal", journal)
+    assert result.code == 1
+    assert "a run that did not end" in result.stderr
 
 
 def test_what_is_no_journal(tmp_path: Path) -> None:
@@ -245,23 +247,23 @@ def test_a_line_of_something_else(line: str) -> None:
 
 
 def test_many_flaws_are_counted() -> None:
-    said = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
+    entries = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
     with pytest.raises(IncompleteJournalError, match=r"(?s)test 9\n  and 5 more"):
-        prune.require_complete(prune.read_journal([*said, '{"event": "other", "run": "1"}']))
+        prune.require_complete(prune.read_journal([*entries, '{"event": "other", "run": "1"}']))
 
 
 async def test_a_link_stays_one_and_a_torn_file_is_left_alone(tmp_path: Path) -> None:
     tape, journal, link = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl", tmp_path / "link.yaml"
     link.symlink_to("tape.yaml")
     await played(journal, [link], "one")
-    whole = tape.read_bytes()
-    tape.write_bytes(whole + b"\0" * 8192)
+    intact = tape.read_bytes()
+    tape.write_bytes(intact + b"\0" * 8192)
     torn = invoke("prune", link, "--journal", journal)
     assert (torn.code, "a recorder was killed" in torn.stdout) == (1, True)
-    tape.write_bytes(whole)
+    tape.write_bytes(intact)
     assert invoke("prune", link, "--journal", journal).code == 0
     assert link.is_symlink()
-    assert asked(tape) == ["one"]
+    assert words_on(tape) == ["one"]
 
 
 # ------------------------------------------------------------------------------------------------ pytest
@@ -269,8 +271,8 @@ async def test_a_link_stays_one_and_a_torn_file_is_left_alone(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as server:
+        yield server
 
 
 @pytest.fixture
@@ -310,8 +312,8 @@ def test_a_run_of_pytest_says_what_is_needed(project: Project, monkeypatch: pyte
         assert ran.code == 0, ran.out
         played = [(Path(line["cassette"]), line["item"]) for line in lines(journal) if line["event"] == "exchange"]
         assert sorted(played) == [(a, 1), (b, 1)]
-        done = invoke("prune", project.path / "cassettes", "--journal", journal, "--check")
-        assert done.stdout == (
+        result = invoke("prune", project.path / "cassettes", "--journal", journal, "--check")
+        assert result.stdout == (
             f"{a}: would drop #2 POST {CHAT}\n{a}: 1 of 2 would be dropped\n{b}: 0 of 1 would be dropped\n"
         )
 
@@ -327,17 +329,17 @@ def test_a_run_of_pytest_says_what_is_needed(project: Project, monkeypatch: pyte
 def test_a_run_of_a_part_prunes_nothing(project: Project, arguments: list[str], says: str) -> None:
     ran = project.run("--openai-replay-journal", "j.jsonl", *arguments)
     assert ran.code == 0, ran.out
-    done = invoke("prune", project.path / "cassettes", "--journal", project.path / "j.jsonl")
-    assert done.code == 1
-    assert says in done.stderr
+    result = invoke("prune", project.path / "cassettes", "--journal", project.path / "j.jsonl")
+    assert result.code == 1
+    assert says in result.stderr
 
 
 def test_a_test_that_fails_prunes_nothing(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIL", "1")
     assert project.run("--openai-replay-journal", "j.jsonl").code == 1
-    done = invoke("prune", project.path / "cassettes", "--journal", project.path / "j.jsonl")
-    assert done.code == 1
-    assert "test_two.py::test_b failed" in done.stderr
+    result = invoke("prune", project.path / "cassettes", "--journal", project.path / "j.jsonl")
+    assert result.code == 1
+    assert "test_two.py::test_b failed" in result.stderr
 
 
 def test_a_journal_of_pytest_that_cannot_be_written(project: Project) -> None:

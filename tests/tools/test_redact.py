@@ -42,22 +42,24 @@ def test_what_has_a_secret_changes_and_nothing_else() -> None:
         .replace("# 2  ", "# why\n# 2  ")
         .replace("    method", "    method", 1)
     )
-    done = redacted(text)
-    assert KEY not in done.text
-    assert (done.changed, done.recordings) == (1, 3)
-    assert done.locations == ["authorization", "request body", "response body"]
-    assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
-    assert "# why\n# 2  " in done.text
-    before, after = read(text)[1].response, read(done.text)[1].response
-    assert [(one.at_ms, len(one.data)) for one in after.frames] == [(one.at_ms, len(one.data)) for one in before.frames]
+    result = redacted(text)
+    assert KEY not in result.text
+    assert (result.changed, result.recordings) == (1, 3)
+    assert result.locations == ["authorization", "request body", "response body"]
+    assert [texts(result.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
+    assert "# why\n# 2  " in result.text
+    before, after = read(text)[1].response, read(result.text)[1].response
+    assert [(frame.at_ms, len(frame.data)) for frame in after.frames] == [
+        (frame.at_ms, len(frame.data)) for frame in before.frames
+    ]
     assert (after.head_ms, after.end_ms, after.end, after.head) == (
         before.head_ms,
         before.end_ms,
         before.end,
         before.head,
     )
-    assert redacted(done.text) == (done.text, 0, 3, [], [])
-    assert [one for one in lint.find_problems(done.text, TAPE) if one.rule is Rule.SECRET] == []
+    assert redacted(result.text) == (result.text, 0, 3, [], [])
+    assert [finding for finding in lint.find_problems(result.text, TAPE) if finding.rule is Rule.SECRET] == []
 
 
 def test_a_key_split_over_events_keeps_its_cuts() -> None:
@@ -66,18 +68,18 @@ def test_a_key_split_over_events_keeps_its_cuts() -> None:
         for part in (b"sk-proj-", KEY[8:].encode())
     ]
     text = written(item(b"".join(events), len(events[0]), headers=SSE))
-    done = redacted(text)
-    assert KEY[8:] not in done.text
-    [one] = read(done.text)
-    assert [len(frame.data) for frame in one.response.frames] == [len(event) for event in events]
+    result = redacted(text)
+    assert KEY[8:] not in result.text
+    [interaction] = read(result.text)
+    assert [len(frame.data) for frame in interaction.response.frames] == [len(event) for event in events]
 
 
 def test_ones_own_rules() -> None:
     text = written(item(b'{"name": "Erika Muster", "id": "e-42"}', headers=(*JSON, ("x-team", "blue"))))
     assert redacted(text).changed == 0
-    done = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
-    assert read(done.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
-    assert done.locations == ["x-team", "response body"]
+    result = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
+    assert read(result.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
+    assert result.locations == ["x-team", "response body"]
 
 
 def vcrpys(headers: str = "{}", body: str = "{}") -> str:
@@ -86,12 +88,12 @@ def vcrpys(headers: str = "{}", body: str = "{}") -> str:
 
 def test_a_cassette_of_vcrpys_stays_one() -> None:
     text = vcrpys("{set-cookie: [session=1], content-length: ['9']}", f"{{string: 'key {KEY}'}}")
-    done = redacted(text)
-    assert (done.changed, done.locations) == (1, ["set-cookie", "response body"])
-    assert [texts(done.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
-    old, new = read(text)[1], read(done.text)[1]
+    result = redacted(text)
+    assert (result.changed, result.locations) == (1, ["set-cookie", "response body"])
+    assert [texts(result.text)[at] for at in (0, 2)] == [texts(text)[at] for at in (0, 2)]
+    old, new = read(text)[1], read(result.text)[1]
     assert (new.request, new.response.head.status) == (old.request, old.response.head.status)
-    stock = yamlserializer.deserialize(done.text)["interactions"]
+    stock = yamlserializer.deserialize(result.text)["interactions"]
     assert stock[1]["response"]["body"]["string"] == f"key REDACTED{'*' * (len(KEY) - 8)}"
     assert stock[2]["response"]["body"]["string"] == "three"
 
@@ -102,10 +104,10 @@ GZIP: Headers = (*JSON, ("content-encoding", "gzip"))
 def test_compressed_bodies() -> None:
     harmless = item(gzip.compress(b"{}"), headers=GZIP, request=Request("POST", CHAT, GZIP, gzip.compress(b"{}")))
     text = written(harmless, item(gzip.compress(b'{"a":"%s"}' % KEY.encode()), headers=GZIP))
-    done = redacted(text)
-    assert (done.changed, done.unsearchable) == (1, [])
-    assert texts(done.text)[0] == texts(text)[0]
-    assert read(done.text)[1].response.body == b'{"a":"REDACTED%s"}' % (b"*" * (len(KEY) - 8))
+    result = redacted(text)
+    assert (result.changed, result.unsearchable) == (1, [])
+    assert texts(result.text)[0] == texts(text)[0]
+    assert read(result.text)[1].response.body == b'{"a":"REDACTED%s"}' % (b"*" * (len(KEY) - 8))
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
@@ -126,14 +128,16 @@ def test_what_cannot_be_read_is_said(encoding: str) -> None:
 def test_any_cassette_is_redacted_once(recorded: list[Interaction], at: int) -> None:
     items = [*recorded[:at], item(b'{"a": "%s"}' % KEY.encode(), request=ASKED), *recorded[at:]]
     text = written(*items)
-    done = redacted(text)
-    assert KEY not in done.text
-    again = redacted(done.text)
-    assert (again.changed, again.text) == (0, done.text)
-    assert len(yamlserializer.deserialize(done.text)["interactions"]) == len(items)
-    for old, new, was, now in zip(read(text), read(done.text), texts(text), texts(done.text), strict=True):
-        assert [len(one.data) for one in new.response.frames] == [len(one.data) for one in old.response.frames]
-        assert old != new or without_numbers(was) == without_numbers(now)
+    result = redacted(text)
+    assert KEY not in result.text
+    repeated = redacted(result.text)
+    assert (repeated.changed, repeated.text) == (0, result.text)
+    assert len(yamlserializer.deserialize(result.text)["interactions"]) == len(items)
+    for old, new, old_text, new_text in zip(
+        read(text), read(result.text), texts(text), texts(result.text), strict=True
+    ):
+        assert [len(frame.data) for frame in new.response.frames] == [len(frame.data) for frame in old.response.frames]
+        assert old != new or without_numbers(old_text) == without_numbers(new_text)
 
 
 def test_an_empty_file_has_nothing() -> None:
@@ -160,8 +164,8 @@ def test_the_command(tmp_path: Path) -> None:
         == f"{bad}: 1 of 2 would be redacted (authorization, request body)\n{good}: 0 of 1 would be redacted\n"
     )
     assert (would.code, bad.read_bytes()) == (1, before[0])
-    done = invoke("redact", tmp_path)
-    assert done == (0, would.stdout.replace("would be redacted", "redacted"), "")
+    result = invoke("redact", tmp_path)
+    assert result == (0, would.stdout.replace("would be redacted", "redacted"), "")
     assert KEY.encode() not in bad.read_bytes()
     assert good.stat().st_ino == before[1]  # not even written
     assert invoke("redact", "--check", tmp_path).code == 0
@@ -181,9 +185,9 @@ def test_the_command_takes_the_projects_rules(tmp_path: Path, monkeypatch: pytes
 
 def test_what_cannot_be_read_is_exit_1(tmp_path: Path) -> None:
     path = tape(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
-    done = invoke("redact", path)
-    assert done.code == 1
-    assert f"{path}:4: unreadable: The response body of recording 1 is compressed (br)" in done.stdout
+    result = invoke("redact", path)
+    assert result.code == 1
+    assert f"{path}:4: unreadable: The response body of recording 1 is compressed (br)" in result.stdout
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert KEY.encode() not in path.read_bytes()
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["a.yaml", "link.yaml"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.yaml", "link.yaml"]
 
 
 def test_what_a_killed_recorder_left_is_dropped(tmp_path: Path) -> None:

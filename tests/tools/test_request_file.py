@@ -15,9 +15,9 @@ from openai_replay.tools.request_file import RequestOverrides
 CHAT = Request("POST", "https://api.openai.com/v1/chat/completions")
 
 
-def parsed(value: Any, said: RequestOverrides = RequestOverrides(), *recorded: Request) -> Request:  # noqa: B008 - it never changes
+def parsed(value: Any, overrides: RequestOverrides = RequestOverrides(), *recorded: Request) -> Request:  # noqa: B008 - it never changes
     text = value if isinstance(value, bytes) else json.dumps(value).encode()
-    return request_file.parse(text, "a.json", said, recorded)
+    return request_file.parse(text, "a.json", overrides, recorded)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,11 @@ def test_whole_requests(value: Any, expected: Request) -> None:
 
 
 def test_what_is_said_goes_first() -> None:
-    said = RequestOverrides("put", "/v1/y?z=1", (("content-type", "a/b"),))
-    assert parsed({"a": 1}, said) == Request("PUT", "http://cassette/v1/y?z=1", said.headers, b'{"a": 1}')
-    assert parsed({"path": "/x", "body": "c"}, said) == Request("PUT", "http://cassette/v1/y?z=1", said.headers, b"c")
+    overrides = RequestOverrides("put", "/v1/y?z=1", (("content-type", "a/b"),))
+    assert parsed({"a": 1}, overrides) == Request("PUT", "http://cassette/v1/y?z=1", overrides.headers, b'{"a": 1}')
+    assert parsed({"path": "/x", "body": "c"}, overrides) == Request(
+        "PUT", "http://cassette/v1/y?z=1", overrides.headers, b"c"
+    )
 
 
 def test_a_header() -> None:

@@ -21,18 +21,24 @@ URI = "https://api.openai.com/v1/chat/completions"
 
 
 def interaction(
-    asked: Any, said: Any, *, headers: Headers = JSON, media: str = "application/json", uri: str = URI, **response: Any
+    request_value: Any,
+    response_value: Any,
+    *,
+    headers: Headers = JSON,
+    media: str = "application/json",
+    uri: str = URI,
+    **response: Any,
 ) -> Interaction:
-    body = asked if isinstance(asked, bytes) else json.dumps(asked).encode()
-    data = said if isinstance(said, bytes) else json.dumps(said).encode()
+    body = request_value if isinstance(request_value, bytes) else json.dumps(request_value).encode()
+    data = response_value if isinstance(response_value, bytes) else json.dumps(response_value).encode()
     head = Head(response.pop("status", 200), "OK", (("content-type", media),) if media else ())
     return Interaction(
         Request("POST", uri, headers, body), Response(head, 1, (Frame(2, data),) if data else (), 3, **response)
     )
 
 
-def shown(asked: Any, said: Any, **more: Any) -> str:
-    return "\n".join(show.format_recording(interaction(asked, said, **more)))
+def shown(request_value: Any, response_value: Any, **options: Any) -> str:
+    return "\n".join(show.format_recording(interaction(request_value, response_value, **options)))
 
 
 CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Oslo"}'}}
@@ -89,24 +95,24 @@ def test_a_chat() -> None:
 def test_several_choices_and_reasoning() -> None:
     choices = [{"index": 1, "text": "b"}, {"index": 0, "message": {"content": "a", "reasoning_content": "Hm\nso"}}]
     used = {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 8}}
-    said = shown({"prompt": "x"}, {"choices": choices, "usage": used})
-    assert "  choice 0\n    reasoning:\n      Hm\n      so\n    a\n  choice 1\n    b\n" in said
-    assert "  prompt\n    x\n" in said
-    assert "  usage: 1 in, 9 out (8 reasoning)" in said
+    text = shown({"prompt": "x"}, {"choices": choices, "usage": used})
+    assert "  choice 0\n    reasoning:\n      Hm\n      so\n    a\n  choice 1\n    b\n" in text
+    assert "  prompt\n    x\n" in text
+    assert "  usage: 1 in, 9 out (8 reasoning)" in text
 
 
 def test_a_stream_that_was_cut() -> None:
-    whole = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
-    half = whole[: len(whole) // 2]
+    stream = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
+    half = stream[: len(stream) // 2]
     assert "the response ended truncated" in shown({}, half, media=SSE, end=End.TRUNCATED)
     assert "the stream ended without its last event" in shown({}, half, media=SSE)
-    assert "without its last event" not in shown({}, whole, media=SSE)
+    assert "without its last event" not in shown({}, stream, media=SSE)
     arguments = {"choices": [{"delta": {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a'}}]}}]}
     assert '    call f\n      {"a\n' in shown({}, b"data: " + json.dumps(arguments).encode() + b"\n\n", media=SSE)
 
 
 @pytest.mark.parametrize(
-    ("said", "words"),
+    ("value", "words"),
     [
         ({"id": "gpt-4o", "object": "model"}, '{\n    "id": "gpt-4o",'),
         ({"data": [{"a": [0.5] * 100}]}, '"… 100 numbers"'),
@@ -115,8 +121,8 @@ def test_a_stream_that_was_cut() -> None:
         ({"text": "a", "usage": {"seconds": 2}}, "  usage: 2 s of sound"),
     ],
 )
-def test_other_answers(said: Any, words: str) -> None:
-    assert words in shown({}, said)
+def test_other_answers(value: Any, words: str) -> None:
+    assert words in shown({}, value)
 
 
 def test_what_cannot_be_read_is_shown_as_it_is() -> None:
@@ -135,10 +141,14 @@ def test_nothing_steers_the_terminal() -> None:
     asked_by = {"role": evil, "content": evil, "tool_calls": [CALL | {"id": evil}]}
     value: dict[str, Any] = {"model": evil, "messages": [asked_by]}
     value |= {"tools": [{"type": evil}], evil: evil, "b": {evil: [evil] * 9}}
-    said = {"choices": [{"message": {"role": evil, "content": evil, "refusal": evil}, "finish_reason": evil}]}
-    one = interaction(value, said, uri=f"{URI}?{evil}")
+    body = {"choices": [{"message": {"role": evil, "content": evil, "refusal": evil}, "finish_reason": evil}]}
+    recording = interaction(value, body, uri=f"{URI}?{evil}")
     text = "\n".join(
-        [*show.format_recording(one), *show.format_table([show.summarize(1, one)], 80), show.format_heading(1, one)]
+        [
+            *show.format_recording(recording),
+            *show.format_table([show.summarize(1, recording)], 80),
+            show.format_heading(1, recording),
+        ]
     )
     assert not set(text) & set(evil) - set("[2J")
     assert "\\x1b[2J" in text
@@ -160,8 +170,8 @@ def test_a_list() -> None:
 
 
 def test_for_machines() -> None:
-    one = interaction({"a": 1}, b"\xff", media="audio/mpeg")
-    value = show.as_json(3, one)
+    recording = interaction({"a": 1}, b"\xff", media="audio/mpeg")
+    value = show.as_json(3, recording)
     assert json.loads(json.dumps(value)) == {
         "number": 3,
         "request": {
@@ -192,8 +202,8 @@ def test_items_of_a_response() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": "snow"},
         {"type": "item_reference", "id": "msg_1"},
     ]
-    found = requests.asked(Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode()))
-    assert found.messages == [
+    parsed = requests.asked(Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode()))
+    assert parsed.messages == [
         Message([Part(Kind.TEXT, "b")], "instructions"),
         Message([Part(Kind.TEXT, "a")], "user"),
         Message([Part(Kind.CALL, "{}", "f", "call_1")], "function_call call_1"),
@@ -203,7 +213,7 @@ def test_items_of_a_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "found"),
+    ("body", "parsed"),
     [
         ({"input": "a"}, requests.Asked("", [Message([Part(Kind.TEXT, "a")], "user")], {})),
         ({"input": ["a", "b"]}, requests.Asked("", [Message([Part(Kind.TEXT, '["a","b"]')], "input")], {})),
@@ -213,9 +223,9 @@ def test_items_of_a_response() -> None:
         (b"", requests.Asked("", [], {})),
     ],
 )
-def test_other_requests(body: Any, found: requests.Asked) -> None:
+def test_other_requests(body: Any, parsed: requests.Asked) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert requests.asked(Request("POST", URI, JSON, data)) == found
+    assert requests.asked(Request("POST", URI, JSON, data)) == parsed
 
 
 def test_a_model_in_the_path() -> None:
@@ -232,6 +242,6 @@ def test_an_upload() -> None:
 
 
 @given(PARTS, PARTS)
-def test_no_recording_of_any_shape_raises(question: Any, said: Any) -> None:
-    one = interaction(question, said)
-    "\n".join([*show.format_recording(one), *show.format_table([show.summarize(1, one)], 80)]).encode()
+def test_no_recording_of_any_shape_raises(question: Any, body: Any) -> None:
+    recording = interaction(question, body)
+    "\n".join([*show.format_recording(recording), *show.format_table([show.summarize(1, recording)], 80)]).encode()

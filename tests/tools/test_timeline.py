@@ -1,4 +1,4 @@
-"""The drawing of an answer's times."""
+""""""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ STREAM = (("content-type", SSE),)
 EVENT = b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n'
 
 
-def answer(
+def response_of(
     *frames: tuple[int, bytes], end_ms: int = 100, end: End = End.COMPLETE, headers: object = STREAM
 ) -> Response:
     head = Head(200, "OK", headers)  # type: ignore[arg-type]
-    return Response(head, 5, tuple(Frame(*one) for one in frames), end_ms, end)
+    return Response(head, 5, tuple(Frame(*frame) for frame in frames), end_ms, end)
 
 
 def drawn(response: Response, width: int = 80, style: timeline.Style = timeline.ASCII) -> list[str]:
@@ -33,13 +33,13 @@ def drawn(response: Response, width: int = 80, style: timeline.Style = timeline.
 @pytest.mark.parametrize(
     ("response", "ttft"),
     [
-        (answer((10, EVENT % b""), (20, EVENT % b"Hi")), 20),
-        (answer((10, EVENT % b"" + (EVENT % b"Hi")[:9]), (20, (EVENT % b"Hi")[9:]), (30, EVENT % b"x")), 20),
-        (answer((10, b": ping\n\n"), (20, EVENT % b"Hi")), 20),
-        (answer((10, EVENT % b"")), None),
-        (answer(), None),
-        (answer((10, b"{}"), headers=(("content-type", "application/json"),)), None),
-        (answer((10, gzip.compress(EVENT)), headers=(*STREAM, ("content-encoding", "gzip"))), 10),
+        (response_of((10, EVENT % b""), (20, EVENT % b"Hi")), 20),
+        (response_of((10, EVENT % b"" + (EVENT % b"Hi")[:9]), (20, (EVENT % b"Hi")[9:]), (30, EVENT % b"x")), 20),
+        (response_of((10, b": ping\n\n"), (20, EVENT % b"Hi")), 20),
+        (response_of((10, EVENT % b"")), None),
+        (response_of(), None),
+        (response_of((10, b"{}"), headers=(("content-type", "application/json"),)), None),
+        (response_of((10, gzip.compress(EVENT)), headers=(*STREAM, ("content-encoding", "gzip"))), 10),
     ],
 )
 def test_the_first_token(response: Response, ttft: int | None) -> None:
@@ -48,14 +48,14 @@ def test_the_first_token(response: Response, ttft: int | None) -> None:
 
 def test_a_tool_call_and_a_response_have_a_first_token_too() -> None:
     tool = {"type": "function", "name": "f", "function": {"name": "f"}}
-    for path, more in (("chat/completions", {"messages": [{"role": "user", "content": "a"}]}), ("responses", {})):
-        body = asked(f"/v1/{path}", model="m", tools=[tool], stream=True, **more)
-        assert timeline.first_token_ms(answer((7, body))) == 7
+    for path, extra in (("chat/completions", {"messages": [{"role": "user", "content": "a"}]}), ("responses", {})):
+        body = asked(f"/v1/{path}", model="m", tools=[tool], stream=True, **extra)
+        assert timeline.first_token_ms(response_of((7, body))) == 7
 
 
 def test_facts() -> None:
     frames = [(10, EVENT % b"Hi"), (50, b"x" * 100), (50, b"y" * 10), (51, b"z"), (90, b"")]
-    facts = drawn(answer(*frames, end=End.RESET))[:6]
+    facts = drawn(response_of(*frames, end=End.RESET))[:6]
     assert facts == [
         "head    5 ms",
         "TTFT    10 ms",
@@ -64,7 +64,7 @@ def test_facts() -> None:
         "bursts  1, of up to 3 frames within 1 ms of each other",
         "end     100 ms, 10 ms after the last byte: reset: the connection broke",
     ]
-    assert drawn(answer(end=End.TRUNCATED))[1:3] == [
+    assert drawn(response_of(end=End.TRUNCATED))[1:3] == [
         "frames  none",
         "end     100 ms, 95 ms after the last byte: truncated: the connection closed before the response was complete",
     ]
@@ -72,7 +72,7 @@ def test_facts() -> None:
 
 def test_every_frame_stands_at_its_time() -> None:
     frames = [(0, b"a" * 10), (50, b"b" * 80), (100, b"c" * 40)]
-    axis, ticks, head, *rows, end = drawn(answer(*frames), 24 + 1 + 51)[-7:]
+    axis, ticks, head, *rows, end = drawn(response_of(*frames), 24 + 1 + 51)[-7:]
     assert axis.split()[:3] == ["frame", "gap", "bytes"]
     assert ticks.strip("+- ") == ""
     assert (head.split()[0], head[24:].index("H")) == ("head", 2)
@@ -84,9 +84,9 @@ def test_every_frame_stands_at_its_time() -> None:
 
 def test_many_frames_share_rows() -> None:
     frames = [(at, b"x") for at in range(1000)]
-    rows = [row for row in drawn(answer(*frames, end_ms=1000)) if re.match(r" *\d+-\d+ ", row)]
+    rows = [row for row in drawn(response_of(*frames, end_ms=1000)) if re.match(r" *\d+-\d+ ", row)]
     assert 20 <= len(rows) <= 41
-    numbers = [[int(one) for one in row.split()[0].split("-")] for row in rows]
+    numbers = [[int(number) for number in row.split()[0].split("-")] for row in rows]
     assert numbers[0][0] == 1
     assert numbers[-1][1] == 1000
     assert all(before[1] + 1 == after[0] for before, after in pairwise(numbers))
@@ -107,22 +107,22 @@ TIMES = st.lists(st.integers(0, 200_000), max_size=90).map(sorted)
 
 @given(TIMES, st.integers(0, 300), st.sampled_from([timeline.ASCII, timeline.UNICODE]), st.integers(0, 250_000))
 def test_it_fits_whatever_the_times(times: list[int], width: int, style: timeline.Style, end_ms: int) -> None:
-    shown = drawn(answer(*((at, b"x" * (at % 977)) for at in times), end_ms=end_ms), width, style)
-    drawing = shown[shown.index("") :]
+    lines = drawn(response_of(*((at, b"x" * (at % 977)) for at in times), end_ms=end_ms), width, style)
+    drawing = lines[lines.index("") :]
     assert max(map(len, drawing)) <= max(width, 40)
     if style is timeline.ASCII:
-        assert "".join(shown).isascii()
+        assert "".join(lines).isascii()
 
 
-@pytest.mark.parametrize(("size", "shown"), [(99_999, "99999"), (123_456, "123k")])
-def test_large_frames_fit(size: int, shown: str) -> None:
-    (row,) = [row for row in drawn(answer((100, b"x" * size))) if re.match(r" *1 ", row)]
-    assert row.split()[2] == shown
-    (row,) = [row for row in drawn(answer((123_456, b"x"))) if re.match(r" *1 ", row)]
+@pytest.mark.parametrize(("size", "label"), [(99_999, "99999"), (123_456, "123k")])
+def test_large_frames_fit(size: int, label: str) -> None:
+    (row,) = [row for row in drawn(response_of((100, b"x" * size))) if re.match(r" *1 ", row)]
+    assert row.split()[2] == label
+    (row,) = [row for row in drawn(response_of((123_456, b"x"))) if re.match(r" *1 ", row)]
     assert row.split()[1] == "+123s"
 
 
 def test_times_of_years() -> None:
-    shown = drawn(answer((10**11, b"x"), end_ms=10**12 - 1))
-    assert "+27777h" in shown[-2]
-    assert shown[-4].lstrip("- +") == ""
+    lines = drawn(response_of((10**11, b"x"), end_ms=10**12 - 1))
+    assert "+27777h" in lines[-2]
+    assert lines[-4].lstrip("- +") == ""
