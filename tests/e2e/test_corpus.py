@@ -171,7 +171,7 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
 
 
 @pytest.mark.parametrize("folder", PLAYED)
-def test_every_interaction_can_be_looked_at(folder: str) -> None:
+def test_every_interaction_can_be_shown(folder: str) -> None:
     looked = 0
     for path in files(folder):
         recordings = read_document(path, lambda _: None)[1].interactions

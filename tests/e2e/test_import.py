@@ -62,7 +62,7 @@ def written(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file())
 
 
-async def test_a_folder_of_many_formats_is_laid_out_as_it_was_and_plays(tmp_path: Path) -> None:
+async def test_a_folder_of_many_formats_keeps_its_layout_and_plays(tmp_path: Path) -> None:
     sources(tmp_path, a_yml=RUBY, sub__b_har=HAR, sub__c_json=NOCK, sub__deep__d_yaml_gz=GO, e_httprr=TRACE)
     result = imported(tmp_path)
     assert result.code == 0, result.stderr
@@ -79,7 +79,7 @@ async def test_a_folder_of_many_formats_is_laid_out_as_it_was_and_plays(tmp_path
             assert (played.body, played.cuts) == (STREAM, EVENTS)
 
 
-def test_one_file_to_one_file_and_to_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_file_goes_to_a_named_file_or_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = sources(tmp_path, chat_har=HAR, two_json=NOCK)
     assert invoke("import", folder / "chat.har", "-o", tmp_path / "x" / "mine.yaml").code == 0
     assert interactions(tmp_path / "x" / "mine.yaml")[0].response.body == STREAM
@@ -91,14 +91,14 @@ def test_one_file_to_one_file_and_to_the_default_folder(tmp_path: Path, monkeypa
     assert not (tmp_path / "both.yaml").exists()
 
 
-def test_check_writes_nothing_and_says_the_same(tmp_path: Path) -> None:
+def test_check_writes_nothing_and_prints_the_same(tmp_path: Path) -> None:
     sources(tmp_path, a_yaml=VCRPY)
     looked = imported(tmp_path, "--check")
     assert not (tmp_path / "out").exists()
     assert imported(tmp_path).stdout == looked.stdout
 
 
-def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
+def test_existing_cassettes_stay_unless_forced(tmp_path: Path) -> None:
     sources(tmp_path, a_yaml=VCRPY, b_yaml=RUBY)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "a.yaml").write_text("mine")
@@ -111,7 +111,7 @@ def test_what_is_there_stays_unless_forced(tmp_path: Path) -> None:
     assert interactions(tmp_path / "out" / "a.yaml")[0].response.body == STREAM
 
 
-def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
+def test_bad_files_get_one_line_each_and_the_others_are_imported(tmp_path: Path) -> None:
     folder = sources(
         tmp_path,
         cut_har=json.dumps(HAR)[:300],
@@ -143,7 +143,7 @@ def test_bad_files_are_a_line_each_and_the_others_go_on(tmp_path: Path) -> None:
     assert lines[5].endswith("This is not a regular file.")
 
 
-def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = sources(tmp_path, a_har=HAR, sub__b_har=HAR)
     scandir = os.scandir
 
@@ -158,7 +158,7 @@ def test_a_folder_that_cannot_be_read_is_said(tmp_path: Path, monkeypatch: pytes
     assert written(tmp_path) == ["a.yaml"]
 
 
-def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(tmp_path: Path) -> None:
+def test_a_progress_bar_is_shown_only_on_a_terminal(tmp_path: Path) -> None:
     sources(tmp_path, a_har=HAR)
     arguments: list[str | Path] = [
         sys.executable,
@@ -183,7 +183,7 @@ def test_a_bar_is_shown_to_a_terminal_and_to_nothing_else(tmp_path: Path) -> Non
     assert subprocess.run(arguments, capture_output=True, timeout=60).stderr == b""
 
 
-def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path: Path) -> None:
+def test_entries_without_an_exchange_are_reported_and_the_rest_is_imported(tmp_path: Path) -> None:
     entries = HAR["log"]["entries"]
     unanswered = {**entries[0], "response": {"status": 0}}
     folder = sources(
@@ -195,7 +195,7 @@ def test_entries_that_are_no_exchange_are_said_and_the_rest_is_imported(tmp_path
     assert written(tmp_path) == ["a.yaml"]
 
 
-def test_names_that_meet_leave_or_are_links_are_refused(tmp_path: Path) -> None:
+def test_colliding_names_and_links_are_refused(tmp_path: Path) -> None:
     folder = sources(tmp_path, a_har=HAR, a_json=NOCK, sub__b_yaml=VCRPY)
     outside = tmp_path / "outside"
     outside.mkdir()
@@ -245,7 +245,7 @@ def test_no_secret_reaches_the_disk_or_the_terminal(tmp_path: Path) -> None:
     assert written(tmp_path) == ["a.yaml", "d.yaml"]
 
 
-def test_noise_is_left_out_unless_it_is_wanted(tmp_path: Path) -> None:
+def test_noise_headers_are_dropped_unless_kept(tmp_path: Path) -> None:
     text = VCRPY.replace("[application/json]", "[application/json]\n      user-agent: [me]\n      host: [x]")
     sources(tmp_path, a_yaml=text)
     imported(tmp_path)
@@ -263,7 +263,7 @@ def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path: Path) -
     assert "a\\x1b[31m\\nb.yaml: The format is unknown" in result.stderr
 
 
-def test_a_raw_stream_with_its_request(tmp_path: Path) -> None:
+def test_a_raw_stream_is_imported_with_its_request(tmp_path: Path) -> None:
     folder = sources(tmp_path, a_sse=STREAM)
     (tmp_path / "request.json").write_bytes(REQUEST_BODY)
     options = ("--request", tmp_path / "request.json")
@@ -287,7 +287,7 @@ def test_every_format_is_documented() -> None:
     assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *FORMAT_NAMES, "--to", *_TARGETS]
 
 
-def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
+def test_only_one_file_at_a_time_is_in_memory(tmp_path: Path) -> None:
     big = with_response(f"'{'x' * 300_000}'")
     folder = sources(tmp_path, **{f"f{number}_yaml": big for number in range(40)})
     tracemalloc.start()
@@ -303,7 +303,7 @@ def test_files_are_one_at_a_time_in_memory(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------ made-up schedules
 
 
-def test_an_assumed_schedule_is_marked_and_the_mark_lives_on(tmp_path: Path) -> None:
+def test_an_assumed_schedule_stays_marked(tmp_path: Path) -> None:
     """Rule 12."""
     sources(tmp_path, a_yaml=VCRPY)
     assert imported(tmp_path, "--assume-pace", "ttft=300ms,50tps").code == 0

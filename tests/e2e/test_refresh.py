@@ -114,13 +114,13 @@ def all_requests(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return recorded(tmp_path_factory.mktemp("refresh") / "everything.yaml", *ALL_REQUESTS)
 
 
-def test_the_same_api_is_as_recorded(all_requests: Path) -> None:
+def test_an_unchanged_api_has_no_drift(all_requests: Path) -> None:
     with later() as up:
         assert checked(all_requests, up) == (0, [])
         assert len(up.requests) == len(ALL_REQUESTS)
 
 
-def test_other_texts_cuts_and_times_are_as_expected(all_requests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_texts_frames_and_times_are_expected(all_requests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "An altogether different answer, " * 9)
     monkeypatch.setattr(fake_openai, "as_json", lambda schema, prompt: '{"city":"Bergen"}')
 
@@ -134,7 +134,7 @@ def test_other_texts_cuts_and_times_are_as_expected(all_requests: Path, monkeypa
         assert checked(all_requests, up) == (0, [])
 
 
-def test_what_is_as_expected_is_said_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expected_changes_are_printed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT))
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "other")
     with later(renamed_header) as up:
@@ -322,7 +322,7 @@ def test_a_planted_change_is_found_and_nothing_else(
         assert lines
 
 
-def test_a_stream_that_is_cut_is_named_so(tapes: dict[str, Path]) -> None:
+def test_a_truncated_stream_is_reported_as_truncated(tapes: dict[str, Path]) -> None:
     with later(lambda steps: [*steps[: len(steps) // 2], Close()]) as up:
         assert "end: was complete, now truncated" in checked(tapes[json.dumps(STREAM)], up)[1]
 
@@ -366,7 +366,7 @@ def test_new_ids_go_into_later_requests(tmp_path: Path) -> None:
         assert not played.misses
 
 
-def test_only_answers_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refresh_changes_only_responses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/chat/completions", STREAM))
     text = tape.read_text("utf-8")
     tape.write_text(text.replace("# 2  ", "# mine\n# 2  "), "utf-8")
@@ -404,7 +404,7 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, reason
     assert tape.read_bytes() == before
 
 
-def test_a_failure_takes_back_what_went_well_before(tmp_path: Path) -> None:
+def test_a_failure_discards_earlier_responses(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None), ("/chat/completions", CHAT), ("/models", None))
     before = tape.read_bytes()
     with later() as up:
@@ -415,7 +415,7 @@ def test_a_failure_takes_back_what_went_well_before(tmp_path: Path) -> None:
     assert re.search(r"#1  GET .*  fresh\n", result.stdout)
 
 
-def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
+def test_keep_going_refreshes_the_others(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/models", None))
     before = interactions(tape)
     with later() as up:
@@ -428,14 +428,14 @@ def test_the_others_are_refreshed_if_asked_for(tmp_path: Path) -> None:
     assert after[1].response.head.headers != before[1].response.head.headers
 
 
-def test_an_upstream_that_is_not_there(tmp_path: Path) -> None:
+def test_an_unreachable_upstream_is_a_failure(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     result = invoke("refresh", tape, "--check", "--upstream", f"http://127.0.0.1:{free_port()}/v1")
     assert (result.code, "FAILED: GET http://127.0.0.1" in result.stdout) == (1, True)
     assert result.stdout.endswith("0 of 0 drifted, 1 failed\n")
 
 
-def test_a_silent_upstream_is_given_up(tmp_path: Path) -> None:
+def test_a_silent_upstream_times_out(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(lambda steps: [Sleep(60.0)]) as up:
         start = time.monotonic()
@@ -444,7 +444,7 @@ def test_a_silent_upstream_is_given_up(tmp_path: Path) -> None:
     assert (result.code, "longer than the idle timeout" in result.stdout) == (1, True)
 
 
-def test_a_request_with_a_redacted_body_is_not_asked(tmp_path: Path) -> None:
+def test_a_request_with_a_redacted_body_is_not_sent(tmp_path: Path) -> None:
     mcp = {**RESPONSES, "tools": [{"type": "mcp", "server_label": "x", "authorization": "secret-token"}]}
     tape = recorded(tmp_path / "tape.yaml", ("/responses", mcp), ("/models", None))
     with later() as up:
@@ -457,7 +457,7 @@ def test_a_request_with_a_redacted_body_is_not_asked(tmp_path: Path) -> None:
         assert [request.path for request in up.requests] == ["/v1/models"] * 2
 
 
-def test_the_key_goes_nowhere_by_itself(tmp_path: Path) -> None:
+def test_the_key_goes_only_to_a_named_upstream(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     # A file beside the cassette may come from whoever wrote that.
     (tmp_path / "openai-replay.toml").write_text('upstream = "http://127.0.0.1:9/v1"\n')
@@ -470,13 +470,15 @@ def test_the_key_goes_nowhere_by_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("key", "message"), [("", "is not set"), ("sk bad\nkey", "contains characters that no key has")]
 )
-def test_the_key_has_to_be_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, message: str) -> None:
+def test_a_missing_or_bad_key_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, message: str
+) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", key)
     result = invoke("refresh", cassette(tmp_path / "tape.yaml", item("a")))
     assert (result.code, message in result.stderr, "bad" in result.stderr) == (2, True, False)
 
 
-def test_the_header_of_azure(tmp_path: Path) -> None:
+def test_azure_gets_the_key_in_its_own_header(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", item("1").replace("content-type: [application/json]\n    body: '",
         'api-key: [REDACTED]\n      cookie: [REDACTED]\n      x: ["y"]\n    body: \'', 1))  # fmt: skip
     with running_upstream(lambda request: plain(b"1")) as up:
@@ -486,7 +488,7 @@ def test_the_header_of_azure(tmp_path: Path) -> None:
     assert (request.header("authorization"), request.header("cookie"), request.header("x")) == (None, None, "y")
 
 
-def test_a_key_that_comes_back_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_in_a_response_is_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-no-known-form")
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(in_json(set_at("echo", "your key: a-key-of-no-known-form"))) as up:
@@ -496,7 +498,7 @@ def test_a_key_that_comes_back_is_not_kept(tmp_path: Path, monkeypatch: pytest.M
     assert "of-no-known-form" not in tape.read_text("utf-8") + result.stdout
 
 
-def test_somebody_else_has_changed_it(tmp_path: Path) -> None:
+def test_a_cassette_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
     tape = recorded(tmp_path / "tape.yaml", ("/models", None))
 
     def change(steps: list[Step]) -> list[Step]:

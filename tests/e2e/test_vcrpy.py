@@ -225,7 +225,7 @@ def answer_headers(answer: Answer) -> list[tuple[str, str]]:
     return [(name, value) for name, values in answer.headers.items() for value in values]
 
 
-def test_a_cassette_that_both_add_to(tmp_path: Path) -> None:
+def test_vcrpy_and_openai_replay_can_add_to_one_cassette(tmp_path: Path) -> None:
     """vcrpy records, we add to it, vcrpy plays all of it and adds again, we play all of it."""
     tape = tmp_path / "tape.yaml"
     paths = ["/v1/one", "/v1/two", "/v1/three"]
@@ -252,7 +252,7 @@ def test_a_cassette_that_both_add_to(tmp_path: Path) -> None:
         assert asyncio.run(all_of_it()) == bodies == [f"🌍 {path}\n".encode() for path in paths]
 
 
-def test_chunk_times_are_not_vcrpys(tmp_path: Path) -> None:
+def test_vcrpy_loses_the_times_of_chunks(tmp_path: Path) -> None:
     """Times of chunks are the reason for the proxy: vcrpy joins a stream before the client sees its first byte."""
     steps = sse(*[Chunk(b"data: x\n\n")] * 3, interval=0.1)
     tape = tmp_path / "tape.yaml"

@@ -83,7 +83,7 @@ def test_differences(first: Interaction, second: Interaction, lines: list[str]) 
     assert unexpected(first, second) == lines
 
 
-def test_streams_are_compared_by_what_they_come_to() -> None:
+def test_streams_are_compared_by_their_joined_response() -> None:
     question = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": True}
     events = asked("/v1/chat/completions", **question)
     streamed, changed = (
@@ -102,7 +102,7 @@ def test_streams_are_compared_by_what_they_come_to() -> None:
     assert unexpected(half, recording({}))[0] == "response content-type: 'text/event-stream', now 'application/json'"
 
 
-def test_what_is_expected_is_told_apart() -> None:
+def test_expected_differences_are_listed_apart() -> None:
     new = (*JSON, ("x-request-id", "req_1"), ("X-New", "\x1b"))
     differences = compare.compare_recordings(
         recording({"id": "a"}, headers=(*JSON, ("x-request-id", "req_2"))), recording({"id": "b"}, headers=new)
@@ -135,7 +135,7 @@ def test_pairs() -> None:
     assert compare.pair_recordings([], [a], KEY) == [Pair(None, 0)]
 
 
-def test_ids_that_answers_give_count_as_the_same() -> None:
+def test_ids_that_responses_gave_count_as_the_same() -> None:
     first = [recording({"id": "file-1a"}, "up"), recording({}, {"id": "file-1a"}), recording({}, {"id": "file-9z"})]
     second = [recording({"id": "file-2b"}, "up"), recording({}, {"id": "file-9z"}), recording({}, {"id": "file-2b"})]
     assert compare.pair_recordings(first, second, KEY) == [Pair(0, 0), Pair(1, 2), Pair(2, 1)]

@@ -80,7 +80,7 @@ def test_stock_vcrpy_loads_equal_bodies_and_no_wire(tmp_path: Path) -> None:
     ]
 
 
-def test_what_vcrpy_cannot_say_is_told() -> None:
+def test_export_notes_what_vcrpy_cannot_express() -> None:
     assert exporters.FORMATS["vcrpy"](EVERY).notes == [
         "Recording 5 was truncated. The exported response looks complete."
     ]
@@ -90,7 +90,7 @@ def test_what_vcrpy_cannot_say_is_told() -> None:
 # ------------------------------------------------------------------------------------------ HAR
 
 
-def test_an_archive_says_all_that_har_can_and_comes_back_whole() -> None:
+def test_an_archive_has_all_that_har_can_express_and_imports_whole() -> None:
     text = exported("har", STREAM, BINARY, BROTLI, CUT, EVERY[-1])[".har"]
     entries = json.loads(text)["log"]["entries"]
     assert entries[0]["startedDateTime"] == "2025-03-14T15:11:39+00:00"
@@ -111,7 +111,7 @@ def test_a_gzip_body_is_decoded_in_an_archive_as_its_readers_expect() -> None:
     assert interaction.response.head.headers == JSON
 
 
-def test_made_up_times_stay_marked_in_an_archive() -> None:
+def test_invented_times_stay_marked_in_an_archive() -> None:
     text = writer.HEADER + "".join(writer.dump(STREAM, 1)).replace("head: 298\n", "head: 298\n      assumed: 50tps\n")
     (interaction,) = reader.load(text, Path("x")).interactions
     assert interaction.response.assumed == "50tps"
@@ -140,7 +140,7 @@ REQUESTED = [
 ]
 
 
-def test_the_script_asks_what_was_recorded_with_the_key_of_the_environment(tmp_path: Path) -> None:
+def test_the_script_sends_the_recorded_requests_with_the_key_of_the_environment(tmp_path: Path) -> None:
     script = exported("curl", *REQUESTED)[".sh"]
     assert b"REDACTED" not in script
     path = tmp_path / "ask.sh"
@@ -177,7 +177,7 @@ def test_strange_urls_cannot_leave_their_quotes() -> None:
 # ------------------------------------------------------------------------------------------ sse, and the command
 
 
-def test_streams_alone() -> None:
+def test_each_stream_becomes_a_file() -> None:
     packed = interaction_of(
         gzip.compress(b"data: x\n\n"), (("content-type", "text/event-stream"), ("content-encoding", "gzip"))
     )
@@ -197,7 +197,7 @@ def cassette(folder: Path, *interactions: Interaction) -> Path:
     return path
 
 
-def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
+def test_export_writes_to_stdout_to_a_file_or_into_a_folder(tmp_path: Path) -> None:
     path = cassette(tmp_path, STREAM, STREAM)
     folder = tmp_path / "out"
     assert json.loads(invoke("export", path, "--to", "har").stdout)["log"]["version"] == "1.2"
@@ -215,7 +215,7 @@ def test_export_to_stdout_to_a_file_and_into_a_folder(tmp_path: Path) -> None:
     assert invoke("export", path, "--to", "har", "-o", tmp_path / "file" / "x").code == 3
 
 
-def test_what_cannot_be_said_is_told_and_nothing_to_export_is_exit_1(tmp_path: Path) -> None:
+def test_export_prints_its_notes_and_fails_without_recordings(tmp_path: Path) -> None:
     result = invoke("export", cassette(tmp_path, CUT), "--to", "vcrpy")
     assert (result.code, "chat.yaml: Recording 1 was truncated." in result.stderr) == (0, True)
     result = invoke("export", tmp_path / "chat.yaml", "--to", "sse")
@@ -223,7 +223,7 @@ def test_what_cannot_be_said_is_told_and_nothing_to_export_is_exit_1(tmp_path: P
 
 
 @pytest.mark.parametrize("name", _TARGETS)
-def test_secrets_that_another_recorder_left_are_not_passed_on(tmp_path: Path, name: str) -> None:
+def test_secrets_that_another_recorder_left_are_not_exported(tmp_path: Path, name: str) -> None:
     key = "sk-proj-" + "Fake0Key1" * 6
     leaky = Interaction(
         Request("POST", f"{URL}?api-key={key}", (("authorization", f"Bearer {key}"),), f'{{"a": "{key}"}}'.encode()),

@@ -286,9 +286,7 @@ FLOW: dict[str, Any] = {
         ("mitmproxy", tnet(FLOW), 250, 750),
     ],
 )
-def test_a_stream_is_cut_at_its_events_and_has_the_times_that_the_format_says(
-    name: str, sample: Any, at_ms: int, end_ms: int
-) -> None:
+def test_streams_are_cut_at_events_at_the_times_of_the_format(name: str, sample: Any, at_ms: int, end_ms: int) -> None:
     interaction = only_interaction(sample, name)
     assert_is_the_stream(interaction, at_ms)
     assert interaction.response.end_ms == end_ms
@@ -312,7 +310,7 @@ def test_the_status_text_is_kept() -> None:
     assert only_interaction(GO.replace("200 OK", "200 Very fine"), "go-vcr").response.head.reason == "Very fine"
 
 
-def test_formats_are_told_apart_by_content_and_can_be_named() -> None:
+def test_formats_are_recognized_by_content_and_can_be_named() -> None:
     assert read(VCRPY, "vcrpy")[0] == "vcrpy"
     with pytest.raises(ImportFormatError, match="The file is not in the format go-vcr"):
         read(VCRPY, "go-vcr")
@@ -346,7 +344,7 @@ def test_a_gzip_body_stays_and_a_decoded_one_loses_its_header(string: str, body:
     assert result.repaired == ([] if encoding else ["dropped a content-encoding that the body does not have"])
 
 
-def test_brotli_and_zstd_stay_as_they_came_and_it_is_said_that_nobody_read_them() -> None:
+def test_brotli_and_zstd_bodies_stay_and_are_reported_as_unsearched() -> None:
     for encoding, body in (("br", b"\x0b\x02\x80\xff"), ("zstd", b"\x28\xb5\x2f\xfd\x00")):
         _, result = read(with_response(f"!!binary {b64(body)}", f"{{content-encoding: [{encoding}]}}"))
         assert result.interactions[0].response.body == body
@@ -354,7 +352,7 @@ def test_brotli_and_zstd_stay_as_they_came_and_it_is_said_that_nobody_read_them(
         assert result.repaired == [f"kept a {encoding} body compressed, without searching it for secrets"]
 
 
-def test_httpx_style_and_header_keys_of_multidict_and_values_as_bytes() -> None:
+def test_httpx_responses_with_multidict_header_names_are_read() -> None:
     interaction = only_interaction(
         f"""
 interactions:
@@ -374,7 +372,7 @@ interactions:
     assert interaction.response.head.length == len(PLAIN)
 
 
-def test_json_cassettes_with_text_and_with_base64() -> None:
+def test_json_cassettes_hold_text_or_base64() -> None:
     for body in ({"string": PLAIN.decode()}, {"base64_string": b64(PLAIN)}):
         item = {
             "request": {"method": "GET", "uri": URL, "body": None, "headers": {}},
@@ -385,7 +383,7 @@ def test_json_cassettes_with_text_and_with_base64() -> None:
     assert read("interactions:\nversion: 1\n")[1].interactions == []
 
 
-def test_cassettes_from_before_version_one() -> None:
+def test_cassettes_from_before_version_one_are_read() -> None:
     interaction = only_interaction(
         """
 - request: !!python/object:vcr.request.Request
@@ -407,7 +405,7 @@ def test_cassettes_from_before_version_one() -> None:
     assert (interaction.request.headers, interaction.request.body) == ((("a", "b"),), b"hi")
 
 
-def test_parsed_bodies_have_the_types_that_were_written() -> None:
+def test_parsed_bodies_keep_the_types_that_were_written() -> None:
     _, result = read(
         f"""
 interactions:
@@ -431,7 +429,7 @@ version: 1
     assert result.repaired[0] == "wrote parsed JSON as text again"
 
 
-def test_requests_beside_responses_and_a_url_that_was_taken_out() -> None:
+def test_separate_lists_are_read_and_removed_urls_are_restored() -> None:
     for body, path in [
         ({"object": "chat.completion"}, "chat/completions"),
         ({"object": "response"}, "responses"),
@@ -450,14 +448,14 @@ responses:
     assert refusal("requests: [{}]\nresponses: []\n").startswith("The file has 1 requests and 0 responses.")
 
 
-def test_a_url_that_nothing_tells_stays_as_it_is() -> None:
+def test_a_removed_url_stays_if_the_response_does_not_tell_it() -> None:
     for body in ("no json", "[]", '{"object": "list", "data": []}', 'data: {"type": "x"}\n\n'):
         text = with_response(json.dumps(body)).replace(URL, "'**GONE**'")
         assert only_interaction(text, "vcrpy").request.uri == "**GONE**"
         assert "no request will match" in read(text)[1].repaired[0]
 
 
-def test_a_content_type_that_was_taken_out_is_put_back_where_the_body_tells() -> None:
+def test_a_removed_content_type_is_restored_from_the_body() -> None:
     for string, kind in (
         (json.dumps(STREAM.decode()), "text/event-stream"),
         (f"'{PLAIN.decode()}'", "application/json"),
@@ -493,7 +491,7 @@ WIRE = """
 """
 
 
-def test_a_cassette_of_ours_keeps_its_times_and_a_torn_one_is_refused() -> None:
+def test_our_own_cassettes_keep_their_times_and_torn_ones_are_refused() -> None:
     text = VCRPY.replace("\nversion: 1\n", WIRE)
     response = only_interaction(text, "vcrpy").response
     assert (response.head_ms, [frame.at_ms for frame in response.frames], response.end) == (298, [298, 310], End.RESET)
@@ -521,7 +519,7 @@ def test_a_cassette_of_ours_keeps_its_times_and_a_torn_one_is_refused() -> None:
         (None, b""),
     ],
 )
-def test_bodies_of_ruby_and_r(body: Any, expected: bytes) -> None:
+def test_bodies_of_ruby_and_r_are_decoded(body: Any, expected: bytes) -> None:
     item = {
         "request": {"method": ":get", "uri": URL, "body": body, "headers": {"A": "b"}},
         "response": {"status": 200, "headers": {"content-type": "text/plain"}, "body": body},
@@ -535,7 +533,7 @@ def test_bodies_of_ruby_and_r(body: Any, expected: bytes) -> None:
     )
 
 
-def test_a_body_in_another_file_is_left_out_and_said() -> None:
+def test_an_entry_with_a_body_in_another_file_is_skipped() -> None:
     item = {
         "request": {"method": "get", "uri": URL},
         "response": {"status": {"code": 200}, "body": {"string": "big.bin", "file": True}},
@@ -547,7 +545,7 @@ def test_a_body_in_another_file_is_left_out_and_said() -> None:
 # ------------------------------------------------------------------------------------------ Go
 
 
-def test_go_vcr_of_old_and_transfer_encoding_beside_the_headers() -> None:
+def test_old_go_vcr_cassettes_have_transfer_encoding_beside_the_headers() -> None:
     item = {
         "request": {"url": URL, "body": "", "form": {}, "headers": {}},
         "response": {"body": "x", "headers": {}, "code": 404, "transfer_encoding": ["chunked"], "duration": 1500000},
@@ -565,15 +563,15 @@ def test_go_vcr_of_old_and_transfer_encoding_beside_the_headers() -> None:
     ("text", "expected"),
     [("1m2.5s", 62_500), ("353µs", 0.353), ("1h", 3.6e6), (None, 0), ("", 0), ("1500000", 1.5), (".5ms", 0.5)],
 )
-def test_durations_of_go(text: Any, expected: float) -> None:
+def test_go_durations_become_milliseconds(text: Any, expected: float) -> None:
     assert parse_duration_ms(text) == pytest.approx(expected)
 
 
-def test_no_duration() -> None:
+def test_an_invalid_go_duration_is_refused() -> None:
     assert refusal(GO.replace("353.6ms", "soon")) == "Entry 1 is invalid: 'soon' is not a duration."
 
 
-def test_httprr_requests_by_host_and_chunked_answers() -> None:
+def test_httprr_urls_come_from_the_host_header_and_chunks_are_joined() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n"
     joined = b"HTTP/1.1 200\r\nTransfer-Encoding: chunked\r\n\r\nnot chunked"
     request = b"GET /v1/models?a=b HTTP/1.1\r\nHost: example.com\r\n\r\n"
@@ -607,7 +605,7 @@ def nocked(**fields: Any) -> ImportResult:
         ),
     ],
 )
-def test_answers_of_nock(fields: dict[str, Any], pieces: list[bytes]) -> None:
+def test_nock_responses_become_frames(fields: dict[str, Any], pieces: list[bytes]) -> None:
     (interaction,) = nocked(**fields).interactions
     assert [frame.data for frame in interaction.response.frames] == pieces
     assert interaction.request.uri == "http://localhost/x?a=b"
@@ -624,7 +622,7 @@ def archive(*entries: dict[str, Any]) -> ImportResult:
     return read({"log": {"entries": list(entries)}})[1]
 
 
-def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
+def test_archive_entries_without_an_exchange_are_skipped() -> None:
     result = archive(
         {**entry(), "_resourceType": "websocket"},
         {**entry(), "_webSocketMessages": []},
@@ -658,14 +656,14 @@ def test_what_an_archive_does_not_hold_is_left_out_and_said() -> None:
         ({"text": b64(b"\x0b\x80"), "encoding": "base64", "_compressed": True}, [b"\x0b\x80"]),
     ],
 )
-def test_contents_of_archives(content: dict[str, Any], pieces: list[bytes]) -> None:
+def test_archive_contents_become_frames(content: dict[str, Any], pieces: list[bytes]) -> None:
     (interaction,) = archive(
         entry(content=content, headers=[{"name": "content-encoding", "value": "gzip"}])
     ).interactions
     assert [frame.data for frame in interaction.response.frames] == pieces
 
 
-def test_bodies_that_were_posted() -> None:
+def test_archive_request_bodies_are_read() -> None:
     result = archive(
         entry({"postData": {"text": b64(b"\x00"), "encoding": "base64"}}),
         entry({"postData": {"mimeType": "x-www-form-urlencoded", "params": [{"name": "a", "value": "b c"}]}}),
@@ -675,7 +673,7 @@ def test_bodies_that_were_posted() -> None:
     assert result.repaired == ["encoded a form again from its fields"]
 
 
-def test_an_archive_of_ours_has_the_cuts_in_it() -> None:
+def test_our_own_archives_keep_their_frames() -> None:
     wire = {"head": 5, "frames": "6+2 7+1", "end": "9 truncated"}
     (interaction,) = archive({**entry(content={"text": "abc"}), "_wire": wire}).interactions
     assert interaction.response.frames == (Frame(6, b"ab"), Frame(7, b"c"))
@@ -707,7 +705,7 @@ def test_an_archive_of_ours_has_the_cuts_in_it() -> None:
         ("text/plain", [], b""),
     ],
 )
-def test_bodies_of_azure(content_type: str, value: Any, expected: bytes) -> None:
+def test_azure_bodies_are_decoded(content_type: str, value: Any, expected: bytes) -> None:
     record = {
         "RequestUri": URL,
         "RequestMethod": "POST",
@@ -721,7 +719,7 @@ def test_bodies_of_azure(content_type: str, value: Any, expected: bytes) -> None
     assert (interaction.request.body, interaction.response.body) == (expected, expected)
 
 
-def test_flows_that_are_no_exchange_are_left_out_and_said() -> None:
+def test_flows_without_an_exchange_are_skipped() -> None:
     flows = [
         {**FLOW, "type": "tcp"},
         {**FLOW, "response": None, "error": {"msg": "gone"}},
@@ -739,7 +737,7 @@ def test_flows_that_are_no_exchange_are_left_out_and_said() -> None:
     assert result.interactions[0].request.uri == "https://example.com:8443/v1/chat/completions"
 
 
-def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
+def test_old_flows_with_bytes_for_keys_are_read() -> None:
     request = {key.encode(): value for key, value in FLOW["request"].items() if key != "timestamp_end"}
     request |= {b"host": b"example.com", b"port": 8080}
     response = {key.encode(): value for key, value in FLOW["response"].items() if key not in ("status_code", "reason")}
@@ -763,11 +761,11 @@ def test_flows_of_old_have_bytes_for_keys_and_another_port() -> None:
         (tnet(FLOW) + b"junk", f"Byte {len(tnet(FLOW))}: A length is missing."),
     ],
 )
-def test_bad_flow_files(data: bytes, message: str) -> None:
+def test_bad_flow_files_are_refused_with_the_offset(data: bytes, message: str) -> None:
     assert refusal(data).startswith(message)
 
 
-def test_a_flow_file_nested_without_end() -> None:
+def test_a_deeply_nested_flow_file_is_refused() -> None:
     data = b""
     for _ in range(200):
         data = b"%d:%s]" % (len(data), data)
@@ -796,7 +794,7 @@ def test_a_fixture_with_timings_is_a_stream_on_that_schedule() -> None:
     assert result.repaired == ["built request and response from the texts of a fixture, which holds no bytes"]
 
 
-def test_fixtures_of_every_kind() -> None:
+def test_fixtures_of_each_kind_become_responses() -> None:
     call = {"name": "weather", "arguments": {"city": "Oslo"}}
     response = only_interaction(fixture({"toolCalls": [call]}), "aimock").response
     (choice,) = json.loads(response.body)["choices"]
@@ -834,7 +832,7 @@ def test_a_fixture_that_takes_years_is_refused() -> None:
 SUPPLIED = SuppliedRequest(REQUEST_BODY)
 
 
-def test_a_raw_stream_and_the_request_that_is_given() -> None:
+def test_a_raw_stream_needs_a_supplied_request() -> None:
     for start in ("", ": comment\n\n", "\ufeff"):
         format_name, result = read(start + STREAM.decode(), supplied=SuppliedRequest(REQUEST_BODY, "POST", URL))
         assert format_name == "raw"
@@ -863,7 +861,7 @@ def test_json_lines_become_the_stream_that_the_api_sends() -> None:
     assert refusal(responses + "[1]", SUPPLIED) == "Entry 1: Line 3 is not an event."
 
 
-def test_a_json_answer_alone() -> None:
+def test_a_json_response_alone_is_read() -> None:
     (interaction,) = read({"object": "response", "id": "x"}, supplied=SUPPLIED)[1].interactions
     assert (interaction.response.head.status, interaction.response.body) == (200, b'{"object":"response","id":"x"}')
     (interaction,) = read({"error": {"message": "no"}}, supplied=SuppliedRequest(b"", "GET", URL))[1].interactions
@@ -918,7 +916,7 @@ BOMB = gzip.compress(bytes(1 << 20))
     ],
     ids=range(32),
 )
-def test_bad_input_is_refused_with_place_and_reason(data: bytes, message: str) -> None:
+def test_bad_input_is_refused_with_position_and_reason(data: bytes, message: str) -> None:
     assert refusal(data).startswith(message)
 
 
@@ -953,14 +951,14 @@ def test_bombs_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(text) == f"Entry 1: The response of {2 * len(BOMB)} bytes has more than 1 MiB when decompressed."
 
 
-def test_aliases_that_unfold_without_end_are_refused() -> None:
+def test_aliases_that_expand_without_end_are_refused() -> None:
     levels = "\n".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 10))
     message = refusal(f"interactions: 1\na0: &a0 [x]\n{levels}\n")
     assert message.startswith("The file is not YAML: is small, and its aliases make something very large of it")
     assert refusal("\ninteractions: &a [*a]\n").startswith("Line 2 is not YAML: holds an alias of itself")
 
 
-def test_header_values_cannot_split_an_answer() -> None:
+def test_header_values_cannot_split_a_response() -> None:
     (interaction,) = nocked(rawHeaders={"a": "b\r\nc: d", "bad name": "x", "e": "é🌍", "f": None}).interactions
     assert interaction.response.head.headers == (
         ("a", "b"),
@@ -1026,7 +1024,7 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("number", range(len(SAMPLES)))
-def test_whatever_stands_in_a_file_it_is_refused_or_becomes_a_cassette_that_loads(number: int) -> None:
+def test_any_file_is_refused_or_becomes_a_cassette_that_loads(number: int) -> None:
     chance = random.Random(number)
     for path in paths(SAMPLES[number]):
         changed = copy.deepcopy(SAMPLES[number])

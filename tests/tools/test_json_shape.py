@@ -66,12 +66,12 @@ def test_differences(before: Any, current: Any, lines: list[str]) -> None:
         ([{"a": 1}, {"b": 1}], [{"a": 1}], ["b: gone, was number"]),
     ],
 )
-def test_pieces_of_one(before: Any, current: Any, lines: list[str]) -> None:
+def test_fragments_of_one_value_are_merged(before: Any, current: Any, lines: list[str]) -> None:
     assert shape_changes(before, current, are_fragments=True) == lines
 
 
 @given(PARTS, PARTS)
-def test_a_shape_differs_from_itself_in_nothing(first: Any, second: Any) -> None:
+def test_a_shape_does_not_differ_from_itself(first: Any, second: Any) -> None:
     assert shape_changes(first, first) == []
     assert bool(shape_changes(first, second)) == bool(shape_changes(second, first)) or "sometimes" in "".join(
         shape_changes(first, second) + shape_changes(second, first)
@@ -83,7 +83,7 @@ LETTERS = st.lists(st.sampled_from("abc"), max_size=12)
 
 
 @given(LETTERS, st.integers(1, 5))
-def test_what_comes_again_counts_once(letters: list[str], times: int) -> None:
+def test_repeated_sequences_count_once(letters: list[str], times: int) -> None:
     once = drift.event_sequence([Event(letter, "{}") for letter in ["x", *letters, "y"]])
     repeated = drift.event_sequence([Event(letter, "{}") for letter in ["x", *letters * times, "y"]])
     if len(set(letters)) == len(letters):
@@ -160,7 +160,7 @@ def test_headers_and_texts() -> None:
 
 
 @given(PARTS, PARTS, st.booleans())
-def test_no_answer_of_any_shape_raises(first: Any, second: Any, stream: bool) -> None:
+def test_no_response_of_any_shape_raises(first: Any, second: Any, stream: bool) -> None:
     def response(value: Any) -> Response:
         data = json.dumps(value).encode()
         return response_of(b"data: " + data + b"\n\n", media=SSE) if stream else response_of(value)

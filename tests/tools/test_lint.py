@@ -50,7 +50,7 @@ def line_of(text: str, words: str) -> int:
         pytest.param("interactions: []\n", id="empty list"),
     ],
 )
-def test_what_is_fine(text: str) -> None:
+def test_a_clean_cassette_has_no_findings(text: str) -> None:
     assert findings(text) == []
 
 
@@ -93,7 +93,7 @@ def test_frames() -> None:
 
 @pytest.mark.parametrize("kind", ["request", "answer", "header", "uri"])
 @pytest.mark.parametrize("secret", [secret for _, secret in SECRETS[::6]])
-def test_secret_in_every_place_of_an_item(kind: str, secret: str) -> None:
+def test_a_secret_is_found_anywhere_in_a_recording(kind: str, secret: str) -> None:
     body = json.dumps({"a": 1, "text": f"it is\n{secret if kind == 'request' else ''}", "b": 2}).encode()
     request = Request("POST", f"{CHAT}?k={secret}" if kind == "uri" else CHAT, JSON, body)
     headers = (*JSON, ("x-odd", secret)) if kind == "header" else JSON
@@ -108,7 +108,7 @@ def test_secret_in_every_place_of_an_item(kind: str, secret: str) -> None:
     "style", ["|", ">", "'", '"', ""], ids=["literal", "folded", "single-quoted", "double-quoted", "plain"]
 )
 @pytest.mark.parametrize("width", [40, 80, 10_000])
-def test_secret_in_every_style_of_a_scalar(style: str, width: int) -> None:
+def test_a_secret_is_found_in_each_style_of_a_scalar(style: str, width: int) -> None:
     words = " ".join(["some words and"] * 30)
     value = f"{words} {KEY} {words}"
     raw: dict[str, object] = {"request": {"method": "GET", "uri": CHAT, "headers": {}, "body": None}}
@@ -121,7 +121,7 @@ def test_secret_in_every_style_of_a_scalar(style: str, width: int) -> None:
     assert KEY[:4] in text.splitlines()[line - 1]
 
 
-def test_secret_split_over_events() -> None:
+def test_a_secret_split_over_events_is_found() -> None:
     pieces = [KEY[:9], KEY[9:30], KEY[30:]]
     body = b"".join(
         b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % piece.encode() for piece in pieces
@@ -131,7 +131,7 @@ def test_secret_split_over_events() -> None:
     assert findings(text) == [(3, "secret"), (begins, "secret")]  # the comment says what the model said
 
 
-def test_secret_told_by_its_place() -> None:
+def test_a_secret_is_known_by_its_field() -> None:
     body = {"model": "m", "tools": [{"type": "mcp", "headers": {"x-k": dice(20)}}, {"authorization": "REDACTED"}]}
     text = written(item(b"{}", request=Request("POST", CHAT, JSON, json.dumps(body).encode())))
     assert findings(text) == [(line_of(text, dice(20)), "secret")]
@@ -154,24 +154,24 @@ def test_secret_told_by_its_place() -> None:
         ("authorization", f"AWS4-HMAC-SHA256 Credential=x/y, Signature={dice(64)}", False),
     ],
 )
-def test_secret_in_a_header(name: str, value: str, is_one: bool) -> None:
+def test_a_secret_in_a_header_is_found(name: str, value: str, is_one: bool) -> None:
     text = written(item(b"{}", request=Request("POST", CHAT, ((name, value),), b"")))
     assert findings(text) == ([(line_of(text, value.split("=")[-1]), "secret")] if is_one else [])
 
 
-def test_secret_in_a_comment() -> None:
+def test_a_secret_in_a_comment_is_found() -> None:
     text = written(item(b"{}")).replace("# 1  ", f"# made with {KEY}\n# 1  ")
     assert findings(text) == [(3, "secret")]
 
 
-def test_secret_in_a_compressed_body_and_in_a_file_that_is_no_cassette() -> None:
+def test_a_secret_in_a_compressed_body_or_another_file_is_found() -> None:
     headers = (*JSON, ("content-encoding", "gzip"))
     text = written(item(gzip.compress(json.dumps({"a": KEY}).encode()), headers=headers))
     assert (line_of(text, "!!binary"), "secret") in findings(text)
     assert findings(f"a: 1\nb: {KEY}\n") == [(1, "schema"), (2, "secret")]
 
 
-def test_a_recording_of_a_secret_is_none(tmp_path: Path) -> None:
+def test_a_masked_secret_is_not_a_finding(tmp_path: Path) -> None:
     masked = b'{"key":"REDACTED%s"}' % (b"*" * 50)
     assert findings(written(item(masked, request=Request("POST", CHAT, JSON, b'{"key":"REDACTED"}')))) == []
 
@@ -267,7 +267,7 @@ def test_stale(interaction: Interaction) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b'{"created": "x"}', b'{"created": -1}', b"\xff", b""])
-def test_what_does_not_say_its_age_is_not_stale(body: bytes) -> None:
+def test_a_recording_without_a_date_is_not_stale(body: bytes) -> None:
     assert recorded_at_s(item(body).response) is None
     assert recorded_at_s(item(body, headers=(*SSE, ("Date", "yesterday"))).response) is None
     assert findings(written(item(body or b" ")), now_s=MADE, max_age_s=1.0) in ([], [(18, "unreviewable")])
@@ -276,7 +276,7 @@ def test_what_does_not_say_its_age_is_not_stale(body: bytes) -> None:
 # ------------------------------------------------------------------------------------------------ allowed
 
 
-def test_a_comment_allows_findings_of_its_item() -> None:
+def test_a_comment_allows_findings_of_its_recording() -> None:
     text = written(answered(429), answered(500), item(b"{}"))
     assert len(findings(text)) == 2
     allowed = text.replace("# 2  ", "# why: we retry\n# lint: allow error, secret\n# 2  ")
@@ -286,7 +286,7 @@ def test_a_comment_allows_findings_of_its_item() -> None:
     assert len(findings(text.replace("# 1  ", "# lint: allow error\n# 1  "))) == 1
 
 
-def test_a_comment_allows_a_file_that_is_none() -> None:
+def test_a_comment_allows_findings_in_a_file_that_is_not_a_cassette() -> None:
     assert findings("# lint: allow schema\na: 1\n") == []
 
 
@@ -299,7 +299,7 @@ def tape(folder: Path, *interactions: Interaction, name: str = "tape.yaml") -> P
     return path
 
 
-def test_the_command_says_a_line_a_finding(tmp_path: Path) -> None:
+def test_lint_prints_one_line_per_finding(tmp_path: Path) -> None:
     good, bad = tape(tmp_path, item(b"{}")), tape(tmp_path, answered(429), name="other.yaml")
     line = line_of(bad.read_text(), "status:")
     assert invoke("lint", good) == (0, "", "")
@@ -315,7 +315,7 @@ def test_the_command_says_a_line_a_finding(tmp_path: Path) -> None:
     assert missing.stdout.startswith(f"{tmp_path / 'none.yaml'}:1: schema: there is no such cassette\n{bad}:{line}: ")
 
 
-def test_fix_mends_frames_and_leaves_the_rest(tmp_path: Path) -> None:
+def test_fix_corrects_frames_and_leaves_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
     path.write_text(edited_text(STREAMED, "Héllo", "Hi") + "# the end\n", "utf-8")
     before = invoke("lint", path)
@@ -355,7 +355,7 @@ def test_annotations_for_github(tmp_path: Path) -> None:
     assert invoke("lint", "--fix", "--format", "github", edited).stdout.startswith("::notice file=")
 
 
-def test_an_unreadable_finding_says_no_path() -> None:
+def test_a_finding_about_an_unreadable_file_has_no_path() -> None:
     assert lint.describe_unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd")
     assert lint.describe_unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd")
 
@@ -377,7 +377,7 @@ def test_the_pre_commit_hook_runs_as_pre_commit_would_run_it(tmp_path: Path) -> 
 # ------------------------------------------------------------------------------------------------ real cassettes
 
 
-def test_our_own_cassettes_are_in_order() -> None:
+def test_our_own_cassettes_have_no_findings() -> None:
     cassettes = [ROOT / "cassettes", *sorted((ROOT / "examples").rglob("cassettes"))]
     assert len([file for folder in cassettes for file in folder.rglob("*.yaml")]) >= 9
     assert invoke("lint", *cassettes) == (0, "", "")
@@ -385,7 +385,7 @@ def test_our_own_cassettes_are_in_order() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not CORPUS.is_dir(), reason=f"no corpus at {CORPUS}: set OPENAI_REPLAY_CORPUS to its folder")
-def test_nothing_in_other_projects_cassettes_is_taken_for_a_secret() -> None:
+def test_cassettes_of_other_projects_have_no_false_secrets() -> None:
     """They were published on purpose, and looked through: there is no secret in the ones vcrpy wrote."""
     files = [file for file in CORPUS.rglob("*") if file.suffix in (".yaml", ".yml", "") and file.is_file()]
     texts = {file: file.read_text("utf-8", "replace") for file in files}

@@ -57,7 +57,7 @@ def three(path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------ the file
 
 
-async def test_a_line_an_exchange(tmp_path: Path) -> None:
+async def test_the_journal_has_one_line_per_exchange(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     assert await played(journal, [tape], "two", "none", "one") == [200, 424, 200]
     started, opened, two, missed, first, ended = lines(journal)
@@ -81,7 +81,7 @@ async def test_a_line_an_exchange(tmp_path: Path) -> None:
     assert len({line["run"] for line in lines(journal)}) == 1
 
 
-async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) -> None:
+async def test_runs_are_appended_and_number_recordings_per_file(tmp_path: Path) -> None:
     first, second = (
         three(tmp_path / "1.yaml"),
         cassette(tmp_path / "2.yaml", item("x", prompt="a"), item("y", prompt="b")),
@@ -93,7 +93,7 @@ async def test_runs_are_added_and_name_the_item_of_their_file(tmp_path: Path) ->
     assert items == [("2.yaml", 2), ("1.yaml", 3)]
 
 
-async def test_a_file_that_grows_meanwhile_moves_no_item_of_another(tmp_path: Path) -> None:
+async def test_a_growing_cassette_does_not_renumber_another(tmp_path: Path) -> None:
     first, second = (cassette(tmp_path / f"{word}.yaml", *(item("", prompt=word + at) for at in "12")) for word in "ab")
     journal = tmp_path / "journal.jsonl"
     config = ServerConfig(Rules(), (first, second), port=0, on_exchange=lambda exchange: None, journal_path=journal)
@@ -128,7 +128,7 @@ def test_a_journal_that_cannot_be_written_is_exit_3(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ prune
 
 
-async def test_what_was_not_played_goes(tmp_path: Path) -> None:
+async def test_prune_drops_unplayed_recordings(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     tape.write_text("# ours\n" + tape.read_text().replace("- request", "# why\n- request"), "utf-8")
     before = texts(tape.read_text())
@@ -145,7 +145,7 @@ async def test_what_was_not_played_goes(tmp_path: Path) -> None:
     assert invoke("prune", tape, "--journal", tmp_path / "again", "--check").code == 0
 
 
-async def test_several_runs_say_what_is_needed(tmp_path: Path) -> None:
+async def test_prune_keeps_what_any_run_played(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     for word in ("one", "three"):
         await played(journal, [tape], word)
@@ -153,7 +153,7 @@ async def test_several_runs_say_what_is_needed(tmp_path: Path) -> None:
     assert words_on(tape) == ["one", "three"]
 
 
-async def test_what_no_run_touched_is_left_alone(tmp_path: Path) -> None:
+async def test_a_cassette_without_a_run_is_left_alone(tmp_path: Path) -> None:
     used, opened, unopened = (three(tmp_path / f"{name}.yaml") for name in ("a", "b", "c"))
     journal = tmp_path / "journal.jsonl"
     await played(journal, [used], "one", "two", "three")
@@ -170,7 +170,7 @@ async def test_what_no_run_touched_is_left_alone(tmp_path: Path) -> None:
     assert [path.exists() for path in (used, opened, unopened)] == [True, False, False]
 
 
-async def test_what_has_changed_since_is_refused(tmp_path: Path) -> None:
+async def test_a_cassette_that_changed_since_the_run_is_refused(tmp_path: Path) -> None:
     tape, unchanged = three(tmp_path / "tape.yaml"), three(tmp_path / "other.yaml")
     journal = tmp_path / "journal.jsonl"
     await played(journal, [tape, unchanged], "one")
@@ -182,7 +182,7 @@ async def test_what_has_changed_since_is_refused(tmp_path: Path) -> None:
     assert tape.read_text() == before
 
 
-async def test_what_was_recorded_since_stays(tmp_path: Path) -> None:
+async def test_recordings_made_in_the_run_stay(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     with running_upstream() as upstream:
         rules = Rules(mode=Mode.NEW_EPISODES)
@@ -192,7 +192,7 @@ async def test_what_was_recorded_since_stays(tmp_path: Path) -> None:
     assert words_on(tape) == ["two", "new"]
 
 
-async def test_what_one_run_records_and_the_next_leaves_stays(tmp_path: Path) -> None:
+async def test_a_recording_made_in_one_run_and_unplayed_in_the_next_stays(tmp_path: Path) -> None:
     tape, journal = tmp_path / "tape.yaml", tmp_path / "journal.jsonl"
     with running_upstream() as upstream:
         for words in (["a", "b"], ["b"]):
@@ -229,7 +229,7 @@ async def test_a_run_that_was_killed_prunes_nothing(tmp_path: Path) -> None:
     assert "a run that did not end" in result.stderr
 
 
-def test_what_is_no_journal(tmp_path: Path) -> None:
+def test_a_missing_or_broken_journal_is_refused(tmp_path: Path) -> None:
     tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     assert invoke("prune", tape, "--journal", journal).code == 3
     journal.write_text("")
@@ -241,18 +241,18 @@ def test_what_is_no_journal(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "flawed"}'])
-def test_a_line_of_something_else(line: str) -> None:
+def test_a_line_that_is_not_a_journal_entry_is_refused(line: str) -> None:
     with pytest.raises(UsageError, match="Line 1 is not a journal entry"):
         prune.read_journal([line])
 
 
-def test_many_flaws_are_counted() -> None:
+def test_failures_beyond_ten_are_counted() -> None:
     entries = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
     with pytest.raises(IncompleteJournalError, match=r"(?s)test 9\n  and 5 more"):
         prune.require_complete(prune.read_journal([*entries, '{"event": "other", "run": "1"}']))
 
 
-async def test_a_link_stays_one_and_a_torn_file_is_left_alone(tmp_path: Path) -> None:
+async def test_a_link_stays_a_link_and_a_torn_file_is_left_alone(tmp_path: Path) -> None:
     tape, journal, link = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl", tmp_path / "link.yaml"
     link.symlink_to("tape.yaml")
     await played(journal, [link], "one")
@@ -303,7 +303,7 @@ def test_without():
 """
 
 
-def test_a_run_of_pytest_says_what_is_needed(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pytest_run_tells_what_was_played(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = (project.path / "cassettes" / "test_two" / f"test_{name}.yaml" for name in "ab")
     monkeypatch.setenv("LESS", "1")
     for number, arguments in enumerate([[], ["-n", "2"]]):
@@ -326,7 +326,7 @@ def test_a_run_of_pytest_says_what_is_needed(project: Project, monkeypatch: pyte
         (["--lf"], "pytest ran a part of the tests only: --last-failed"),
     ],
 )
-def test_a_run_of_a_part_prunes_nothing(project: Project, arguments: list[str], says: str) -> None:
+def test_a_partial_pytest_run_prunes_nothing(project: Project, arguments: list[str], says: str) -> None:
     ran = project.run("--openai-replay-journal", "j.jsonl", *arguments)
     assert ran.code == 0, ran.out
     result = invoke("prune", project.path / "cassettes", "--journal", project.path / "j.jsonl")

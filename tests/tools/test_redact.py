@@ -35,7 +35,7 @@ def redacted(text: str, rules: Redactor | None = None) -> redact.RedactionResult
     return redact.redact_cassette(text, TAPE, rules or Redactor())
 
 
-def test_what_has_a_secret_changes_and_nothing_else() -> None:
+def test_only_recordings_with_a_secret_change() -> None:
     secret = item(b'{"key": "%s"}' % KEY.encode(), 5, 20, request=ASKED)
     text = (
         written(item(b"one"), secret, item(b"three"))
@@ -62,7 +62,7 @@ def test_what_has_a_secret_changes_and_nothing_else() -> None:
     assert [finding for finding in lint.find_problems(result.text, TAPE) if finding.rule is Rule.SECRET] == []
 
 
-def test_a_key_split_over_events_keeps_its_cuts() -> None:
+def test_a_key_split_over_events_keeps_its_frames() -> None:
     events = [
         b'data: {"choices":[{"index":0,"delta":{"content":"%s"}}]}\n\n' % part
         for part in (b"sk-proj-", KEY[8:].encode())
@@ -74,7 +74,7 @@ def test_a_key_split_over_events_keeps_its_cuts() -> None:
     assert [len(frame.data) for frame in interaction.response.frames] == [len(event) for event in events]
 
 
-def test_ones_own_rules() -> None:
+def test_rules_of_the_user_are_applied() -> None:
     text = written(item(b'{"name": "Erika Muster", "id": "e-42"}', headers=(*JSON, ("x-team", "blue"))))
     assert redacted(text).changed == 0
     result = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
@@ -86,7 +86,7 @@ def vcrpys(headers: str = "{}", body: str = "{}") -> str:
     return one_list(plain() + plain(headers=headers, body=body) + plain(body="{string: three}"))
 
 
-def test_a_cassette_of_vcrpys_stays_one() -> None:
+def test_a_vcrpy_cassette_stays_a_vcrpy_cassette() -> None:
     text = vcrpys("{set-cookie: [session=1], content-length: ['9']}", f"{{string: 'key {KEY}'}}")
     result = redacted(text)
     assert (result.changed, result.locations) == (1, ["set-cookie", "response body"])
@@ -101,7 +101,7 @@ def test_a_cassette_of_vcrpys_stays_one() -> None:
 GZIP: Headers = (*JSON, ("content-encoding", "gzip"))
 
 
-def test_compressed_bodies() -> None:
+def test_compressed_bodies_are_redacted_only_if_they_have_a_secret() -> None:
     harmless = item(gzip.compress(b"{}"), headers=GZIP, request=Request("POST", CHAT, GZIP, gzip.compress(b"{}")))
     text = written(harmless, item(gzip.compress(b'{"a":"%s"}' % KEY.encode()), headers=GZIP))
     result = redacted(text)
@@ -111,7 +111,7 @@ def test_compressed_bodies() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["br", "zstd"])
-def test_what_cannot_be_read_is_said(encoding: str) -> None:
+def test_bodies_that_cannot_be_decoded_are_reported(encoding: str) -> None:
     body = b"\x28\xb5\x2f\xfd\xff\x00\x01" * 9
     headers: Headers = (*JSON, ("content-encoding", encoding))
     text = written(item(b"one"), item(body, headers=headers, request=Request("POST", CHAT, headers, body)))
@@ -125,7 +125,7 @@ def test_what_cannot_be_read_is_said(encoding: str) -> None:
 
 
 @given(st.lists(interactions(), max_size=3), st.integers(0, 3))
-def test_any_cassette_is_redacted_once(recorded: list[Interaction], at: int) -> None:
+def test_redacting_twice_changes_nothing_more(recorded: list[Interaction], at: int) -> None:
     items = [*recorded[:at], item(b'{"a": "%s"}' % KEY.encode(), request=ASKED), *recorded[at:]]
     text = written(*items)
     result = redacted(text)
@@ -140,7 +140,7 @@ def test_any_cassette_is_redacted_once(recorded: list[Interaction], at: int) -> 
         assert old != new or without_numbers(old_text) == without_numbers(new_text)
 
 
-def test_an_empty_file_has_nothing() -> None:
+def test_an_empty_file_has_nothing_to_redact() -> None:
     assert redacted("") == ("", 0, 0, [], [])
 
 
@@ -175,7 +175,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert "there is no such cassette" in missing.stderr
 
 
-def test_the_command_takes_the_projects_rules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_applies_the_rules_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tape(tmp_path / "a.yaml", item(b"Erika Muster"))
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nredact-pattern = ["Erika"]\n')
     monkeypatch.chdir(tmp_path)
@@ -183,7 +183,7 @@ def test_the_command_takes_the_projects_rules(tmp_path: Path, monkeypatch: pytes
     assert b"Erika" not in path.read_bytes()
 
 
-def test_what_cannot_be_read_is_exit_1(tmp_path: Path) -> None:
+def test_a_body_that_cannot_be_decoded_is_exit_1(tmp_path: Path) -> None:
     path = tape(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
     result = invoke("redact", path)
     assert result.code == 1
@@ -202,7 +202,7 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.yaml", "link.yaml"]
 
 
-def test_what_a_killed_recorder_left_is_dropped(tmp_path: Path) -> None:
+def test_a_torn_recording_is_dropped(tmp_path: Path) -> None:
     path = tape(tmp_path / "a.yaml", item(b"b", request=ASKED))
     path.write_bytes(path.read_bytes() + b"\0" * 8192 + b"rest of an item\n")
     assert invoke("redact", path).code == 0

@@ -36,7 +36,7 @@ def parsed(value: Any, overrides: RequestOverrides = RequestOverrides(), *record
         ({"prompt": "x", "size": "1024x1024"}, "/v1/images/generations"),
     ],
 )
-def test_the_path_of_a_body(body: Any, path: str) -> None:
+def test_the_path_is_guessed_from_the_body(body: Any, path: str) -> None:
     request = parsed(body)
     assert (request.method, request.path, request.headers) == ("POST", path, (("content-type", "application/json"),))
     assert request.body == json.dumps(body).encode()
@@ -56,7 +56,7 @@ def test_the_path_of_a_body(body: Any, path: str) -> None:
         ([1], "https://x/v1/vector_stores", "/v1/vector_stores"),
     ],
 )
-def test_paths_on_the_tape_are_guessed_first(body: Any, uri: str, target: str) -> None:
+def test_recorded_paths_are_guessed_first(body: Any, uri: str, target: str) -> None:
     recorded = Request("GET", "https://x/v1/models"), Request("POST", uri)
     assert parsed(body, RequestOverrides(), *recorded).uri.endswith(target)
 
@@ -108,11 +108,11 @@ def test_paths_on_the_tape_are_guessed_first(body: Any, uri: str, target: str) -
         ),
     ],
 )
-def test_whole_requests(value: Any, expected: Request) -> None:
+def test_an_object_with_method_and_path_is_a_request(value: Any, expected: Request) -> None:
     assert parsed(value) == expected
 
 
-def test_what_is_said_goes_first() -> None:
+def test_overrides_win_over_the_text() -> None:
     overrides = RequestOverrides("put", "/v1/y?z=1", (("content-type", "a/b"),))
     assert parsed({"a": 1}, overrides) == Request("PUT", "http://cassette/v1/y?z=1", overrides.headers, b'{"a": 1}')
     assert parsed({"path": "/x", "body": "c"}, overrides) == Request(
@@ -146,13 +146,13 @@ def test_a_header() -> None:
         ),
     ],
 )
-def test_what_is_no_request(text: bytes, says: str) -> None:
+def test_a_text_that_is_not_a_request_is_refused(text: bytes, says: str) -> None:
     with pytest.raises(UsageError) as caught:
         parsed(text)
     assert caught.value.message.startswith(says)
     assert caught.value.exit_code == 2
 
 
-def test_what_is_no_header() -> None:
+def test_a_text_that_is_not_a_header_is_refused() -> None:
     with pytest.raises(UsageError, match="'a' is not a header"):
         request_file.parse_header("a")

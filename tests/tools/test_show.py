@@ -45,7 +45,7 @@ CALL = {"id": "call_1", "type": "function", "function": {"name": "weather", "arg
 TOOL = {"type": "function", "function": {"name": "weather", "parameters": {"properties": {"city": {}, "unit": {}}}}}
 
 
-def test_a_chat() -> None:
+def test_a_chat_is_shown_with_its_tools_and_usage() -> None:
     question = {
         "model": "gpt-4o",
         "messages": [
@@ -92,7 +92,7 @@ def test_a_chat() -> None:
     )
 
 
-def test_several_choices_and_reasoning() -> None:
+def test_choices_and_reasoning_are_shown() -> None:
     choices = [{"index": 1, "text": "b"}, {"index": 0, "message": {"content": "a", "reasoning_content": "Hm\nso"}}]
     used = {"input_tokens": 1, "output_tokens": 9, "output_tokens_details": {"reasoning_tokens": 8}}
     text = shown({"prompt": "x"}, {"choices": choices, "usage": used})
@@ -101,7 +101,7 @@ def test_several_choices_and_reasoning() -> None:
     assert "  usage: 1 in, 9 out (8 reasoning)" in text
 
 
-def test_a_stream_that_was_cut() -> None:
+def test_an_incomplete_stream_is_shown_as_far_as_it_came() -> None:
     stream = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
     half = stream[: len(stream) // 2]
     assert "the response ended truncated" in shown({}, half, media=SSE, end=End.TRUNCATED)
@@ -121,11 +121,11 @@ def test_a_stream_that_was_cut() -> None:
         ({"text": "a", "usage": {"seconds": 2}}, "  usage: 2 s of sound"),
     ],
 )
-def test_other_answers(value: Any, words: str) -> None:
+def test_other_responses_are_shown_as_a_tree(value: Any, words: str) -> None:
     assert words in shown({}, value)
 
 
-def test_what_cannot_be_read_is_shown_as_it_is() -> None:
+def test_bodies_that_are_not_json_are_shown_as_text() -> None:
     assert shown({}, b'{"a":').endswith('response\n  {"a":')
     assert shown({}, b"\xff\xfe").endswith("response\n  2 bytes")
     assert shown({}, b"").endswith("response")
@@ -136,7 +136,7 @@ def test_sound() -> None:
     assert show.format_usage(Usage(1, 2, 0, 0, 3.0)) == "1 in, 2 out"
 
 
-def test_nothing_steers_the_terminal() -> None:
+def test_a_recording_cannot_control_the_terminal() -> None:
     evil = "\x1b[2J\x9b\u202e\x07"
     asked_by = {"role": evil, "content": evil, "tool_calls": [CALL | {"id": evil}]}
     value: dict[str, Any] = {"model": evil, "messages": [asked_by]}
@@ -169,7 +169,7 @@ def test_a_list() -> None:
     assert show.format_heading(1, interaction({}, {})) == "#1  POST /v1/chat/completions  200  3 ms"
 
 
-def test_for_machines() -> None:
+def test_a_recording_becomes_json_for_programs() -> None:
     recording = interaction({"a": 1}, b"\xff", media="audio/mpeg")
     value = show.as_json(3, recording)
     assert json.loads(json.dumps(value)) == {
@@ -195,7 +195,7 @@ def test_for_machines() -> None:
 # ------------------------------------------------------------------------------------------------ requests
 
 
-def test_items_of_a_response() -> None:
+def test_input_items_become_messages() -> None:
     items = [
         {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "a"}]},
         {"type": "function_call", "call_id": "call_1", "name": "f", "arguments": "{}"},
@@ -223,7 +223,7 @@ def test_items_of_a_response() -> None:
         (b"", requests.Asked("", [], {})),
     ],
 )
-def test_other_requests(body: Any, parsed: requests.Asked) -> None:
+def test_other_requests_are_parsed(body: Any, parsed: requests.Asked) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     assert requests.asked(Request("POST", URI, JSON, data)) == parsed
 

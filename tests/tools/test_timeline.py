@@ -53,7 +53,7 @@ def test_a_tool_call_and_a_response_have_a_first_token_too() -> None:
         assert timeline.first_token_ms(response_of((7, body))) == 7
 
 
-def test_facts() -> None:
+def test_the_figures_of_a_response_are_drawn() -> None:
     frames = [(10, EVENT % b"Hi"), (50, b"x" * 100), (50, b"y" * 10), (51, b"z"), (90, b"")]
     facts = drawn(response_of(*frames, end=End.RESET))[:6]
     assert facts == [
@@ -106,7 +106,7 @@ TIMES = st.lists(st.integers(0, 200_000), max_size=90).map(sorted)
 
 
 @given(TIMES, st.integers(0, 300), st.sampled_from([timeline.ASCII, timeline.UNICODE]), st.integers(0, 250_000))
-def test_it_fits_whatever_the_times(times: list[int], width: int, style: timeline.Style, end_ms: int) -> None:
+def test_any_times_fit_the_width(times: list[int], width: int, style: timeline.Style, end_ms: int) -> None:
     lines = drawn(response_of(*((at, b"x" * (at % 977)) for at in times), end_ms=end_ms), width, style)
     drawing = lines[lines.index("") :]
     assert max(map(len, drawing)) <= max(width, 40)
@@ -122,7 +122,7 @@ def test_large_frames_fit(size: int, label: str) -> None:
     assert row.split()[1] == "+123s"
 
 
-def test_times_of_years() -> None:
+def test_gaps_of_years_fit() -> None:
     lines = drawn(response_of((10**11, b"x"), end_ms=10**12 - 1))
     assert "+27777h" in lines[-2]
     assert lines[-4].lstrip("- +") == ""
