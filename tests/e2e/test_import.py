@@ -21,7 +21,7 @@ from openai_replay.model import Interaction, Request
 from openai_replay.tools.importers import FORMAT_NAMES
 from openai_replay.tools.importers.run import ImportSettings, plan_jobs, run_job
 from tests.support.proxy import Connection, Finished, invoke, playing
-from tests.tools.test_importers import (
+from tests.tools.importers.samples import (
     EVENTS,
     GO,
     HAR,
