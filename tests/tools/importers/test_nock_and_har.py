@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from openai_replay.model import End, Frame
+from openai_replay.model import End, Frame, header
 from openai_replay.tools.importers.builder import ImportResult
 from tests.tools.importers.samples import (
     URL,
