@@ -107,7 +107,7 @@ def compare_shapes(
 
     Of new or missing values, only the uppermost path is named. If one shape had no chance to show a value, as with the
     items of an empty array, nothing is reported. `are_fragments`: the values are parts of one, such as the events of a
-    stream, and have whatever the cut left them. So it means nothing whether a value is always present, or null in
+    stream. Each has only some of the values, so the result ignores whether a value is always present, or null in
     between.
     """
     for path in sorted({*before, *current}):

@@ -28,7 +28,7 @@ class Finding(NamedTuple):
 
 #: Characters above which nobody reads a quoted line.
 _MAX_LINE_CHARACTERS = 10_000
-#: Responses that a suite seldom means to record: a wrong key, a timeout, a rate limit.
+#: Statuses that a suite seldom means to record: a wrong key, a timeout, a rate limit.
 _ERROR_STATUSES = frozenset({401, 403, 408, 429})
 #: Further names of headers whose value is a key, beside those that are redacted.
 _SECRET_HEADER = re.compile(r"(?i).*(?:api-?key|auth|auth-token|security-token|access-token|authorization|secret)")

@@ -30,8 +30,8 @@ _KEY = re.compile(r"[\x21-\x7e]{1,4096}")
 
 
 class RefreshResult(NamedTuple):
-    """A request that was sent again: the `number` of its recording, the recording, and the new one, None without a
-    response.
+    """A request that was sent again: the `number` of its recording, the recording, and the new one (None if it got no
+    response).
 
     `refusal` says why the new one must not replace the recorded one; it is empty if it may.
     """
@@ -107,16 +107,17 @@ def refuses_update(recorded: Response, current: Response) -> str:
 
 
 async def _send(request: Request, upstream: Upstream) -> tuple[Response | None, str]:
+    """Return the response to `request`, or None and the reason."""
     loop = asyncio.get_running_loop()
     start = loop.time()
-    arriving = Arriving(lambda: int((loop.time() - start) * 1000), upstream.most)
-    arriving.leave()
-    await upstream.fetch(request, arriving)
-    if arriving.error is not None:
-        return None, arriving.error.message
-    if arriving.response is None:
-        return None, "the response is too large to be recorded" if arriving.too_large else "no response arrived"
-    return arriving.response, ""
+    live = Arriving(lambda: int((loop.time() - start) * 1000), upstream.most)
+    live.leave()
+    await upstream.fetch(request, live)
+    if live.error is not None:
+        return None, live.error.message
+    if live.response is None:
+        return None, "the response is too large to be recorded" if live.too_large else "no response arrived"
+    return live.response, ""
 
 
 def with_credentials(request: Request, origin: str, key: str) -> Request:

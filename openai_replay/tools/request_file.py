@@ -63,7 +63,7 @@ def _build_request(method: str, path: str, headers: Headers, body: bytes) -> Req
     return Request(method.upper(), f"http://cassette{path if path.startswith('/') else f'/{path}'}", headers, body)
 
 
-# ------------------------------------------------------------------------------------------------ whole requests
+# ------------------------------------------------------------------------------------------------ objects
 
 
 def _parse_object(

@@ -160,7 +160,7 @@ def _format_part(part: Part) -> Iterator[str]:
 
 
 def _format_arguments(text: str) -> str:
-    """Return the arguments of a call, indented if they are JSON. In a stream that was cut off, they are not."""
+    """Return the arguments of a call, indented if they are JSON, which they are not in an incomplete stream."""
     try:
         return _dump(json_codec.shallow(text.encode("utf-8", "surrogatepass")))
     except ValueError:

@@ -8,7 +8,7 @@ from openai_replay.model import Interaction
 from openai_replay.tools.exporters import curl, har, sse, vcrpy
 from openai_replay.tools.exporters.result import ExportResult
 
-#: What `--to` may say, and what writes it: interactions to files (name without folder, content) and notes.
+#: The values of `--to`, with the functions that turn interactions into files and notes.
 FORMATS: dict[str, Callable[[list[Interaction]], ExportResult]] = {
     "vcrpy": vcrpy.write,
     "har": har.write,

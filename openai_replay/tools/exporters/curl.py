@@ -21,7 +21,7 @@ _SCRIPT_HEAD = """\
 # Set OPENAI_BASE_ORIGIN, for example to http://127.0.0.1:8765, to send them to another server.
 set -eu
 """
-#: Which headers carry the key, and how.
+#: The headers that carry the key, as curl options.
 _KEYS = {
     "authorization": "Authorization: Bearer $OPENAI_API_KEY",
     "api-key": "api-key: $OPENAI_API_KEY",
@@ -41,9 +41,9 @@ def write(interactions: list[Interaction]) -> ExportResult:
     return result
 
 
-#: What may stand between the quotes of a shell as it is.
+#: An origin that is safe between double quotes of a shell.
 _ORIGIN = re.compile(r"https?://[A-Za-z0-9.:_\[\]-]+")
-#: Bytes of a body that stands in the command; Linux takes no argument over 128 KiB.
+#: Maximum bytes of a body in the command line; Linux takes no argument over 128 KiB.
 _MAX_INLINE_BYTES = 100_000
 
 
@@ -83,8 +83,8 @@ def _header_options(headers: Headers, has_body: bool) -> list[str]:
             words.append(f'--header "{_KEYS[lower]}"')
         elif lower not in HOP_BY_HOP and not NOISE.fullmatch(name) and MARK.decode() not in value:
             raw = value.encode("latin-1", "replace").decode("utf-8", "surrogateescape")  # the bytes that were sent
-            text = f"{name}: {raw}" if value else f"{name};"  # curl leaves out what is empty, but for this
+            text = f"{name}: {raw}" if value else f"{name};"  # the spelling that makes curl send an empty header
             words.append(f"--header {shlex.quote(text)}")
     if has_body and not any(name.lower() == "content-type" for name, _ in headers):
-        words.append("--header 'Content-Type:'")  # or curl says that it is a form
+        words.append("--header 'Content-Type:'")  # otherwise curl declares a form
     return words

@@ -124,8 +124,8 @@ def _stream_interaction(
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     if content:
         parts = max(1, min(len(content), len(times) - 3 - len(calls)))
-        cuts = [len(content) * number // parts for number in range(parts + 1)]
-        deltas += [{"content": content[start:stop]} for start, stop in pairwise(cuts)]
+        offsets = [len(content) * number // parts for number in range(parts + 1)]
+        deltas += [{"content": content[start:stop]} for start, stop in pairwise(offsets)]
     deltas += [{"tool_calls": [call]} for call in calls]
     choices: list[dict[str, Any]] = [{"index": 0, "delta": delta, "finish_reason": None} for delta in deltas]
     choices.append({"index": 0, "delta": {}, "finish_reason": end})

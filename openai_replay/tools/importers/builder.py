@@ -57,7 +57,7 @@ def build_all(entries: Iterable[Any], interaction: Callable[[Any, NoteRepair], I
         except ImportFormatError as error:
             raise ImportFormatError(f"Entry {number}: {error.message}") from None
         except (AttributeError, LookupError, TypeError, ValueError, ArithmeticError) as error:
-            # A part that is missing, or of another type than the format says.
+            # A part is missing, or has another type than the format requires.
             raise ImportFormatError(f"Entry {number} {_describe_error(error)}") from None
         request = built.request
         typed_request = request._replace(headers=_with_content_type(request.headers, request.body, note_repair))
@@ -109,9 +109,8 @@ _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 5.6.2
 
 
 def build_headers(pairs: Any) -> Headers:
-    """Headers from a mapping (of texts or lists of them), a flat list, a list of pairs, or HAR's name and value.
-
-    Values are latin-1 text without line ends; the pseudo headers of HTTP/2 are left out.
+    """Return headers from a mapping (to texts or lists of them), a flat list, a list of pairs, or HAR's names and
+    values.
     """
     return tuple(
         (name, line.strip())
@@ -180,14 +179,15 @@ def build_response(
     end_ms: int = 0,
     decoded: bool = False,
 ) -> Response:
-    """Return a response. A list of pieces keeps its frames; a stream is cut at its events, all at the time of the head.
+    """Return a response. A list of parts keeps them as frames; a stream becomes one frame per event, at the time of the
+    head.
 
     `decoded` says that the format keeps bodies without the encoding that their headers name. `note_repair` is called
     with each repair.
     """
     code = int(status)
-    pieces = [body] if isinstance(body, bytes) else body
-    body = b"".join(pieces)
+    parts = [body] if isinstance(body, bytes) else body
+    body = b"".join(parts)
     pairs = _with_content_type(pairs, body, note_repair)
     true_headers = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
     if true_headers != pairs and body:
@@ -197,9 +197,9 @@ def build_response(
     if encoding in ("br", "zstd") and body:
         note_repair(f"kept a {encoding} body compressed, without searching it for secrets")
     is_stream = media_type(true_headers) == "text/event-stream"
-    if is_stream and len(pieces) == 1 and encoding in ("", "identity"):
-        pieces = [body[start:stop] for start, stop in sse.spans(body)]
-    frames = tuple(Frame(head_ms, piece) for piece in pieces if piece)
+    if is_stream and len(parts) == 1 and encoding in ("", "identity"):
+        parts = [body[start:stop] for start, stop in sse.spans(body)]
+    frames = tuple(Frame(head_ms, part) for part in parts if part)
     is_framed = header(pairs, "transfer-encoding") or (is_stream and not header(pairs, "content-length"))
     head = Head(code, "" if reason is None else _one_line(str(reason)), true_headers, None if is_framed else len(body))
     return Response(head, head_ms, frames, max(head_ms, end_ms))

@@ -48,14 +48,14 @@ def _interaction(entry: dict[str, Any], note_repair: NoteRepair) -> Interaction:
     if not response["status"]:
         raise SkipEntry("got no response.")
     pairs = build_headers(response.get("headers") or ())
-    pieces, decoded = _content(response.get("content") or {}, pairs)
+    body, decoded = _content(response.get("content") or {}, pairs)
     timings = entry.get("timings") or {}
     wait, receive = (max(0.0, float(timings.get(part) or 0)) for part in ("wait", "receive"))
     built = build_response(
         response["status"],
         response.get("statusText"),
         pairs,
-        pieces,
+        body,
         note_repair,
         head_ms=round(wait),
         end_ms=round(wait + receive),
@@ -108,12 +108,12 @@ def _with_recorded_frames(built: Response, wire: Any) -> Response:
     """Return the response with the times and frames of our own `_wire`, if they fit its body."""
     if not isinstance(wire, dict):
         return built
-    cuts = [(int(at_ms), int(size)) for at_ms, size in _CUT.findall(str(wire.get("frames")))]
+    sizes = [(int(at_ms), int(size)) for at_ms, size in _CUT.findall(str(wire.get("frames")))]
     body = built.body
-    if sum(size for _, size in cuts) != len(body):
+    if sum(size for _, size in sizes) != len(body):
         return built
     frames, start = [], 0
-    for at_ms, size in cuts:
+    for at_ms, size in sizes:
         frames.append(Frame(at_ms, body[start : start + size]))
         start += size
     end_ms, _, end = str(wire["end"]).partition(" ")

@@ -59,7 +59,7 @@ class Message(NamedTuple):
 
 def parse_message(data: bytes) -> Message:
     """Split an HTTP/1 message. Raises ValueError."""
-    blank = _BLANK.search(data)  # where a tool has taken something out, lines may end in LF
+    blank = _BLANK.search(data)  # lines may end in LF if a tool has removed something
     if blank is None:
         raise ValueError("an HTTP message has no head")
     first, *lines = data[: blank.start()].decode("latin-1").splitlines()

@@ -22,7 +22,7 @@ from openai_replay.tools.importers.builder import (
     to_bytes,
 )
 
-#: Levels of lists and mappings; a flow has eight.
+#: Maximum levels of lists and mappings; a flow has eight.
 _MAX_DEPTH = 100
 
 

@@ -65,7 +65,7 @@ def _body(item: dict[str, Any], pairs: Headers, note_repair: NoteRepair) -> byte
     if isinstance(body, list) and header(pairs, "content-encoding") and all(isinstance(chunk, str) for chunk in body):
         return [decode_hex(chunk) for chunk in body]
     if isinstance(body, str):
-        # Before nock 9 nothing says that a text is hex, but the type of what it is.
+        # Before nock 9, only the content type tells that a text is hex.
         is_hex = item.get("responseIsBinary") or (
             "responseIsBinary" not in item
             and not _TEXTUAL.search(media_type(pairs) or "text/")

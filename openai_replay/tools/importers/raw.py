@@ -46,7 +46,7 @@ def describe_unknown(value: Any) -> str:
     return "The format is unknown: plain text."
 
 
-_SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer name may be a key in the other sense
+_SHORT_WORD = re.compile(r"[A-Za-z_]{1,20}")  # a longer one may be a secret key
 
 
 def read(value: Any, supplied: SuppliedRequest | None) -> ImportResult:

@@ -61,5 +61,5 @@ def _body(body: Any) -> bytes:
         try:
             return text.encode(encoding)
         except (LookupError, UnicodeEncodeError):
-            pass  # VCR, too, leaves it in UTF-8 then
+            pass  # VCR leaves it in UTF-8 as well
     return to_bytes(text)

@@ -21,7 +21,7 @@ from openai_replay.text.http_headers import kept
 from openai_replay.tools import importers
 from openai_replay.tools.importers.source import MAX_BYTES
 
-#: What a name loses on its way to `.yaml`; `.gz` before it as well.
+#: Suffixes that `.yaml` replaces, after a `.gz` has been removed.
 SUFFIXES = (".yaml", ".yml", ".json", ".jsonl", ".har", ".httprr", ".flow", ".flows", ".mitm", ".sse", ".txt", ".bin")
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from openai_replay.errors import ImportFormatError
 from openai_replay.text import json_codec, yaml_loader
 
-#: Bytes that a file, a compressed file, or a compressed body may have: what is larger was not recorded by a test.
+#: Maximum bytes of a file, also when decompressed, and of a decompressed body. No test records more.
 MAX_BYTES = 1 << 28
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -43,7 +43,7 @@ def open_source(data: bytes) -> Any:
         raise ImportFormatError("The file is empty.")
     if data.startswith((b"httprr trace", b"HTTP/")):
         return TextFile(data.decode("latin-1"))
-    if re.match(rb"[1-9]\d{0,11}:", data):  # a length, as a tnetstring starts
+    if re.match(rb"[1-9]\d{0,11}:", data):  # a length, the start of a tnetstring
         return data
     try:
         text = data.decode("utf-8-sig")
@@ -64,9 +64,9 @@ def open_source(data: bytes) -> Any:
         raise ImportFormatError(f"{position} is not YAML: {error}. It may be cut off.") from None
 
 
-# A stream begins with a field or a comment (WHATWG HTML, 9.2.6), and YAML's first key is none of these.
+#: The start of a stream: a field or a comment (WHATWG HTML, 9.2.6). No YAML cassette begins with these keys.
 _SSE_START = re.compile(r"(?:data|event|id|retry):|:")
-#: A key that every cassette has which is YAML.
+#: A key that each YAML cassette has.
 _CASSETTE_KEY = re.compile(r"(?m)^[ -]*[\"']?(?:interactions|http_interactions|request|requests)[\"']?[ \t]*:")
 
 
@@ -95,7 +95,7 @@ def decompress(data: bytes, subject: str) -> bytes:
     size = 0
     try:
         while data.startswith(GZIP_MAGIC) or not parts:  # gzip may come in several members
-            decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
+            decoder = zlib.decompressobj(wbits=47)  # zlib detects the format by its magic bytes
             parts.append(decoder.decompress(data, MAX_BYTES + 1 - size))
             size += len(parts[-1])
             if size > MAX_BYTES:

@@ -122,7 +122,7 @@ def _body(body: Any) -> Any:
         if "base64_string" in body:
             return decode_base64(body["base64_string"] or "")
         return _body(body.get("string"))
-    if isinstance(body, list):  # an iterator, which vcrpy keeps as its chunks
+    if isinstance(body, list):  # the chunks of an iterator
         return b"".join(chunk if isinstance(chunk, bytes) else str(chunk).encode() for chunk in body)
     return body
 
