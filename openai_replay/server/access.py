@@ -16,9 +16,10 @@ import hmac
 from dataclasses import dataclass
 from http import HTTPStatus
 
-from openai_replay.errors import ControlError, RequestRefusedError
+from openai_replay.errors import ControlError
 from openai_replay.model import Headers, header
 from openai_replay.server.http import cors, hosts
+from openai_replay.server.http.errors import refusal
 
 #: The headers in which clients of OpenAI, Azure and Anthropic send their key.
 _KEY_HEADERS = frozenset({"authorization", "api-key", "x-api-key"})
@@ -47,19 +48,22 @@ class Access:
         """Refuse a request that a page of another origin or of a rebound name sends. Raises RequestRefusedError."""
         name = hosts.host_name(header(headers, "host", "localhost"))  # HTTP/1.0 has none; browsers always send one
         if not (hosts.is_loopback(name) or hosts.is_address(name) or self._is_known_host(name)):
-            raise RequestRefusedError(
+            raise refusal(
+                HTTPStatus.FORBIDDEN,
+                "forbidden",
                 f"Unexpected Host header {header(headers, 'host')!r}. Rejected to protect against DNS rebinding.",
                 f"Start with --allow-host {name or 'NAME'} if clients use this name.",
-                HTTPStatus.FORBIDDEN,
             )
         origin = header(headers, "origin")
         if origin and not cors.is_allowed(origin, self.origins or ()):
-            raise RequestRefusedError(f"Pages of {origin!r} may not use this server.", _CORS_HINT, HTTPStatus.FORBIDDEN)
+            message = f"Pages of {origin!r} may not use this server."
+            raise refusal(HTTPStatus.FORBIDDEN, "forbidden", message, _CORS_HINT)
         if not origin and header(headers, "sec-fetch-site", "none").lower() not in self._allowed_sites:
-            raise RequestRefusedError(
+            raise refusal(
+                HTTPStatus.FORBIDDEN,
+                "forbidden",
                 "A page of another origin made the browser load this URL.",
                 f"Let the page fetch it in mode cors. {_CORS_HINT}",
-                HTTPStatus.FORBIDDEN,
             )
 
     def check_key(self, headers: Headers) -> None:
@@ -68,11 +72,11 @@ class Access:
             return
         if not any(self._is_key(name, value) for name, value in headers):
             has_key = any(name.lower() in _KEY_HEADERS for name, _ in headers)
-            raise RequestRefusedError(
-                f"This server needs a key (--client-key-env). The request has {'another' if has_key else 'no'} key.",
-                "Give it to the client as its API key (OPENAI_API_KEY).",
+            raise refusal(
                 HTTPStatus.UNAUTHORIZED,
                 "invalid_api_key",
+                f"This server needs a key (--client-key-env). The request has {'another' if has_key else 'no'} key.",
+                "Give it to the client as its API key (OPENAI_API_KEY).",
             )
 
     def check_control(self, peer: str, headers: Headers) -> None:
