@@ -72,7 +72,7 @@ def retry_after(value: Any) -> float | None:
 
 def seconds(value: Any) -> float:
     """Return the seconds in a duration such as `200ms`, `10m` or `90d`."""
-    from openai_replay.playback.pace import parse_duration
+    from openai_replay.text.units import parse_duration
 
     return parse_duration(text(value)) / 1000
 

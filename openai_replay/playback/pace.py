@@ -9,11 +9,9 @@ from typing import NamedTuple
 
 from openai_replay.errors import UsageError
 from openai_replay.model import Response
+from openai_replay.text.units import parse_duration
 
-_UNITS = {"ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0, "d": 86_400_000.0}
-_NUMBER = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
-_DURATION = re.compile(_NUMBER + "(ms|s|m|h|d)")
-_SPEED = re.compile(_NUMBER + "x")
+_SPEED = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)x")
 _HINT = "Write instant, original, a speed such as 2x or 0.5x, and after it, if wanted, ,max-gap=200ms."
 
 
@@ -37,13 +35,6 @@ class Beat(NamedTuple):
     head: bool
     frames: tuple[bytes, ...]
     end: bool
-
-
-def parse_duration(text: str) -> float:
-    """Milliseconds in `200ms`, `1.5s`, `2m`, `3h` or `90d`. Raises UsageError."""
-    if match := _DURATION.fullmatch(text.strip()):
-        return float(match[1]) * _UNITS[match[2]]
-    raise UsageError(f"{text!r} is not a duration", "Write a number and a unit: 200ms, 1.5s, 2m, 90d.")
 
 
 def parse_pace(text: str) -> Pace:

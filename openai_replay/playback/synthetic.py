@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from openai_replay.errors import UsageError
 from openai_replay.model import Frame, Response, media_type
-from openai_replay.playback.pace import parse_duration
+from openai_replay.text.units import parse_duration
 
 _TPS = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)tps")
 

@@ -55,28 +55,6 @@ def test_what_is_no_pace(text: str, message: str) -> None:
     assert caught.value.hint.startswith("Write ")
 
 
-@pytest.mark.parametrize(
-    ("text", "ms"),
-    [
-        ("200ms", 200.0),
-        ("1.5s", 1500.0),
-        ("2m", 120_000.0),
-        (" 0s ", 0.0),
-        ("007s", 7000.0),
-        ("3h", 1.08e7),
-        ("90d", 7.776e9),
-    ],
-)
-def test_parse_duration(text: str, ms: float) -> None:
-    assert pacing.parse_duration(text) == ms
-
-
-@pytest.mark.parametrize("text", ["", "5", "5w", "-5s", "1e3s", ".5s", "5 s", "s", "9" * 400 + "s"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a duration"):
-        pacing.parse_duration(text)
-
-
 def response(head_ms: int, frames: list[tuple[int, bytes]], end_ms: int) -> Response:
     return Response(Head(200, "OK"), head_ms, tuple(Frame(*frame) for frame in frames), end_ms)
 
