@@ -1,8 +1,4 @@
-"""Recordings of other projects: every file is imported, and every interaction is played with the bytes it has.
-
-What is expected is read from the files by a plain reading of each format, without our importers. The corpus is not part
-of this project: `OPENAI_REPLAY_CORPUS` says where it lies (`make corpus CORPUS=path`).
-"""
+""""""
 
 from __future__ import annotations
 
@@ -143,11 +139,14 @@ def octets(value: Any) -> bytes:
 async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
     count = 0
     wrong: list[str] = []
-    tapes = files(folder)
-    for tape in tapes:
-        expected = interactions(tape)
+    cassette_paths = files(folder)
+    for cassette_path in cassette_paths:
+        expected = interactions(cassette_path)
         count += len(expected)
-        async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
+        async with (
+            playing(cassette_path, on_exhausted=OnExhausted.ERROR) as player,
+            Connection(player.origin) as client,
+        ):
             for number, recorded in enumerate(expected, 1):
                 played = await client.ask(recorded.method, recorded.target, recorded.body, recorded.request_headers)
                 parts = {
@@ -158,16 +157,16 @@ async def test_every_interaction_plays_with_its_bytes(folder: str, capsys: pytes
                     "headers": (by_name(played.headers), recorded.headers),
                 }
                 wrong += [
-                    f"{tape}, {number}: {part} {played_value!r}, recorded {expected_value!r}"[:2000]
+                    f"{cassette_path}, {number}: {part} {played_value!r}, recorded {expected_value!r}"[:2000]
                     for part, (played_value, expected_value) in parts.items()
                     if played_value != expected_value
                 ]
-            wrong += [f"{tape}: unplayed {unplayed.number}" for unplayed in player.engine.cassette.unplayed()]
+            wrong += [f"{cassette_path}: unplayed {unplayed.number}" for unplayed in player.engine.cassette.unplayed()]
     capsys.readouterr()
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:10])
     assert count
     with capsys.disabled():
-        print(f" [{count} interactions in {len(tapes)} files]", end="")
+        print(f" [{count} interactions in {len(cassette_paths)} files]", end="")
 
 
 @pytest.mark.parametrize("folder", PLAYED)
@@ -390,13 +389,13 @@ async def test_every_file_is_imported_and_plays(
         print(f" [{', '.join(f'{name} {count}' for name, count in counts.items())}]", end="")
 
 
-def on(tape: Path) -> list[Interaction]:
-    return reader.load(tape.read_text("utf-8"), tape).interactions
+def on(cassette_path: Path) -> list[Interaction]:
+    return reader.load(cassette_path.read_text("utf-8"), cassette_path).interactions
 
 
-async def unlike(name: str, source: bytes, tape: Path) -> list[str]:
+async def unlike(name: str, source: bytes, cassette_path: Path) -> list[str]:
     """Return the differences between the responses of an imported cassette and its source."""
-    stored = on(tape)
+    stored = on(cassette_path)
     if name == "raw":
         if source.lstrip().startswith(b"{"):
             lines = [source] if not stored[0].response.body.startswith((b"data:", b"event:")) else source.splitlines()
@@ -409,7 +408,7 @@ async def unlike(name: str, source: bytes, tape: Path) -> list[str]:
     if len(expected_ones) != len(stored):
         return [f"{len(stored)} interactions of {len(expected_ones)}"]
     wrong: list[str] = []
-    async with playing(tape, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
+    async with playing(cassette_path, on_exhausted=OnExhausted.ERROR) as player, Connection(player.origin) as client:
         for number, (plain, interaction) in enumerate(zip(expected_ones, stored, strict=True), 1):
             if not interaction.request.uri.startswith("http"):
                 continue  # taken out, and nothing tells it
@@ -453,9 +452,9 @@ async def unlike(name: str, source: bytes, tape: Path) -> list[str]:
     return wrong
 
 
-def unlike_in_vcrpy(tape: Path, plain: Path) -> list[str]:
+def unlike_in_vcrpy(cassette_path: Path, plain: Path) -> list[str]:
     """Return the bodies in which stock vcrpy sees another value in an exported cassette."""
-    stored = on(tape)
+    stored = on(cassette_path)
     plain.write_bytes(exporters.FORMATS["vcrpy"](stored).files[".yaml"])
     requests, responses = FilesystemPersister.load_cassette(plain, yamlserializer)
     pairs = zip(stored, requests, responses, strict=True)
@@ -475,15 +474,15 @@ async def test_real_streams_are_recorded_and_played_cut_for_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """"""
-    tape = tmp_path / "tape.yaml"
+    cassette_path = tmp_path / "tape.yaml"
     bodies = streams()[:STREAMS]
     assert len(bodies) > 50
     live = []
-    async with Upstream() as up, recording(up.url, tape) as proxy, Connection(proxy.origin) as client:
+    async with Upstream() as up, recording(up.url, cassette_path) as proxy, Connection(proxy.origin) as client:
         for number, body in enumerate(bodies):
             up.script("POST", f"/v1/{number}", [SSE, *map(Chunk, events(body)), End()])
             live.append(await client.ask("POST", f"/v1/{number}", {"stream": True}))
-    async with playing(tape) as player, Connection(player.origin) as client:
+    async with playing(cassette_path) as player, Connection(player.origin) as client:
         for number, (recorded, body) in enumerate(zip(live, bodies, strict=True)):
             played = await client.ask("POST", f"/v1/{number}", {"stream": True})
             assert recorded.body == body
@@ -496,22 +495,22 @@ async def test_real_streams_are_recorded_and_played_cut_for_cut(
 
 
 async def test_a_real_stream_on_time(tmp_path: Path) -> None:
-    tape = tmp_path / "tape.yaml"
+    cassette_path = tmp_path / "tape.yaml"
     cuts = events(next(body for body in streams() if 20 <= len(events(body)) <= 60))
     chance = random.Random(1)
     steps: list[Step] = [Sleep(0.2), SSE]
     for cut in cuts:
         steps += [Sleep(chance.uniform(0.005, 0.05)), Chunk(cut)]
-    async with Upstream() as up, recording(up.url, tape) as proxy:
+    async with Upstream() as up, recording(up.url, cassette_path) as proxy:
         up.script("POST", "/v1/responses", [*steps, Sleep(0.1), End()])
         live = await proxy.ask("POST", "/v1/responses", {})
-        (on_tape,) = up.answers
-    async with playing(tape, pace=ORIGINAL) as player:
+        (recorded_frames,) = up.answers
+    async with playing(cassette_path, pace=ORIGINAL) as player:
         played = await player.ask("POST", "/v1/responses", {})
         (recording_,) = player.engine.cassette.recordings
     assert played.cuts == live.cuts == cuts
     response = recording_.interaction.response
-    assert len(on_tape) == len(cuts) + 2
+    assert len(recorded_frames) == len(cuts) + 2
     assert response.head_ms >= 199
     for piece, frame in zip(played.pieces, response.frames, strict=True):
         assert frame.at_ms - 2 <= piece.at * 1000 <= frame.at_ms + 1000

@@ -61,11 +61,11 @@ def ask(base: str, path: str, body: Any = None, kind: str = "application/json") 
         return error.read()
 
 
-def recorded(tape: Path, *requests: tuple[str, Any], api: Callable[[Received], Any] | None = None) -> Path:
-    with running_upstream(api) as up, openai_replay.record(tape, upstream=up.url) as run:
+def recorded(cassette_path: Path, *requests: tuple[str, Any], api: Callable[[Received], Any] | None = None) -> Path:
+    with running_upstream(api) as up, openai_replay.record(cassette_path, upstream=up.url) as run:
         for path, body in requests:
             ask(run.base_url, path, body)
-    return tape
+    return cassette_path
 
 
 @contextmanager
@@ -77,12 +77,12 @@ def later(change: Callable[[list[Step]], list[Step]] = lambda steps: steps) -> I
         yield up
 
 
-def checked(tape: Path, up: Upstream, *options: str) -> tuple[int, list[str]]:
+def checked(cassette_path: Path, up: Upstream, *options: str) -> tuple[int, list[str]]:
     """Return the exit code and the findings of `--check`, without those that are expected."""
-    before = tape.read_bytes()
-    result = invoke("refresh", tape, "--check", "--upstream", up.url, *options)
+    before = cassette_path.read_bytes()
+    result = invoke("refresh", cassette_path, "--check", "--upstream", up.url, *options)
     assert result.stderr == ""
-    assert tape.read_bytes() == before
+    assert cassette_path.read_bytes() == before
     return result.code, [line.strip() for line in result.stdout.splitlines() if re.match(r"    [^(]", line)]
 
 
@@ -135,10 +135,10 @@ def test_other_texts_frames_and_times_are_expected(all_requests: Path, monkeypat
 
 
 def test_expected_changes_are_printed_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT))
     monkeypatch.setattr(fake_openai, "reply", lambda call, prompt: "other")
     with later(renamed_header) as up:
-        result = invoke("refresh", tape, "--check", "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--check", "--upstream", up.url)
     assert result.code == 0
     assert "#1  POST /v1/chat/completions  gpt-4o-mini  200" in result.stdout
     assert "    (as expected: the text differs)\n" in result.stdout
@@ -299,7 +299,7 @@ def path_of(body: Any) -> str:
 
 
 @pytest.fixture(scope="module")
-def tapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def planted_cassettes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Return a cassette for each request whose response a change is planted in."""
     folder = tmp_path_factory.mktemp("planted")
     bodies = {json.dumps(case.values[0]): case.values[0] for case in PLANTED}
@@ -311,10 +311,13 @@ def tapes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.mark.parametrize(("body", "change", "findings"), PLANTED)
 def test_a_planted_change_is_found_and_nothing_else(
-    tapes: dict[str, Path], body: Any, change: Callable[[list[Step]], list[Step]], findings: list[str] | None
+    planted_cassettes: dict[str, Path],
+    body: Any,
+    change: Callable[[list[Step]], list[Step]],
+    findings: list[str] | None,
 ) -> None:
     with later(change) as up:
-        code, lines = checked(tapes[json.dumps(body)], up)
+        code, lines = checked(planted_cassettes[json.dumps(body)], up)
     assert code == 1
     if findings is not None:
         assert lines == findings
@@ -322,44 +325,44 @@ def test_a_planted_change_is_found_and_nothing_else(
         assert lines
 
 
-def test_a_truncated_stream_is_reported_as_truncated(tapes: dict[str, Path]) -> None:
+def test_a_truncated_stream_is_reported_as_truncated(planted_cassettes: dict[str, Path]) -> None:
     with later(lambda steps: [*steps[: len(steps) // 2], Close()]) as up:
-        assert "end: was complete, now truncated" in checked(tapes[json.dumps(STREAM)], up)[1]
+        assert "end: was complete, now truncated" in checked(planted_cassettes[json.dumps(STREAM)], up)[1]
 
 
 # ------------------------------------------------------------------------------------------------ refresh
 
 
 def test_new_ids_go_into_later_requests(tmp_path: Path) -> None:
-    tape = tmp_path / "tape.yaml"
-    with running_upstream() as up, openai_replay.record(tape, upstream=up.url) as run:
+    cassette_path = tmp_path / "tape.yaml"
+    with running_upstream() as up, openai_replay.record(cassette_path, upstream=up.url) as run:
         call = json.loads(ask(run.base_url, "/chat/completions", CALLS))["choices"][0]["message"]
         messages = [*QUESTION, call, {"role": "tool", "tool_call_id": call["tool_calls"][0]["id"], "content": "snow"}]
         ask(run.base_url, "/chat/completions", {**CALLS, "messages": messages})
         file = json.loads(ask(run.base_url, "/files", FORM, "multipart/form-data; boundary=b"))["id"]
         ask(run.base_url, f"/files/{file}")
         ask(run.base_url, f"/files/{file}/content")
-    before = interactions(tape)
+    before = interactions(cassette_path)
     with later() as up:
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert (result.code, result.stderr) == (0, "")
-        assert f"asking {up.origin} again: 5 requests of {tape}" in result.stdout
+        assert f"asking {up.origin} again: 5 requests of {cassette_path}" in result.stdout
         assert result.stdout.splitlines()[-1] == "5 refreshed"
         assert [request.header("authorization") for request in up.requests] == [f"Bearer {KEY}"] * 5
         assert up.requests[2].body == FORM
-        upload = json.loads(interactions(tape)[2].response.body)["id"]
+        upload = json.loads(interactions(cassette_path)[2].response.body)["id"]
         assert upload != file
         assert up.requests[3].path == f"/v1/files/{upload}"
-    after = interactions(tape)
+    after = interactions(cassette_path)
     assert [request.response.head.status for request in after] == [200] * 5
     assert after[4].response.body == b"\xff\x00"
-    # What a client says that is told the new answers is what is on the tape.
+    # The cassette has the requests that a client sends if it gets the new responses.
     called = json.loads(after[0].response.body)["choices"][0]["message"]["tool_calls"][0]["id"]
     assert json.loads(after[1].request.body)["messages"][2]["tool_call_id"] == called
     assert called.encode() not in before[1].request.body
-    assert KEY not in tape.read_text("utf-8")
+    assert KEY not in cassette_path.read_text("utf-8")
     assert KEY not in result.stdout
-    with openai_replay.play(tape) as played:
+    with openai_replay.play(cassette_path) as played:
         message = json.loads(ask(played.base_url, "/chat/completions", CALLS))["choices"][0]["message"]
         messages = [*QUESTION, message, {"role": "tool", "tool_call_id": called, "content": "snow"}]
         ask(played.base_url, "/chat/completions", {**CALLS, "messages": messages})
@@ -367,19 +370,19 @@ def test_new_ids_go_into_later_requests(tmp_path: Path) -> None:
 
 
 def test_refresh_changes_only_responses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/chat/completions", STREAM))
-    text = tape.read_text("utf-8")
-    tape.write_text(text.replace("# 2  ", "# mine\n# 2  "), "utf-8")
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/chat/completions", STREAM))
+    text = cassette_path.read_text("utf-8")
+    cassette_path.write_text(text.replace("# 2  ", "# mine\n# 2  "), "utf-8")
     with running_upstream() as up:  # the same API: only the times are others
-        assert invoke("refresh", tape, "--upstream", up.url).code == 0
-    refreshed = tape.read_text("utf-8")
+        assert invoke("refresh", cassette_path, "--upstream", up.url).code == 0
+    refreshed = cassette_path.read_text("utf-8")
     assert "# mine\n# 2  POST" in refreshed
 
     def times_out(text: str) -> str:
         return re.sub(r"(?m)^( +(head|frames|end):|# \d).*(\n +\d+\+.*)*$", "", text.replace("# mine\n", ""))
 
     assert times_out(refreshed) == times_out(text)
-    first, second = interactions(tape)
+    first, second = interactions(cassette_path)
     assert (first.response.head.length is None, second.response.end_ms > 0) == (True, True)
 
 
@@ -393,75 +396,75 @@ def test_refresh_changes_only_responses(tmp_path: Path, monkeypatch: pytest.Monk
 )
 def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, reason: str) -> None:
     requests = [("/chat/completions", STREAM), ("/models", None)]
-    tape = recorded(tmp_path / "tape.yaml", *requests)
-    before = tape.read_bytes()
+    cassette_path = recorded(tmp_path / "tape.yaml", *requests)
+    before = cassette_path.read_bytes()
     with later(change) as up:
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert len(up.requests) == 1
     assert result.code == 1
     assert re.search(rf"#1  POST .*FAILED: .*{reason}", result.stdout)
     assert result.stdout.endswith("The cassette is as it was. --keep-going refreshes the others.\n")
-    assert tape.read_bytes() == before
+    assert cassette_path.read_bytes() == before
 
 
 def test_a_failure_discards_earlier_responses(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None), ("/chat/completions", CHAT), ("/models", None))
-    before = tape.read_bytes()
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None), ("/chat/completions", CHAT), ("/models", None))
+    before = cassette_path.read_bytes()
     with later() as up:
         up.script("POST", "/v1/chat/completions", status(500)([]))
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert [request.method for request in up.requests] == ["GET", "POST"]
-    assert (result.code, tape.read_bytes() == before) == (1, True)
+    assert (result.code, cassette_path.read_bytes() == before) == (1, True)
     assert re.search(r"#1  GET .*  fresh\n", result.stdout)
 
 
 def test_keep_going_refreshes_the_others(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/models", None))
-    before = interactions(tape)
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/chat/completions", CHAT), ("/models", None))
+    before = interactions(cassette_path)
     with later() as up:
         up.script("POST", "/v1/chat/completions", status(500)([]))
-        result = invoke("refresh", tape, "--upstream", up.url, "--keep-going")
+        result = invoke("refresh", cassette_path, "--upstream", up.url, "--keep-going")
         assert len(up.requests) == 2
     assert (result.code, result.stdout.splitlines()[-1]) == (1, "1 refreshed, 1 failed")
-    after = interactions(tape)
+    after = interactions(cassette_path)
     assert after[0] == before[0]
     assert after[1].response.head.headers != before[1].response.head.headers
 
 
 def test_an_unreachable_upstream_is_a_failure(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None))
-    result = invoke("refresh", tape, "--check", "--upstream", f"http://127.0.0.1:{free_port()}/v1")
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None))
+    result = invoke("refresh", cassette_path, "--check", "--upstream", f"http://127.0.0.1:{free_port()}/v1")
     assert (result.code, "FAILED: GET http://127.0.0.1" in result.stdout) == (1, True)
     assert result.stdout.endswith("0 of 0 drifted, 1 failed\n")
 
 
 def test_a_silent_upstream_times_out(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(lambda steps: [Sleep(60.0)]) as up:
         start = time.monotonic()
-        result = invoke("refresh", tape, "--upstream", up.url, "--idle-timeout", "100ms")
+        result = invoke("refresh", cassette_path, "--upstream", up.url, "--idle-timeout", "100ms")
         assert time.monotonic() - start < 20
     assert (result.code, "longer than the idle timeout" in result.stdout) == (1, True)
 
 
 def test_a_request_with_a_redacted_body_is_not_sent(tmp_path: Path) -> None:
     mcp = {**RESPONSES, "tools": [{"type": "mcp", "server_label": "x", "authorization": "secret-token"}]}
-    tape = recorded(tmp_path / "tape.yaml", ("/responses", mcp), ("/models", None))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/responses", mcp), ("/models", None))
     with later() as up:
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert (result.code, up.requests) == (1, [])
         assert "#1  cannot be asked again: its body contains REDACTED" in result.stdout
         for options, last in ((["--keep-going"], "1 refreshed, 1 failed"), (["--check"], "0 of 1 drifted, 1 failed")):
-            result = invoke("refresh", tape, "--upstream", up.url, *options)
+            result = invoke("refresh", cassette_path, "--upstream", up.url, *options)
             assert (result.code, result.stdout.splitlines()[-1]) == (1, last)
         assert [request.path for request in up.requests] == ["/v1/models"] * 2
 
 
 def test_the_key_goes_only_to_a_named_upstream(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None))
     # A file beside the cassette may come from whoever wrote that.
     (tmp_path / "openai-replay.toml").write_text('upstream = "http://127.0.0.1:9/v1"\n')
-    result = invoke("refresh", tape)  # that is api.openai.com, and the recording is not from there
+    result = invoke("refresh", cassette_path)  # that is api.openai.com, and the recording is not from there
     assert result.code == 1
     assert "#1  cannot be asked again: it was recorded from http://127.0.0.1" in result.stdout
     assert "asking" not in result.stdout
@@ -479,10 +482,10 @@ def test_a_missing_or_bad_key_is_refused(
 
 
 def test_azure_gets_the_key_in_its_own_header(tmp_path: Path) -> None:
-    tape = cassette(tmp_path / "tape.yaml", item("1").replace("content-type: [application/json]\n    body: '",
+    cassette_path = cassette(tmp_path / "tape.yaml", item("1").replace("content-type: [application/json]\n    body: '",
         'api-key: [REDACTED]\n      cookie: [REDACTED]\n      x: ["y"]\n    body: \'', 1))  # fmt: skip
     with running_upstream(lambda request: plain(b"1")) as up:
-        assert checked(tape, up) == (0, [])
+        assert checked(cassette_path, up) == (0, [])
         (request,) = up.requests
     assert request.header("api-key") == KEY
     assert (request.header("authorization"), request.header("cookie"), request.header("x")) == (None, None, "y")
@@ -490,25 +493,25 @@ def test_azure_gets_the_key_in_its_own_header(tmp_path: Path) -> None:
 
 def test_a_key_in_a_response_is_redacted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "a-key-of-no-known-form")
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None))
     with later(in_json(set_at("echo", "your key: a-key-of-no-known-form"))) as up:
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert (up.requests[0].header("authorization"), result.code) == ("Bearer a-key-of-no-known-form", 0)
-    assert "your key: REDACTED" in tape.read_text("utf-8")
-    assert "of-no-known-form" not in tape.read_text("utf-8") + result.stdout
+    assert "your key: REDACTED" in cassette_path.read_text("utf-8")
+    assert "of-no-known-form" not in cassette_path.read_text("utf-8") + result.stdout
 
 
 def test_a_cassette_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
-    tape = recorded(tmp_path / "tape.yaml", ("/models", None))
+    cassette_path = recorded(tmp_path / "tape.yaml", ("/models", None))
 
     def change(steps: list[Step]) -> list[Step]:
-        cassette(tape, item("theirs"))
+        cassette(cassette_path, item("theirs"))
         return steps
 
     with later(change) as up:
-        result = invoke("refresh", tape, "--upstream", up.url)
+        result = invoke("refresh", cassette_path, "--upstream", up.url)
     assert (result.code, "somebody else has changed it" in result.stderr) == (3, True)
-    assert "theirs" in tape.read_text("utf-8")
+    assert "theirs" in cassette_path.read_text("utf-8")
 
 
 def test_what_is_no_cassette(tmp_path: Path) -> None:

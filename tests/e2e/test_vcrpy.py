@@ -122,17 +122,17 @@ def as_played(answer: Heard) -> tuple[int, str, dict[str, list[str]], bytes]:
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[Heard]]:
     """Return a cassette of all questions, the recorded origin, and the responses that the recording client heard."""
-    tape = tmp_path_factory.mktemp("recorded") / "tape.yaml"
+    cassette_path = tmp_path_factory.mktemp("recorded") / "tape.yaml"
 
     async def record() -> tuple[str, list[Heard]]:
         heard = []
-        async with Upstream(all_answers(QUESTIONS.values())) as up, recording(up.url, tape) as proxy:
+        async with Upstream(all_answers(QUESTIONS.values())) as up, recording(up.url, cassette_path) as proxy:
             for question in QUESTIONS.values():
                 body, headers = sent(question)
                 heard.append(await proxy.ask(question.method, question.path, body, headers.items()))
             return up.origin, heard
 
-    return tape, *asyncio.run(record())
+    return cassette_path, *asyncio.run(record())
 
 
 def same_body(first: Any, second: Any) -> None:
@@ -145,10 +145,10 @@ def same_body(first: Any, second: Any) -> None:
 def test_stock_vcrpy_plays_what_we_recorded(
     recorded: tuple[Path, str, list[Heard]], ask: Callable[[str, Question], Answer]
 ) -> None:
-    tape, origin, heard = recorded
+    cassette_path, origin, heard = recorded
     matcher = vcr.VCR(record_mode="none", match_on=["method", "scheme", "host", "port", "path", "query", "what"])
     matcher.register_matcher("what", same_body)
-    with matcher.use_cassette(str(tape)) as cassette:
+    with matcher.use_cassette(str(cassette_path)) as cassette:
         for (name, question), live in zip(QUESTIONS.items(), heard, strict=True):
             answer = ask(origin, question)
             status, reason, headers, body = as_played(live)
@@ -182,8 +182,8 @@ def vcr_cassette_dir():
 
 
 def test_pytest_recording_plays_what_we_recorded(recorded: tuple[Path, str, list[Heard]], tmp_path: Path) -> None:
-    tape, origin, _ = recorded
-    program = PYTEST_RECORDING.replace("ORIGIN", origin).replace("FOLDER", str(tape.parent))
+    cassette_path, origin, _ = recorded
+    program = PYTEST_RECORDING.replace("ORIGIN", origin).replace("FOLDER", str(cassette_path.parent))
     (tmp_path / "test_it.py").write_text(program, "utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "--record-mode=none", "-p", "no:cacheprovider", "test_it.py"]
     result = subprocess.run(command, cwd=tmp_path, env=environment(), capture_output=True, text=True, check=False)
@@ -193,7 +193,7 @@ def test_pytest_recording_plays_what_we_recorded(recorded: tuple[Path, str, list
 
 @BOTH
 async def test_we_play_what_stock_vcrpy_recorded(tmp_path: Path, ask: Callable[[str, Question], Answer]) -> None:
-    tape = tmp_path / "tape.yaml"
+    cassette_path = tmp_path / "tape.yaml"
     questions = {
         name: question for name, question in QUESTIONS.items() if "cut" not in name
     }  # no library returns from a cut
@@ -201,14 +201,14 @@ async def test_we_play_what_stock_vcrpy_recorded(tmp_path: Path, ask: Callable[[
     def record() -> list[Answer]:
         answers = []
         api = all_answers(questions.values())
-        with running_upstream(api) as up, vcr.use_cassette(str(tape), record_mode="all"):
+        with running_upstream(api) as up, vcr.use_cassette(str(cassette_path), record_mode="all"):
             for question in questions.values():
                 answers.append(ask(up.origin, question))
         return answers
 
     answers = await asyncio.to_thread(record)
-    assert "wire" not in tape.read_text("utf-8")
-    async with playing(tape) as player:
+    assert "wire" not in cassette_path.read_text("utf-8")
+    async with playing(cassette_path) as player:
         for (name, question), answer in zip(questions.items(), answers, strict=True):
             body, headers = sent(question)
             played = await player.ask(question.method, question.path, body, headers.items())
@@ -227,26 +227,26 @@ def answer_headers(answer: Answer) -> list[tuple[str, str]]:
 
 def test_vcrpy_and_openai_replay_can_add_to_one_cassette(tmp_path: Path) -> None:
     """vcrpy records, we add to it, vcrpy plays all of it and adds again, we play all of it."""
-    tape = tmp_path / "tape.yaml"
+    cassette_path = tmp_path / "tape.yaml"
     paths = ["/v1/one", "/v1/two", "/v1/three"]
 
     async def ours(upstream: str, path: str) -> Heard:
-        async with recording(upstream, tape) as proxy:
+        async with recording(upstream, cassette_path) as proxy:
             return await proxy.ask("GET", path)
 
     async def all_of_it() -> list[bytes]:
-        async with playing(tape) as player:
+        async with playing(cassette_path) as player:
             return [(await player.ask("GET", path)).body for path in paths]
 
     with running_upstream() as up:
         for path in paths:
             up.script("GET", path, plain(f"🌍 {path}\n".encode(), headers=[("content-type", "text/plain")]))
         questions = [Question([], None, path, "GET") for path in paths]
-        with vcr.use_cassette(str(tape)):
+        with vcr.use_cassette(str(cassette_path)):
             by_urllib(up.origin, questions[0])
-        assert tape.read_text("utf-8").endswith("version: 1\n")
+        assert cassette_path.read_text("utf-8").endswith("version: 1\n")
         asyncio.run(ours(up.url, paths[1]))
-        with vcr.use_cassette(str(tape), record_mode="new_episodes"):
+        with vcr.use_cassette(str(cassette_path), record_mode="new_episodes"):
             bodies = [by_urllib(up.origin, question).body for question in questions]
         assert len(up.requests) == 3
         assert asyncio.run(all_of_it()) == bodies == [f"🌍 {path}\n".encode() for path in paths]
@@ -255,14 +255,14 @@ def test_vcrpy_and_openai_replay_can_add_to_one_cassette(tmp_path: Path) -> None
 def test_vcrpy_loses_the_times_of_chunks(tmp_path: Path) -> None:
     """Times of chunks are the reason for the proxy: vcrpy joins a stream before the client sees its first byte."""
     steps = sse(*[Chunk(b"data: x\n\n")] * 3, interval=0.1)
-    tape = tmp_path / "tape.yaml"
+    cassette_path = tmp_path / "tape.yaml"
     with running_upstream() as up:
         up.script("POST", CHAT, steps)
-        with vcr.use_cassette(str(tape)):
+        with vcr.use_cassette(str(cassette_path)):
             by_urllib(up.origin, Question([], {}))
 
     async def played() -> Heard:
-        async with playing(tape) as player:
+        async with playing(cassette_path) as player:
             return await player.ask("POST", CHAT, {})
 
     assert asyncio.run(played()).cuts == [b"data: x\n\n" * 3]

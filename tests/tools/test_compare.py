@@ -1,4 +1,4 @@
-"""Two tapes compared."""
+"""Two cassettes are compared by request and response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cassettes for other tools: what they load is what was recorded, and what they cannot say is told."""
+"""Exported files load in other tools with the recorded data, and notes say what a format leaves out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shape of JSON, and what has become another since an answer was recorded."""
+"""Shapes of JSON, and drift between a recorded and a current response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-""""""
+"""Each rule of `lint` finds its problem in the right line, and nothing else."""
 
 from __future__ import annotations
 
@@ -293,14 +293,14 @@ def test_a_comment_allows_findings_in_a_file_that_is_not_a_cassette() -> None:
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def tape(folder: Path, *interactions: Interaction, name: str = "tape.yaml") -> Path:
+def write_cassette(folder: Path, *interactions: Interaction, name: str = "tape.yaml") -> Path:
     path = folder / name
     path.write_text(written(*interactions), "utf-8")
     return path
 
 
 def test_lint_prints_one_line_per_finding(tmp_path: Path) -> None:
-    good, bad = tape(tmp_path, item(b"{}")), tape(tmp_path, answered(429), name="other.yaml")
+    good, bad = write_cassette(tmp_path, item(b"{}")), write_cassette(tmp_path, answered(429), name="other.yaml")
     line = line_of(bad.read_text(), "status:")
     assert invoke("lint", good) == (0, "", "")
     assert invoke("lint", tmp_path) == (1, f"{bad}:{line}: error: The response is an error: 429 So.\n", "")
@@ -328,7 +328,7 @@ def test_fix_corrects_frames_and_leaves_the_rest(tmp_path: Path) -> None:
 
 
 def test_max_age_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tape(tmp_path, item(b'{"created": %d}' % MADE))
+    path = write_cassette(tmp_path, item(b'{"created": %d}' % MADE))
     assert ": stale: Recorded " in invoke("lint", path, "--max-age", "2d").stdout
     assert invoke("lint", path, "--max-age", "90000d").code == 0
     assert invoke("lint", path, "--max-age", "old").code == 2
@@ -342,7 +342,7 @@ def test_max_age_and_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_annotations_for_github(tmp_path: Path) -> None:
     folder = tmp_path / "a,b: 50%"
     folder.mkdir()
-    bad = tape(folder, Interaction(item(b"").request, Response(Head(500, "100% bad: so, no"), 1, (), 2)))
+    bad = write_cassette(folder, Interaction(item(b"").request, Response(Head(500, "100% bad: so, no"), 1, (), 2)))
     line = line_of(bad.read_text(), "status:")
     path = str(folder).replace("%", "%25").replace(",", "%2C").replace(":", "%3A") + "/tape.yaml"
     result = invoke("lint", "--format", "github", bad)
@@ -368,7 +368,10 @@ def test_the_pre_commit_hook_runs_as_pre_commit_would_run_it(tmp_path: Path) -> 
     entry = shlex.split(hook["entry"])
     program = [str(Path(sys.executable).parent / entry[0]), *entry[1:], *hook.get("args", [])]
     (tmp_path / "cassettes").mkdir()
-    good, bad = tape(tmp_path / "cassettes", item(b"{}")), tape(tmp_path / "cassettes", answered(429), name="b.yaml")
+    good, bad = (
+        write_cassette(tmp_path / "cassettes", item(b"{}")),
+        write_cassette(tmp_path / "cassettes", answered(429), name="b.yaml"),
+    )
     for files, code in (([good], 0), ([good, bad], 1)):
         relative = [str(file.relative_to(tmp_path)) for file in files]
         assert subprocess.run([*program, *relative], cwd=tmp_path, capture_output=True).returncode == code

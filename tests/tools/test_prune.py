@@ -1,4 +1,4 @@
-"""The journal as a file, and `prune`: what no run asked for goes, and nothing else does."""
+"""The journal file, and `prune`, which drops unplayed recordings and nothing else."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ pytest_plugins = ["pytester"]
 
 
 async def played(
-    journal: Path, tapes: list[Path], *words: str, rules: Rules | None = None, upstream: str = ""
+    journal: Path, cassette_paths: list[Path], *words: str, rules: Rules | None = None, upstream: str = ""
 ) -> list[int]:
-    """Play `tapes` to a client that sends `words`, or record them. Return the statuses of the responses."""
+    """Play `cassette_paths` to a client that sends `words`, or record them. Return the statuses of the responses."""
     config = ServerConfig(
         rules or Rules(),
-        tuple(tapes),
+        tuple(cassette_paths),
         upstream or None,
         port=0,
         on_exchange=lambda exchange: None,
@@ -43,10 +43,11 @@ def lines(journal: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in journal.read_text("utf-8").splitlines()]
 
 
-def words_on(tape: Path) -> list[str]:
-    """Return the words on `tape`."""
+def words_on(cassette_path: Path) -> list[str]:
+    """Return the words on the cassette."""
     return [
-        json.loads(interaction.request.body) for interaction in reader.load(tape.read_text("utf-8"), tape).interactions
+        json.loads(interaction.request.body)
+        for interaction in reader.load(cassette_path.read_text("utf-8"), cassette_path).interactions
     ]
 
 
@@ -58,11 +59,15 @@ def three(path: Path) -> Path:
 
 
 async def test_the_journal_has_one_line_per_exchange(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    assert await played(journal, [tape], "two", "none", "one") == [200, 424, 200]
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    assert await played(journal, [cassette_path], "two", "none", "one") == [200, 424, 200]
     started, opened, two, missed, first, ended = lines(journal)
     assert (started["event"], ended["event"]) == ("started", "ended")
-    assert (opened["cassette"], opened["size"], opened["items"]) == (str(tape), tape.stat().st_size, 3)
+    assert (opened["cassette"], opened["size"], opened["items"]) == (
+        str(cassette_path),
+        cassette_path.stat().st_size,
+        3,
+    )
     assert [(line["outcome"], line.get("item"), line["status"]) for line in (two, missed, first)] == [
         ("played", 2, 200),
         ("missed", None, 424),
@@ -72,7 +77,7 @@ async def test_the_journal_has_one_line_per_exchange(tmp_path: Path) -> None:
         "method": "POST",
         "path": CHAT,
         "end": "complete",
-        "cassette": str(tape),
+        "cassette": str(cassette_path),
         "error": "",
     }.items() <= two.items()
     assert "No recording matches" in missed["error"]
@@ -109,9 +114,9 @@ async def test_a_growing_cassette_does_not_renumber_another(tmp_path: Path) -> N
 
 
 async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     key = "sk-proj-" + "Ab3dEf6h" * 6
-    config = ServerConfig(Rules(), (tape,), port=0, on_exchange=lambda exchange: None, journal_path=journal)
+    config = ServerConfig(Rules(), (cassette_path,), port=0, on_exchange=lambda exchange: None, journal_path=journal)
     async with serving(config) as (_, sessions):
         for path in (CHAT, f"/v1/{key}", f"/@nobody/{key}"):
             assert (await ask(sessions.origin, "POST", path, key)).status == 424
@@ -129,28 +134,28 @@ def test_a_journal_that_cannot_be_written_is_exit_3(tmp_path: Path) -> None:
 
 
 async def test_prune_drops_unplayed_recordings(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    tape.write_text("# ours\n" + tape.read_text().replace("- request", "# why\n- request"), "utf-8")
-    before = texts(tape.read_text())
-    await played(journal, [tape], "three", "one")
-    check = invoke("prune", tape, "--journal", journal, "--check")
-    assert check == (1, f"{tape}: would drop #2 POST {CHAT}\n{tape}: 1 of 3 would be dropped\n", "")
-    assert len(words_on(tape)) == 3
-    result = invoke("prune", tape, "--journal", journal)
-    assert result == (0, f"{tape}: drops #2 POST {CHAT}\n{tape}: 1 of 3 dropped\n", "")
-    assert words_on(tape) == ["one", "three"]
-    assert [*map(without_numbers, texts(tape.read_text()))] == [before[0], before[2]]
-    assert tape.read_text().startswith("# ours\n")
-    assert await played(tmp_path / "again", [tape], "one", "three") == [200, 200]
-    assert invoke("prune", tape, "--journal", tmp_path / "again", "--check").code == 0
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    cassette_path.write_text("# ours\n" + cassette_path.read_text().replace("- request", "# why\n- request"), "utf-8")
+    before = texts(cassette_path.read_text())
+    await played(journal, [cassette_path], "three", "one")
+    check = invoke("prune", cassette_path, "--journal", journal, "--check")
+    assert check == (1, f"{cassette_path}: would drop #2 POST {CHAT}\n{cassette_path}: 1 of 3 would be dropped\n", "")
+    assert len(words_on(cassette_path)) == 3
+    result = invoke("prune", cassette_path, "--journal", journal)
+    assert result == (0, f"{cassette_path}: drops #2 POST {CHAT}\n{cassette_path}: 1 of 3 dropped\n", "")
+    assert words_on(cassette_path) == ["one", "three"]
+    assert [*map(without_numbers, texts(cassette_path.read_text()))] == [before[0], before[2]]
+    assert cassette_path.read_text().startswith("# ours\n")
+    assert await played(tmp_path / "again", [cassette_path], "one", "three") == [200, 200]
+    assert invoke("prune", cassette_path, "--journal", tmp_path / "again", "--check").code == 0
 
 
 async def test_prune_keeps_what_any_run_played(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     for word in ("one", "three"):
-        await played(journal, [tape], word)
-    assert invoke("prune", tape, "--journal", journal).code == 0
-    assert words_on(tape) == ["one", "three"]
+        await played(journal, [cassette_path], word)
+    assert invoke("prune", cassette_path, "--journal", journal).code == 0
+    assert words_on(cassette_path) == ["one", "three"]
 
 
 async def test_a_cassette_without_a_run_is_left_alone(tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ async def test_a_cassette_without_a_run_is_left_alone(tmp_path: Path) -> None:
     assert result.code == 0
     assert f"{opened}: no run played anything of it: left alone\n" in result.stdout
     assert f"{unopened}: no run opened it: left alone\n" in result.stdout
-    assert all(len(words_on(tape)) == 3 for tape in (used, opened, unopened))
+    assert all(len(words_on(cassette_path)) == 3 for cassette_path in (used, opened, unopened))
     assert invoke("prune", tmp_path, "--journal", journal, "--check").code == 0
     assert invoke("prune", tmp_path, "--journal", journal, "--unused-files", "--check").code == 1
     assert opened.exists()
@@ -171,72 +176,72 @@ async def test_a_cassette_without_a_run_is_left_alone(tmp_path: Path) -> None:
 
 
 async def test_a_cassette_that_changed_since_the_run_is_refused(tmp_path: Path) -> None:
-    tape, unchanged = three(tmp_path / "tape.yaml"), three(tmp_path / "other.yaml")
+    cassette_path, unchanged = three(tmp_path / "tape.yaml"), three(tmp_path / "other.yaml")
     journal = tmp_path / "journal.jsonl"
-    await played(journal, [tape, unchanged], "one")
-    tape.write_text(tape.read_text().replace("of two", "of all"))
-    before = tape.read_text()
-    result = invoke("prune", tape, unchanged, "--journal", journal, "--force")
+    await played(journal, [cassette_path, unchanged], "one")
+    cassette_path.write_text(cassette_path.read_text().replace("of two", "of all"))
+    before = cassette_path.read_text()
+    result = invoke("prune", cassette_path, unchanged, "--journal", journal, "--force")
     assert result.code == 1
-    assert f"{tape}: The cassette has changed since the run. It was left alone.\n" in result.stdout
-    assert tape.read_text() == before
+    assert f"{cassette_path}: The cassette has changed since the run. It was left alone.\n" in result.stdout
+    assert cassette_path.read_text() == before
 
 
 async def test_recordings_made_in_the_run_stay(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     with running_upstream() as upstream:
         rules = Rules(mode=Mode.NEW_EPISODES)
-        await played(journal, [tape], "two", "new", rules=rules, upstream=upstream.url)
-    assert words_on(tape) == ["one", "two", "three", "new"]
-    assert invoke("prune", tape, "--journal", journal).code == 0
-    assert words_on(tape) == ["two", "new"]
+        await played(journal, [cassette_path], "two", "new", rules=rules, upstream=upstream.url)
+    assert words_on(cassette_path) == ["one", "two", "three", "new"]
+    assert invoke("prune", cassette_path, "--journal", journal).code == 0
+    assert words_on(cassette_path) == ["two", "new"]
 
 
 async def test_a_recording_made_in_one_run_and_unplayed_in_the_next_stays(tmp_path: Path) -> None:
-    tape, journal = tmp_path / "tape.yaml", tmp_path / "journal.jsonl"
+    cassette_path, journal = tmp_path / "tape.yaml", tmp_path / "journal.jsonl"
     with running_upstream() as upstream:
         for words in (["a", "b"], ["b"]):
-            await played(journal, [tape], *words, rules=Rules(mode=Mode.NEW_EPISODES), upstream=upstream.url)
-    assert invoke("prune", tape, "--journal", journal).code == 0
-    assert words_on(tape) == ["a", "b"]
+            await played(journal, [cassette_path], *words, rules=Rules(mode=Mode.NEW_EPISODES), upstream=upstream.url)
+    assert invoke("prune", cassette_path, "--journal", journal).code == 0
+    assert words_on(cassette_path) == ["a", "b"]
 
 
 async def test_a_run_with_a_miss_prunes_nothing(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    await played(journal, [tape], "one", "none")
-    result = invoke("prune", tape, "--journal", journal)
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    await played(journal, [cassette_path], "one", "none")
+    result = invoke("prune", cassette_path, "--journal", journal)
     assert result.code == 1
     assert "a request that no recording matched: POST" in result.stderr
-    assert len(words_on(tape)) == 3
-    assert invoke("prune", tape, "--journal", journal, "--force").code == 0
-    assert words_on(tape) == ["one"]
+    assert len(words_on(cassette_path)) == 3
+    assert invoke("prune", cassette_path, "--journal", journal, "--force").code == 0
+    assert words_on(cassette_path) == ["one"]
 
 
 def test_a_command_that_failed_prunes_nothing(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    assert invoke("play", tape, "--journal", journal, "--quiet", "--", "sh", "-c", "exit 3").code == 3
-    result = invoke("prune", tape, "--journal", journal)
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    assert invoke("play", cassette_path, "--journal", journal, "--quiet", "--", "sh", "-c", "exit 3").code == 3
+    result = invoke("prune", cassette_path, "--journal", journal)
     assert result.code == 1
     assert "the command ended with 3: sh" in result.stderr
 
 
 async def test_a_run_that_was_killed_prunes_nothing(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    await played(journal, [tape], "one")
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    await played(journal, [cassette_path], "one")
     journal.write_text("".join(journal.read_text().splitlines(keepends=True)[:-1]))
-    result = invoke("prune", tape, "--journal", journal)
+    result = invoke("prune", cassette_path, "--journal", journal)
     assert result.code == 1
     assert "a run that did not end" in result.stderr
 
 
 def test_a_missing_or_broken_journal_is_refused(tmp_path: Path) -> None:
-    tape, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
-    assert invoke("prune", tape, "--journal", journal).code == 3
+    cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
+    assert invoke("prune", cassette_path, "--journal", journal).code == 3
     journal.write_text("")
-    empty = invoke("prune", tape, "--journal", journal)
+    empty = invoke("prune", cassette_path, "--journal", journal)
     assert (empty.code, "  no run\n" in empty.stderr) == (1, True)
     journal.write_text('{"event": "started", "run": "1"}\n{"event": "opened"}\n')
-    broken = invoke("prune", tape, "--journal", journal)
+    broken = invoke("prune", cassette_path, "--journal", journal)
     assert (broken.code, f"{journal}: Line 2 is not a journal entry." in broken.stderr) == (2, True)
 
 
@@ -253,17 +258,17 @@ def test_failures_beyond_ten_are_counted() -> None:
 
 
 async def test_a_link_stays_a_link_and_a_torn_file_is_left_alone(tmp_path: Path) -> None:
-    tape, journal, link = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl", tmp_path / "link.yaml"
+    cassette_path, journal, link = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl", tmp_path / "link.yaml"
     link.symlink_to("tape.yaml")
     await played(journal, [link], "one")
-    intact = tape.read_bytes()
-    tape.write_bytes(intact + b"\0" * 8192)
+    intact = cassette_path.read_bytes()
+    cassette_path.write_bytes(intact + b"\0" * 8192)
     torn = invoke("prune", link, "--journal", journal)
     assert (torn.code, "a recorder was killed" in torn.stdout) == (1, True)
-    tape.write_bytes(intact)
+    cassette_path.write_bytes(intact)
     assert invoke("prune", link, "--journal", journal).code == 0
     assert link.is_symlink()
-    assert words_on(tape) == ["one"]
+    assert words_on(cassette_path) == ["one"]
 
 
 # ------------------------------------------------------------------------------------------------ pytest

@@ -1,4 +1,4 @@
-"""`redact` takes secrets out of cassettes that are there already, and touches nothing else."""
+"""`redact` removes secrets from existing cassettes, and changes nothing else."""
 
 from __future__ import annotations
 
@@ -147,15 +147,15 @@ def test_an_empty_file_has_nothing_to_redact() -> None:
 # ------------------------------------------------------------------------------------------------ the command
 
 
-def tape(path: Path, *items: Interaction) -> Path:
+def write_cassette(path: Path, *items: Interaction) -> Path:
     path.write_text(written(*items), "utf-8")
     return path
 
 
 def test_the_command(tmp_path: Path) -> None:
     bad, good = (
-        tape(tmp_path / "bad.yaml", item(b"a"), item(b"b", request=ASKED)),
-        tape(tmp_path / "good.yaml", STREAMED),
+        write_cassette(tmp_path / "bad.yaml", item(b"a"), item(b"b", request=ASKED)),
+        write_cassette(tmp_path / "good.yaml", STREAMED),
     )
     before = bad.read_bytes(), good.stat().st_ino
     would = invoke("redact", "--check", tmp_path)
@@ -176,7 +176,7 @@ def test_the_command(tmp_path: Path) -> None:
 
 
 def test_the_command_applies_the_rules_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tape(tmp_path / "a.yaml", item(b"Erika Muster"))
+    path = write_cassette(tmp_path / "a.yaml", item(b"Erika Muster"))
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nredact-pattern = ["Erika"]\n')
     monkeypatch.chdir(tmp_path)
     assert invoke("redact", path).stdout == f"{path}: 1 of 1 redacted (response body)\n"
@@ -184,14 +184,14 @@ def test_the_command_applies_the_rules_of_the_project(tmp_path: Path, monkeypatc
 
 
 def test_a_body_that_cannot_be_decoded_is_exit_1(tmp_path: Path) -> None:
-    path = tape(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
+    path = write_cassette(tmp_path / "a.yaml", item(b"\xff\x00", headers=(*JSON, ("content-encoding", "br"))))
     result = invoke("redact", path)
     assert result.code == 1
     assert f"{path}:4: unreadable: The response body of recording 1 is compressed (br)" in result.stdout
 
 
 def test_permissions_and_links_stay(tmp_path: Path) -> None:
-    path = tape(tmp_path / "a.yaml", item(b"b", request=ASKED))
+    path = write_cassette(tmp_path / "a.yaml", item(b"b", request=ASKED))
     path.chmod(0o640)
     link = tmp_path / "link.yaml"
     link.symlink_to("a.yaml")
@@ -203,7 +203,7 @@ def test_permissions_and_links_stay(tmp_path: Path) -> None:
 
 
 def test_a_torn_recording_is_dropped(tmp_path: Path) -> None:
-    path = tape(tmp_path / "a.yaml", item(b"b", request=ASKED))
+    path = write_cassette(tmp_path / "a.yaml", item(b"b", request=ASKED))
     path.write_bytes(path.read_bytes() + b"\0" * 8192 + b"rest of an item\n")
     assert invoke("redact", path).code == 0
     assert len(reader.load(path.read_text("utf-8"), path).interactions) == 1
@@ -211,7 +211,7 @@ def test_a_torn_recording_is_dropped(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("after_s", [0.0, 0.02, 0.1, 0.3])
 def test_a_kill_leaves_the_old_file_or_the_new_one(tmp_path: Path, after_s: float) -> None:
-    path = tape(tmp_path / "a.yaml", *[item(b"x" * 1000, request=ASKED)] * 200)
+    path = write_cassette(tmp_path / "a.yaml", *[item(b"x" * 1000, request=ASKED)] * 200)
     old = path.read_bytes()
     new = redacted(old.decode()).text.encode()
     running = subprocess.Popen(

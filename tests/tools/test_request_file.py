@@ -1,4 +1,4 @@
-"""A request read from a text."""
+"""Requests are read from JSON texts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording in words."""
+"""Recordings are shown as lists, in full, and as JSON."""
 
 from __future__ import annotations
 

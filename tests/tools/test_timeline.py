@@ -1,4 +1,4 @@
-""""""
+"""The times of a response are drawn."""
 
 from __future__ import annotations
 
