@@ -181,7 +181,6 @@ def _describe(difference: Apart) -> str:
 
 
 def _describe_change(recorded: Any, current: Any) -> str:
-    """"""
     if isinstance(recorded, str) and isinstance(current, str) and (text := display.changes(recorded, current)):
         return text
     return f"{display.value(recorded)}, now {display.value(current)}"

@@ -143,7 +143,6 @@ def _finish_reasons(answer: Answer) -> list[str]:
 
 
 def _notes(recorded: Response, before: Answer, current: Response, after: Answer) -> Iterator[str]:
-    """"""
     if recorded.end is End.COMPLETE and recorded.head.status == current.head.status:
         old_ms, new_ms = recorded.end_ms, current.end_ms
         for slow, fast, direction in ((new_ms, old_ms, "slower"), (old_ms, new_ms, "faster")):

@@ -147,5 +147,4 @@ def _compare_path(path: str, before: PathStats, current: PathStats, are_fragment
 
 
 def _join_types(types: Iterable[str]) -> str:
-    """"""
     return " or ".join(sorted(types, key=lambda name: (name == "null", name)))

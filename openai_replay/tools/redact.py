@@ -69,7 +69,6 @@ def _unreadable_encoding(headers: Headers, body: bytes) -> str:
 
 
 def _changed_locations(old: Interaction, new: Interaction) -> list[str]:
-    """"""
     locations = ["URL"] if old.request.uri != new.request.uri else []
     for before, after in (
         (old.request.headers, new.request.headers),

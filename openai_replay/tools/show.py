@@ -96,7 +96,7 @@ def format_heading(number: int, interaction: Interaction) -> str:
 
 
 def format_recording(interaction: Interaction) -> Iterator[str]:
-    """"""
+    """Yield request and response for a reader, line by line."""
     request, response = interaction.request, interaction.response
     parsed = asked(request)
     yield "request"

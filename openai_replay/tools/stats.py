@@ -152,7 +152,6 @@ def format_table(models: Mapping[str, Totals], total: Totals) -> Iterator[str]:
 
 
 def _format_cells(count: Totals) -> tuple[str, ...]:
-    """"""
     billed = count.usage
     numbers = (
         count.interactions,

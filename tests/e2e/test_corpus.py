@@ -1,4 +1,8 @@
-""""""
+"""Recordings of other projects: each file is imported, and each interaction is played with its bytes.
+
+The expected values come from a plain reading of each format, without our importers. The corpus is not part of this
+project: `OPENAI_REPLAY_CORPUS` names its folder (`make corpus CORPUS=path`).
+"""
 
 from __future__ import annotations
 
@@ -473,7 +477,6 @@ SSE = Send(head(200, "OK", [("content-type", "text/event-stream; charset=utf-8")
 async def test_real_streams_are_recorded_and_played_cut_for_cut(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """"""
     cassette_path = tmp_path / "tape.yaml"
     bodies = streams()[:STREAMS]
     assert len(bodies) > 50

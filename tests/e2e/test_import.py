@@ -1,4 +1,4 @@
-"""`openai-replay import`: files and folders become cassettes of ours, one for one, and nothing is lost on the way."""
+"""`openai-replay import` turns files and folders into cassettes, one for one, and loses nothing on the way."""
 
 from __future__ import annotations
 

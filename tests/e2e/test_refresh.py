@@ -1,4 +1,4 @@
-"""`refresh`: the simulated upstream asked again, as it was and changed in one point at a time."""
+"""`refresh` asks the simulated upstream again, as it was or with one planted change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Law 9: stock vcrpy and pytest-recording play what we recorded, and we play what stock vcrpy recorded."""
+"""Promise 9: vcrpy and pytest-recording play our cassettes, and we play those that vcrpy recorded."""
 
 from __future__ import annotations
 

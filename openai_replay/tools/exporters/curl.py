@@ -68,7 +68,6 @@ def _format_call(interaction: Interaction) -> str:
 
 
 def _quote_url(uri: str) -> str:
-    """"""
     if (origin := _ORIGIN.match(uri)) is None or uri[origin.end() : origin.end() + 1] not in ("", "/", "?"):
         return shlex.quote(uri)
     target = uri[origin.end() :]

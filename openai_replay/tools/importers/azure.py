@@ -52,7 +52,6 @@ _TEXTUAL = re.compile(r"text/|application/(?:[\w.+-]+\+)?(?:json|xml)|.*urlencod
 
 
 def _body(value: Any, pairs: Headers) -> bytes:
-    """"""
     if value is None or value == []:
         return b""
     if isinstance(value, list):

@@ -39,7 +39,6 @@ def read(value: Any) -> ImportResult:
 
 
 def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
-    """"""
     request, response = item["request"], item["response"]
     status = response["status"]
     return Interaction(

@@ -92,7 +92,6 @@ def _join_chunks(body: bytes) -> bytes:
 
 
 def _interaction(pair: tuple[bytes, bytes], note_repair: NoteRepair) -> Interaction:
-    """"""
     request, response = parse_message(pair[0]), parse_message(pair[1])
     uri = request.line[1]
     if uri.startswith("/"):

@@ -120,7 +120,6 @@ def _interaction(flow: Any, note_repair: NoteRepair) -> Interaction:
 
 
 def _host(request: dict[str, Any]) -> str:
-    """"""
     host, port = _text(request["host"]), request.get("port")
     return host if port in (80, 443, None) else f"{host}:{port}"
 

@@ -60,7 +60,6 @@ _TEXTUAL = re.compile(r"text/|json|xml|javascript|urlencoded")
 
 
 def _body(item: dict[str, Any], pairs: Headers, note_repair: NoteRepair) -> bytes | list[bytes]:
-    """"""
     body = item.get("response")
     if isinstance(body, list) and header(pairs, "content-encoding") and all(isinstance(chunk, str) for chunk in body):
         return [decode_hex(chunk) for chunk in body]

@@ -34,7 +34,6 @@ def read(value: Any) -> ImportResult:
 
 
 def _interaction(item: dict[str, Any], note_repair: NoteRepair) -> Interaction:
-    """"""
     request, response = item["request"], item["response"]
     status = response["status"]
     code, reason = (status["code"], status.get("message")) if isinstance(status, dict) else (status, None)
