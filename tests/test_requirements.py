@@ -16,12 +16,14 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DEPENDENCIES = PROJECT["dependencies"]
+#: What `pip install --editable --no-build-isolation` takes: hatchling asks for the other while it builds.
+BUILD = ["hatchling", "editables"]
 LOCKED = {
-    "dev.txt": [*DEPENDENCIES, *EXTRAS["dev"], *EXTRAS["speed"], "hatchling"],
+    "dev.txt": [*DEPENDENCIES, *EXTRAS["dev"], *EXTRAS["speed"], *BUILD],
     "demo.txt": [*DEPENDENCIES, "openai>=3,<4"],
     "openai2.txt": ["openai>=2,<3"],
-    "fuzz.txt": [*DEPENDENCIES, "atheris>=3", "hatchling"],
-    "s3-client.txt": [*DEPENDENCIES, *EXTRAS["s3"], "hatchling"],
+    "fuzz.txt": [*DEPENDENCIES, "atheris>=3", *BUILD],
+    "s3-client.txt": [*DEPENDENCIES, *EXTRAS["s3"], *BUILD],
     "s3-server.txt": ["moto[server]>=5"],
 }
 
