@@ -54,7 +54,7 @@ def explain(
     rules = build.build_rules(files.rule_values(options), label=lambda name: label(ctx, name))
     said = request_file.RequestOverrides(method, path, tuple(request_file.parse_header(one) for one in headers))
     text = _read(request)
-    cassette = Cassette.for_play(cassettes, rules.key, rules.described)
+    cassette = Cassette.for_play(cassettes, rules.key, rules.matching_summary)
     for warning in cassette.warnings:
         console.warn(warning)
     recorded = [

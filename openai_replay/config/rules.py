@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from openai_replay.matching.suggestions import Advice
 
 
-class Do(Enum):
+class Action(Enum):
     """What happens to a request."""
 
     PLAY = auto()
@@ -26,12 +26,12 @@ class Do(Enum):
 
 #                     match found   no match, cassette   no match, new
 #                                   was on disk          cassette
-DECISIONS = {
-    Mode.NONE: (Do.PLAY, Do.REFUSE, Do.REFUSE),
-    Mode.ONCE: (Do.PLAY, Do.REFUSE, Do.RECORD),
-    Mode.NEW_EPISODES: (Do.PLAY, Do.RECORD, Do.RECORD),
-    Mode.ALL: (Do.RECORD, Do.RECORD, Do.RECORD),
-    Mode.OFF: (Do.FORWARD, Do.FORWARD, Do.FORWARD),
+ACTIONS = {
+    Mode.NONE: (Action.PLAY, Action.REFUSE, Action.REFUSE),
+    Mode.ONCE: (Action.PLAY, Action.REFUSE, Action.RECORD),
+    Mode.NEW_EPISODES: (Action.PLAY, Action.RECORD, Action.RECORD),
+    Mode.ALL: (Action.RECORD, Action.RECORD, Action.RECORD),
+    Mode.OFF: (Action.FORWARD, Action.FORWARD, Action.FORWARD),
 }
 
 
@@ -55,12 +55,12 @@ class Rules:
         return self.matcher.key(self.redactor.request(request))
 
     @property
-    def described(self) -> str:
+    def matching_summary(self) -> str:
         """What decides the key, in a line without secrets; empty for the default."""
         return self.redactor.text(self.matcher.described)
 
     @property
-    def told(self) -> str:
+    def key_fingerprint(self) -> str:
         """A text of all that decides a key: where it is the same, so are the keys."""
         redactor, matcher = self.redactor, self.matcher
         patterns = [(one.pattern, one.flags) for one in redactor.patterns]
@@ -68,15 +68,15 @@ class Rules:
         parts = (sorted(redactor.headers), patterns, redactor.pointers, matcher.ignore, sorted(matcher.on))
         return repr((*parts, sorted(matcher.headers), own))
 
-    def when_used_up(self, was_on_disk: bool) -> OnExhausted:
+    def exhaustion_policy(self, was_on_disk: bool) -> OnExhausted:
         """What an identical request gets when its recordings are used up.
 
         Where it can be recorded it is a new episode: only what only plays may repeat itself.
         """
-        plays_only = DECISIONS[self.mode][1 if was_on_disk else 2] is Do.REFUSE
+        plays_only = ACTIONS[self.mode][1 if was_on_disk else 2] is Action.REFUSE
         return self.on_exhausted if plays_only else OnExhausted.ERROR
 
-    def played(self, head: Head) -> Head:
+    def rewrite_retry_after(self, head: Head) -> Head:
         """`head` as it is played: SDKs sleep for real on a `retry-after`, up to two minutes.
 
         (openai/_base_client.py, `_calculate_retry_timeout`)

@@ -51,7 +51,7 @@ class Timer(Protocol):
         """Never go off again."""
 
 
-class Clock:
+class Scheduler:
     """Steps at their instants, in the running event loop. `close` it when nothing waits for one any more."""
 
     def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
@@ -77,7 +77,7 @@ class Clock:
             self._wait_for(due)
         return await ended
 
-    def look(self) -> None:
+    def run_due(self) -> None:
         """Take the steps that are due by now, for who is at work for long. Where there is more to do than can be done,
         both get half of the time.
         """

@@ -11,7 +11,7 @@ T = TypeVar("T")
 LARGE = 1 << 18
 
 
-async def aside(size: int, function: Callable[..., T], *args: object) -> T:
+async def run_aside(size: int, function: Callable[..., T], *args: object) -> T:
     """Call `function` in the event loop, or in a thread if it has more than `LARGE` bytes to read.
 
     A second of regular expressions would stop every other stream.
@@ -21,7 +21,7 @@ async def aside(size: int, function: Callable[..., T], *args: object) -> T:
     return await asyncio.to_thread(function, *args)
 
 
-async def within(seconds: float, work: Awaitable[object]) -> bool:
+async def completes_within(seconds: float, work: Awaitable[object]) -> bool:
     """Wait for `work`. Return False if it takes longer than `seconds`."""
     try:
         async with asyncio.timeout(seconds):

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 
 from openai_replay.journal.exchanges import Exchange, Outcome
 from openai_replay.model import End, Head, Request, Response
-from openai_replay.proxy.request_cache import Asked
+from openai_replay.proxy.request_cache import RequestKey
 
 #: Bytes after which a batch is written: data that a slow client has not read yet is not held twice.
 _BATCH_BYTES = 1 << 18
@@ -62,7 +62,7 @@ def write_batches(head: Head | None, frames: Sequence[bytes], end: End | None) -
 
 def journal_entry(
     outcome: Outcome,
-    request: Asked | Request,
+    request: RequestKey | Request,
     response: Response,
     ms: int,
     preview: str,

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.recordings import Recording
-from openai_replay.config.rules import DECISIONS, Do, Rules
+from openai_replay.config.rules import ACTIONS, Action, Rules
 from openai_replay.errors import CassetteError, CassetteMissError, FileChangedError, ReplayError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.model import Fallback, Request
-from openai_replay.playback.scheduler import Clock, Stopwatch
-from openai_replay.proxy.aio import aside
+from openai_replay.playback.scheduler import Scheduler, Stopwatch
+from openai_replay.proxy.aio import run_aside
 from openai_replay.proxy.client import ResponseSink
 from openai_replay.proxy.player import Player
-from openai_replay.proxy.request_cache import Asking
+from openai_replay.proxy.request_cache import RequestKeyCache
 
 if TYPE_CHECKING:
     from openai_replay.proxy.recorder import Recorder
@@ -32,7 +32,7 @@ class Engine:
     """
 
     def __init__(
-        self, rules: Rules, cassette: Cassette, upstream: Upstream | None, journal: Journal, clock: Clock
+        self, rules: Rules, cassette: Cassette, upstream: Upstream | None, journal: Journal, clock: Scheduler
     ) -> None:
         self.rules = rules
         self.cassette = cassette
@@ -44,12 +44,12 @@ class Engine:
             from openai_replay.proxy import recorder  # a player has not even loaded it
 
             self._recorder = recorder.Recorder(rules, cassette, upstream, journal)
-        self._asking = Asking(rules)
+        self._asking = RequestKeyCache(rules)
         self._seen: dict[bytes, frozenset[int]] = {}  # what explanations have read of the tape
         self._reloading = asyncio.Lock()
-        self._decisions = DECISIONS[rules.mode]
-        self._plays = Do.PLAY in self._decisions
-        self._used_up = rules.when_used_up(cassette.was_on_disk)
+        self._decisions = ACTIONS[rules.mode]
+        self._plays = Action.PLAY in self._decisions
+        self._used_up = rules.exhaustion_policy(cassette.was_on_disk)
 
     async def answer(self, request: Request, client: ResponseSink, start: float | None = None) -> None:
         """Answer `request`, which was there at `start`, in seconds of `time.monotonic()`; None: just now.
@@ -64,9 +64,9 @@ class Engine:
             # What goes on whatever it is does so at once: nothing of it is looked for, and what it is without secrets
             # is only asked when it is put on the tape.
             if self._plays and (tape.recordings or self._recorder is None):
-                asked = self._asking.known(request)
+                asked = self._asking.lookup(request)
                 if asked is None:
-                    asked = await aside(len(request.body), self._asking.read, request)
+                    asked = await run_aside(len(request.body), self._asking.compute, request)
                 turn = await tape.take(asked.key, self._used_up)
                 found = tape.at(asked.key, turn, self._used_up)
                 if tape.is_outdated(found):
@@ -77,11 +77,11 @@ class Engine:
                 await self._player.play(asked, found, client, start)
                 return
             do = self._decisions[1 if tape.was_on_disk else 2]
-            if do is Do.REFUSE:
+            if do is Action.REFUSE:
                 await self._play_instead(request, client, start)
             else:
                 assert self._recorder is not None, "only a player has none, and it never comes here"
-                work = self._recorder.record if do is Do.RECORD else self._recorder.forward
+                work = self._recorder.record if do is Action.RECORD else self._recorder.forward
                 await work(request, client, Stopwatch(start))
         except ReplayError as error:
             outcome = Outcome.MISSED if isinstance(error, CassetteMissError) else Outcome.FAILED
@@ -126,19 +126,19 @@ class Engine:
     async def _play_instead(self, request: Request, client: ResponseSink, start: float) -> None:
         # What explains a miss takes a tenth of the time to start, and most runs have none.
         from openai_replay.proxy import miss
-        from openai_replay.proxy.fallback import instead
+        from openai_replay.proxy.fallback import choose
 
-        clean = await aside(len(request.body), self.rules.redactor.request, request)
+        clean = await run_aside(len(request.body), self.rules.redactor.request, request)
         found: Recording | None = None
         while found is None:  # another process may take it between being chosen and being taken
             await self.cassette.positions.refresh()
             if self.rules.fallback is Fallback.NONE:
                 raise miss.miss(self.rules, self.cassette, clean, self._seen)
             try:
-                chosen, note = instead(clean, self.cassette, self.rules)
+                chosen, note = choose(clean, self.cassette, self.rules)
             except FileChangedError:
                 await self._reload()
-                chosen, note = instead(clean, self.cassette, self.rules)
+                chosen, note = choose(clean, self.cassette, self.rules)
             if chosen is None:
                 raise miss.miss(self.rules, self.cassette, clean, self._seen, note)
             found = chosen if await self.cassette.take_instead(chosen) else None

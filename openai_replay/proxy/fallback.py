@@ -19,14 +19,14 @@ from openai_replay.model import Fallback, OnExhausted, Request
 _SHOWN = 60
 
 
-class Instead(NamedTuple):
+class Choice(NamedTuple):
     """What is played, if anything, and what to say of it: where it differs, or what was looked for in vain."""
 
     recording: Recording | None
     note: str
 
 
-def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
+def choose(request: Request, cassette: Cassette, rules: Rules) -> Choice:
     """What the rule finds for `request`, which holds no secret; among recordings of its method and path.
 
     `last-user-message`: the nearest whose last user message is the same, unplayed ones first; played ones only where an
@@ -48,12 +48,12 @@ def instead(request: Request, cassette: Cassette, rules: Rules) -> Instead:
         of = f" with the last user message {_cut(wanted)!r}" if wanted else ""
         number = f"; all {len(there)} of these have been played" if there else ""
         where = f"{request.method} {request.path}"
-        return Instead(None, f"fallback {rules.fallback} found no recording of {where}{of}{number}")
+        return Choice(None, f"fallback {rules.fallback} found no recording of {where}{of}{number}")
     recorded = [Recorded(one.number, one.interaction.request, one.key, cassette.is_played(one)) for one in left]
     near = diff.nearest(request, recorded, matcher, clean, {}, 1)[0]
     chosen = next(one for one in left if one.number == near.recorded.number)
     lines = explain.differences(near, request)
-    return Instead(
+    return Choice(
         chosen, "\n  ".join([f"fallback {rules.fallback}: #{chosen.number} is played; it differs at", *lines])
     )
 

@@ -14,7 +14,7 @@ _AHEAD = 1 << 20
 _FRAME_COST = 128
 
 
-class Arriving:
+class LiveResponse:
     """An answer while it arrives. It grows until `end` (or `error`) is set; one `task` adds to it, one reader waits for
     news.
 
@@ -29,9 +29,9 @@ class Arriving:
         self.is_stream = False  # of server-sent events
         self.head_ms = 0
         self.frames: list[Frame] = []
-        self.count = 0
+        self.frame_count = 0
         self.too_large = False
-        self.reused = False  # whether the connection had carried another answer before
+        self.connection_reused = False  # whether the connection had carried another answer before
         self.end: End | None = None
         self.end_ms = 0
         self.error: UpstreamError | None = None
@@ -41,41 +41,41 @@ class Arriving:
         self._size = 0
         self._untaken: list[bytes] = []
         self._waiting = 0  # bytes of them
-        self.is_left = False  # whether nobody will take any more: what comes is for the tape only
+        self.detached = False  # whether nobody will take any more: what comes is for the tape only
         self._taken = asyncio.Event()
         self._news = asyncio.Event()
         self._over = asyncio.Event()
-        self.pass_on: Callable[[bytes], bool] | None = None
+        self.on_data: Callable[[bytes], bool] | None = None
         self.task: asyncio.Task[object] | None = None  # that reads it
 
-    async def news(self) -> None:
+    async def wait_for_data(self) -> None:
         """Wait until something has been added since the last call."""
         await self._news.wait()
         if not self._over.is_set():
             self._news.clear()
 
-    def take(self) -> list[bytes]:
+    def take_data(self) -> list[bytes]:
         """What has come since the last call."""
         taken, self._untaken, self._waiting = self._untaken, [], 0
         self._taken.set()
         return taken
 
-    def leave(self) -> None:
+    def detach(self) -> None:
         """Nobody will take any more: what comes is for the tape only."""
-        self.is_left = True
-        self.take()
+        self.detached = True
+        self.take_data()
 
-    async def over(self) -> None:
+    async def wait_closed(self) -> None:
         """Wait until nothing more can come: `end` is set, or `error`, or neither if it was cancelled."""
         await self._over.wait()
 
     @property
-    def is_over(self) -> bool:
+    def closed(self) -> bool:
         """Whether nothing more can come."""
         return self._over.is_set()
 
     @property
-    def is_counted(self) -> bool:
+    def has_content_length(self) -> bool:
         """Whether who gets it knows how long it is, and sees its end in the last byte; else it is told the end."""
         return self.head is not None and self.head.length is not None
 
@@ -88,52 +88,52 @@ class Arriving:
 
     def cancel(self, why: str) -> None:
         """Stop reading; the answer stays without an end, and `cancelled` says why."""
-        if self.is_over:
+        if self.closed:
             return
         self.cancelled = why
         if self.task is not None:
             self.task.cancel()
         else:  # it has not been asked for yet
-            self.stops()
+            self.close()
 
-    def starts(self, head: Head) -> None:
+    def set_head(self, head: Head) -> None:
         """The head is there."""
         self.head, self.head_ms = head, int(self._now_ms())
         self.is_stream = media_type(head.headers) == "text/event-stream"
         self._news.set()
 
-    def adds(self, data: bytes, last: bool) -> bool:
+    def feed(self, data: bytes, is_last: bool) -> bool:
         """`data` has come, and if it is the `last`, the end as well. Whether more may come now, or has to wait for
         `room`.
         """
-        self.count += 1
+        self.frame_count += 1
         self._size += len(data) + _FRAME_COST
         if self._size > self._most:
             self.too_large = True
             self.frames.clear()
         else:
             self.frames.append(Frame(int(self._now_ms()), data))
-        waits = last and self.is_counted
-        if not self.is_left and (waits or self._untaken or self.pass_on is None or not self.pass_on(data)):
+        waits = is_last and self.has_content_length
+        if not self.detached and (waits or self._untaken or self.on_data is None or not self.on_data(data)):
             self._untaken.append(data)
             self._waiting += len(data)
             self._news.set()
-        return not self.too_large or not (self.is_left or self._waiting > _AHEAD)
+        return not self.too_large or not (self.detached or self._waiting > _AHEAD)
 
-    async def room(self) -> bool:
+    async def wait_for_capacity(self) -> bool:
         """Wait for a slow reader of what the tape does not keep. False: it is for nobody."""
-        while not self.is_left and self._waiting > _AHEAD:
+        while not self.detached and self._waiting > _AHEAD:
             self._taken.clear()
             await self._taken.wait()
-        return not self.is_left
+        return not self.detached
 
-    def ends(self, end: End) -> None:
+    def finish(self, end: End) -> None:
         """The answer is over."""
         if not self._over.is_set():
             self.end, self.end_ms = end, int(self._now_ms())
-            self.stops()
+            self.close()
 
-    def stops(self) -> None:
+    def close(self) -> None:
         """Nothing more can come."""
         self._over.set()
         self._news.set()

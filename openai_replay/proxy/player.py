@@ -12,9 +12,9 @@ from openai_replay.journal.exchanges import Journal, Outcome
 from openai_replay.model import End, Head, Request
 from openai_replay.openai_api import transcript
 from openai_replay.playback import pace
-from openai_replay.playback.scheduler import Clock
+from openai_replay.playback.scheduler import Scheduler
 from openai_replay.proxy.client import ResponseSink, WriteBatch, journal_entry, write_batches
-from openai_replay.proxy.request_cache import Asked
+from openai_replay.proxy.request_cache import RequestKey
 
 #: Bytes of an answer up to which it is kept as it was encoded: it is held twice then.
 _KEPT = 1 << 20
@@ -68,13 +68,13 @@ class _Ready(NamedTuple):
 class Player:
     """Plays recordings at the pace of `rules`."""
 
-    def __init__(self, rules: Rules, journal: Journal, clock: Clock) -> None:
+    def __init__(self, rules: Rules, journal: Journal, clock: Scheduler) -> None:
         self._rules = rules
         self._journal = journal
         self._clock = clock
 
     async def play(
-        self, asked: Asked | Request, found: Recording, client: ResponseSink, start: float, note: str = ""
+        self, asked: RequestKey | Request, found: Recording, client: ResponseSink, start: float, note: str = ""
     ) -> None:
         """Answer with `found`; its times count from `start`, in seconds of `time.monotonic()`. `note` is what is odd
         about that.
@@ -101,7 +101,7 @@ class Player:
 
     def _made_ready(self, found: Recording) -> _Ready:
         response = found.interaction.response
-        head = self._rules.played(response.head)
+        head = self._rules.rewrite_retry_after(response.head)
         schedule: list[_Due] = []
         left = len(response.frames)
         for beat in pace.schedule(response, self._rules.pace):

@@ -15,9 +15,9 @@ from openai_replay.journal.log import bare, log
 from openai_replay.model import End, Head, Interaction, Mode, Request, Response, header
 from openai_replay.openai_api import transcript
 from openai_replay.playback.scheduler import Stopwatch
-from openai_replay.proxy.aio import LARGE, aside, within
+from openai_replay.proxy.aio import LARGE, run_aside, completes_within
 from openai_replay.proxy.client import ResponseSink, journal_entry
-from openai_replay.proxy.live_response import Arriving
+from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.proxy.upstream import VIA, Upstream
 from openai_replay.text import sse
 from openai_replay.text.http_headers import kept
@@ -31,7 +31,7 @@ _LONGEST_EVENT = 1 << 24
 #: wait for the disk after each takes a tenth of all that recording takes.
 _SYNCED_EVERY_S = 0.5
 #: What is done with an answer that is over.
-_Then = Callable[[Request, Arriving], Coroutine[None, None, None]]
+_Then = Callable[[Request, LiveResponse], Coroutine[None, None, None]]
 _TOO_LARGE = "the answer is larger than --max-response, so the tape keeps nothing of it"
 
 
@@ -40,7 +40,7 @@ class _Passing:
     it came in: to wake a task for it takes as long as to write it.
     """
 
-    def __init__(self, arriving: Arriving, client: ResponseSink) -> None:
+    def __init__(self, arriving: LiveResponse, client: ResponseSink) -> None:
         self._arriving = arriving
         self._client = client
         self._behind = False  # whether the client does not keep up
@@ -99,7 +99,7 @@ class Recorder:
         self._syncing: asyncio.Task[None] | None = None
         self._finishing = asyncio.Event()  # whether nothing is put off any more
         self._tasks: set[asyncio.Task[None]] = set()
-        self._arriving: WeakSet[Arriving] = WeakSet()
+        self._arriving: WeakSet[LiveResponse] = WeakSet()
 
     async def record(self, request: Request, client: ResponseSink, now_ms: Stopwatch) -> None:
         """Forward `request`, pass its answer on, and keep both, without secrets.
@@ -113,7 +113,7 @@ class Recorder:
             self._spawn(self._drain(arriving))
             raise
         except asyncio.CancelledError:  # the server stops, and the answer may come in time for the tape
-            arriving.leave()
+            arriving.detach()
             raise
 
     async def forward(self, request: Request, client: ResponseSink, now_ms: Stopwatch) -> None:
@@ -125,18 +125,18 @@ class Recorder:
             arriving.cancel("the client left")
             raise
 
-    def _send(self, request: Request, now_ms: Stopwatch, then: _Then) -> tuple[Arriving, asyncio.Task[None]]:
+    def _send(self, request: Request, now_ms: Stopwatch, then: _Then) -> tuple[LiveResponse, asyncio.Task[None]]:
         """Send `request`: the answer, and the task that reads it, and does `then` what is to be done with it."""
         if any(name.lower() == "via" and VIA in value for name, value in request.headers):
             raise LoopError(
                 "This request has been forwarded by openai-replay before: the upstream is this proxy itself.",
                 "Check --upstream. It is not read from OPENAI_BASE_URL, which is where the app finds the proxy.",
             )
-        arriving = Arriving(now_ms, self._upstream.most)
+        arriving = LiveResponse(now_ms, self._upstream.max_bytes)
         self._arriving.add(arriving)
         return arriving, self._spawn(self._fetch(request, arriving, then))
 
-    async def _fetch(self, request: Request, arriving: Arriving, then: _Then) -> None:
+    async def _fetch(self, request: Request, arriving: LiveResponse, then: _Then) -> None:
         try:
             await self._upstream.fetch(request, arriving)
         except Exception as error:  # a mistake of ours: what was asked is noted all the same
@@ -146,39 +146,39 @@ class Recorder:
                 arriving.error = UpstreamError(f"{arriving.cancelled}.", "Its terminal says more.")
         await then(request, arriving)
 
-    async def _note(self, request: Request, arriving: Arriving) -> None:
+    async def _note(self, request: Request, arriving: LiveResponse) -> None:
         """Say of an answer that is over that it was passed on."""
         response, named = arriving.response, self._rules.redactor.named(request)
         if response is not None:
-            shown = await aside(len(response.body), self._rules.redactor.response, response)
+            shown = await run_aside(len(response.body), self._rules.redactor.response, response)
             said = transcript.said(shown)
             self._journal.add(journal_entry(Outcome.FORWARDED, named, shown, response.end_ms, said))
         elif arriving.head is not None:  # the client left, or it is very large
             end, status = arriving.end or End.TRUNCATED, arriving.head.status
-            part = Exchange(Outcome.FORWARDED, named.method, named.path, status, arriving.count, arriving.end_ms, end)
+            part = Exchange(Outcome.FORWARDED, named.method, named.path, status, arriving.frame_count, arriving.end_ms, end)
             self._journal.add(part)
 
-    async def _pass_on(self, arriving: Arriving, client: ResponseSink, kept: asyncio.Task[None]) -> None:
+    async def _pass_on(self, arriving: LiveResponse, client: ResponseSink, kept: asyncio.Task[None]) -> None:
         """Each read goes to the client at once (law 3); the end waits until the answer is `kept` (law 4), and with it
         what shows the client that it is the end.
         """
         passing = _Passing(arriving, client)
-        arriving.pass_on = passing.at_once
+        arriving.on_data = passing.at_once
         frames: list[bytes] = []
         while True:
-            await arriving.news()
-            arriving.pass_on = None  # nothing overtakes what is sent here
+            await arriving.wait_for_data()
+            arriving.on_data = None  # nothing overtakes what is sent here
             if arriving.error is not None:
                 raise arriving.error
             await passing.caught_up()
-            frames += arriving.take()
+            frames += arriving.take_data()
             enough, begun = passing.read(b"".join(frames))
-            if enough and not arriving.is_over and await within(_LAST_EVENT_WAITS_S, arriving.over()):
+            if enough and not arriving.closed and await completes_within(_LAST_EVENT_WAITS_S, arriving.wait_closed()):
                 continue
             passing.begun = begun
             head = passing.head()
-            if arriving.is_over:
-                early = 0 if enough else max(0, len(frames) - arriving.is_counted)
+            if arriving.closed:
+                early = 0 if enough else max(0, len(frames) - arriving.has_content_length)
                 if frames and (head or early):  # where nothing follows the head, the head is the end
                     await client.send(head=head, frames=frames[:early])
                     head = None
@@ -190,9 +190,9 @@ class Recorder:
             if head or frames:  # what came just before may have gone out with the head
                 await client.send(head=head, frames=frames)
             frames = []
-            arriving.pass_on = passing.at_once
+            arriving.on_data = passing.at_once
 
-    async def _keep(self, request: Request, arriving: Arriving) -> None:
+    async def _keep(self, request: Request, arriving: LiveResponse) -> None:
         """Put an answer that is over on the tape, if it is whole.
 
         Never raises: the client gets its answer whatever becomes of the file.
@@ -204,7 +204,7 @@ class Recorder:
                 self._lost(request, status, _TOO_LARGE)
             elif arriving.error is None:
                 self._lost(request, status, arriving.cancelled)
-            elif arriving.is_left:  # nobody is told of it
+            elif arriving.detached:  # nobody is told of it
                 self._lost(request, status, arriving.error.message)
             return
         status = response.head.status
@@ -255,13 +255,13 @@ class Recorder:
                 await asyncio.to_thread(self._cassette.sync)
             except OSError as error:
                 self._lost(request, 0, f"the disk refused to keep it: {error}")
-            await within(_SYNCED_EVERY_S, self._finishing.wait())
+            await completes_within(_SYNCED_EVERY_S, self._finishing.wait())
 
-    async def _drain(self, arriving: Arriving) -> None:
+    async def _drain(self, arriving: LiveResponse) -> None:
         """The client has left in the middle: read on, so that the tape gets the whole answer, but not for ever."""
         limit_s = self._rules.drain_timeout_s
-        arriving.leave()
-        if not await within(limit_s, arriving.over()):
+        arriving.detach()
+        if not await completes_within(limit_s, arriving.wait_closed()):
             arriving.cancel(f"the client left, and the answer went on for more than --drain-timeout {limit_s:g}s")
 
     async def finish(self, limit_s: float) -> bool:

@@ -26,7 +26,7 @@ _DECIDING = frozenset({"content-type", "content-encoding"})
 _Same = tuple[str, str, Headers, bytes]
 
 
-class Asked(NamedTuple):
+class RequestKey(NamedTuple):
     """The key of a request, and its method and path without secrets."""
 
     key: bytes
@@ -34,29 +34,29 @@ class Asked(NamedTuple):
     path: str
 
 
-class Asking:
+class RequestKeyCache:
     """Reads requests by `rules`."""
 
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._deciding = _DECIDING | set(rules.matcher.headers)
-        self._known: OrderedDict[_Same, Asked] = OrderedDict()
+        self._known: OrderedDict[_Same, RequestKey] = OrderedDict()
         self._size = 0  # of all of it, in bytes
         self._decided: dict[Headers, Headers] = {}  # a client sends the same ones again and again
 
-    def known(self, request: Request) -> Asked | None:
+    def lookup(self, request: Request) -> RequestKey | None:
         """What was read of the same bytes before, if it is remembered."""
         return self._known.get(self._same(request))
 
-    def read(self, request: Request) -> Asked:
+    def compute(self, request: Request) -> RequestKey:
         """Read `request`, and remember what it is."""
         clean = self._rules.redactor.request(request)
-        asked = Asked(self._rules.matcher.key(clean), clean.method, clean.path)
+        asked = RequestKey(self._rules.matcher.key(clean), clean.method, clean.path)
         if len(request.body) <= LARGE:
             self._remember(request, asked)
         return asked
 
-    def _remember(self, request: Request, asked: Asked) -> None:
+    def _remember(self, request: Request, asked: RequestKey) -> None:
         same = self._same(request)
         if self._known.setdefault(same, asked) is asked:
             self._size += _size(same)

@@ -24,7 +24,7 @@ from yarl import URL
 from openai_replay.errors import UpstreamError, UsageError
 from openai_replay.model import LOOPBACK, Head, Headers, Request, header
 from openai_replay.proxy import upstream_body
-from openai_replay.proxy.live_response import Arriving
+from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.text.http_headers import kept
 from openai_replay.text.units import format_size
 
@@ -39,7 +39,7 @@ _LARGE = 1 << 20
 #: Bytes of a response that are recorded, unless `--max-response` says otherwise.
 DEFAULT_MAX_BYTES = 256 << 20
 #: The answer that this task asks for, held weakly: a connection keeps the context that it was made in.
-_ASKING: ContextVar[ref[Arriving]] = ContextVar("asking")
+_ASKING: ContextVar[ref[LiveResponse]] = ContextVar("asking")
 _HEAD_BYTES = 1 << 16
 
 
@@ -51,11 +51,11 @@ class Upstream:
     answer that are kept for the tape.
     """
 
-    def __init__(self, url: str, idle_timeout_s: float = 600.0, most: int = DEFAULT_MAX_BYTES) -> None:
+    def __init__(self, url: str, idle_timeout_s: float = 600.0, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
         self.origin, self.base_path = _split(url)
         self._proxy = _proxy(self.origin)
         self._idle_timeout_s = idle_timeout_s
-        self.most = most
+        self.max_bytes = max_bytes
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Upstream:
@@ -78,9 +78,9 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, request: Request, arriving: Arriving) -> None:
+    async def fetch(self, request: Request, arriving: LiveResponse) -> None:
         """Send `request`, and add what is answered to `arriving`, until it is over; so it is when this returns."""
-        if arriving.is_over:  # cancelled already
+        if arriving.closed:  # cancelled already
             return
         # One task from the request to the last byte: what lies in the buffer when the connection breaks is lost to
         # latecomers.
@@ -98,9 +98,9 @@ class Upstream:
                 raise
             task.uncancel()  # what is to be done with the answer is not
         finally:
-            arriving.stops()
+            arriving.close()
 
-    async def _answered(self, request: Request, arriving: Arriving) -> None:
+    async def _answered(self, request: Request, arriving: LiveResponse) -> None:
         while True:
             try:
                 await self._exchange(request, arriving)
@@ -109,12 +109,12 @@ class Upstream:
                 # The upstream may close a connection of the pool at the moment it is used again. Whether it has seen
                 # the request nobody can tell: only what asks for nothing to be done is sent again (RFC 9110 9.2.2),
                 # until the connection is a new one.
-                if not (arriving.reused and request.method in _SAFE):
+                if not (arriving.connection_reused and request.method in _SAFE):
                     raise dropped.error from None
 
-    async def _exchange(self, request: Request, arriving: Arriving) -> None:
+    async def _exchange(self, request: Request, arriving: LiveResponse) -> None:
         assert self._session is not None, "an Upstream is used inside `async with`"
-        arriving.reused = False
+        arriving.connection_reused = False
         _ASKING.set(ref(arriving))
         async with self._session.request(
             request.method,
@@ -127,8 +127,8 @@ class Upstream:
             if response.status < 200:  # 101: the others are passed over
                 response.close()
                 raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
-            arriving.starts(_head(response))
-            await upstream_body.body(response, arriving, self._idle_timeout_s)
+            arriving.set_head(_head(response))
+            await upstream_body.read_body(response, arriving, self._idle_timeout_s)
 
 
 class _Pool(aiohttp.TCPConnector):
@@ -150,7 +150,7 @@ class _Pool(aiohttp.TCPConnector):
         connection = await super().connect(req, traces, timeout)
         arriving = _ASKING.get()()
         if arriving is not None and connection.protocol is not None:
-            arriving.reused = connection.protocol in self._used
+            arriving.connection_reused = connection.protocol in self._used
             self._used.add(connection.protocol)
         return connection
 
@@ -248,8 +248,8 @@ def _cause(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _advice(request: Request, arriving: Arriving, error: BaseException) -> str:
-    if arriving.reused and request.method not in _SAFE:
+def _advice(request: Request, arriving: LiveResponse, error: BaseException) -> str:
+    if arriving.connection_reused and request.method not in _SAFE:
         return (
             "Nothing was recorded. It was sent on a connection that had been used before; whether this "
             f"{request.method} arrived nobody can tell, so it is not sent again."

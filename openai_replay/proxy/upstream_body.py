@@ -7,10 +7,10 @@ import asyncio
 import aiohttp
 
 from openai_replay.model import End
-from openai_replay.proxy.live_response import Arriving
+from openai_replay.proxy.live_response import LiveResponse
 
 
-async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_timeout_s: float) -> None:
+async def read_body(response: aiohttp.ClientResponse, arriving: LiveResponse, idle_timeout_s: float) -> None:
     """Add what comes of `response` to `arriving`, until it ends, or breaks, or nothing comes for `idle_timeout_s`."""
     # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
     # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
@@ -36,9 +36,9 @@ async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_timeou
         # stream.)
         while not content.at_eof():
             data, _ = await content.readchunk()
-            if data and not arriving.adds(data, last=content.at_eof()):
+            if data and not arriving.feed(data, is_last=content.at_eof()):
                 watch.stop()
-                if not await arriving.room():
+                if not await arriving.wait_for_capacity():
                     return
                 watch = _Watch(content, idle_timeout_s)
             watch.hears()
@@ -51,7 +51,7 @@ async def body(response: aiohttp.ClientResponse, arriving: Arriving, idle_timeou
     broken = connection.exception() if connection is not None else None
     if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
         end = End.RESET
-    arriving.ends(end)
+    arriving.finish(end)
 
 
 class _Watch:

@@ -66,7 +66,7 @@ class App:
 
     async def answer(self, incoming: IncomingRequest, response: ResponseWriter) -> None:
         """Answer any request. Raises ConnectionError when the client has left."""
-        self._sessions.clock.look()  # frames that are due: a thousand requests at once take a tenth of a second
+        self._sessions.scheduler.run_due()  # a thousand requests that come at once take a tenth of a second
         access, request_head = self._access, incoming.head
         method, path = request_head.method, request_head.target
         try:

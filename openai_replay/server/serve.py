@@ -100,7 +100,7 @@ async def serving(config: ServerConfig) -> AsyncIterator[RunningServer]:
             config.position_store,
             journal_file,
         )
-        stack.callback(sessions.clock.close)
+        stack.callback(sessions.scheduler.close)
         base_path = ""
         if config.cassettes:
             default = sessions.open(config.cassettes, config.rules, name="", loaded=config.loaded)

@@ -28,7 +28,7 @@ from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.journal.jsonl import JournalFile
 from openai_replay.model import Mode
 from openai_replay.playback.pace import INSTANT
-from openai_replay.playback.scheduler import Clock
+from openai_replay.playback.scheduler import Scheduler
 from openai_replay.proxy.engine import Engine
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Sessions:
         self.journal_file = journal_file
         self.default: ServedSession | None = None  # the session of requests without a name
         self.origin = ""  # http://HOST:PORT, as soon as the server listens
-        self.clock = Clock()  # of all paced sessions
+        self.scheduler = Scheduler()  # of all paced sessions
         self.has_paced_session = False  # also of one that has ended
         self._on_exchange = on_exchange
         self._warn = warn
@@ -142,9 +142,9 @@ class Sessions:
             self.journal_file.opened(cassette)
         name = secrets.token_hex(8) if name is None else name
         if self.position_store is not None:
-            cassette.positions = self.position_store.positions_for(name, cassette, rules.told)
+            cassette.positions = self.position_store.positions_for(name, cassette, rules.key_fingerprint)
         journal = Journal(partial(self._add_to_journal, cassette=cassette))
-        engine = Engine(rules, cassette, upstream, journal, self.clock)
+        engine = Engine(rules, cassette, upstream, journal, self.scheduler)
         session = ServedSession(name, engine, base_path(upstream, cassette))
         if name:
             self._open[name] = session
@@ -154,11 +154,11 @@ class Sessions:
 
     def _read(self, paths: tuple[Path, ...], rules: Rules, may_be_new: bool) -> Cassette:
         if rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
-            return Cassette(rules.key, paths[0], rules.described)
+            return Cassette(rules.key, paths[0], rules.matching_summary)
         if rules.mode is Mode.NONE:
-            options = self._read_options._replace(told=rules.told)
-            return Cassette.for_play(paths, rules.key, rules.described, options)
-        return Cassette.for_record(paths[0], rules.key, rules.described)
+            options = self._read_options._replace(told=rules.key_fingerprint)
+            return Cassette.for_play(paths, rules.key, rules.matching_summary, options)
+        return Cassette.for_record(paths[0], rules.key, rules.matching_summary)
 
     def _add_to_journal(self, exchange: Exchange, cassette: Cassette | None = None) -> None:
         self._on_exchange(exchange)

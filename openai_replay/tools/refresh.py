@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from openai_replay.errors import UsageError
 from openai_replay.model import End, Interaction, Request, Response
 from openai_replay.openai_api import ids, transcript
-from openai_replay.proxy.live_response import Arriving
+from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.proxy.upstream import Upstream
 from openai_replay.redaction.masker import MARK
 from openai_replay.redaction.redactor import Redactor
@@ -110,14 +110,14 @@ async def _send(request: Request, upstream: Upstream) -> tuple[Response | None, 
     """Return the response to `request`, or None and the reason."""
     loop = asyncio.get_running_loop()
     start = loop.time()
-    live = Arriving(lambda: int((loop.time() - start) * 1000), upstream.most)
-    live.leave()
-    await upstream.fetch(request, live)
-    if live.error is not None:
-        return None, live.error.message
-    if live.response is None:
-        return None, "the response is too large to be recorded" if live.too_large else "no response arrived"
-    return live.response, ""
+    arriving = LiveResponse(lambda: int((loop.time() - start) * 1000), upstream.max_bytes)
+    arriving.detach()
+    await upstream.fetch(request, arriving)
+    if arriving.error is not None:
+        return None, arriving.error.message
+    if arriving.response is None:
+        return None, "the response is too large to be recorded" if arriving.too_large else "no response arrived"
+    return arriving.response, ""
 
 
 def with_credentials(request: Request, origin: str, key: str) -> Request:

@@ -159,7 +159,7 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
     rules = openai_replay.record(path, normalize=["uuid,date"], ignore=["/metadata/run"]).rules
     said = "on method,path,query,body; normalize uuid,date; ignore /metadata/run"
-    tape = Cassette.for_record(path, rules.key, rules.described)
+    tape = Cassette.for_record(path, rules.key, rules.matching_summary)
     tape.append(item("a", 1))
     tape.append(item("b", 2))
     text = path.read_text("utf-8")
@@ -179,7 +179,7 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
 def test_the_default_writes_no_line(tmp_path: Path) -> None:
     """docs/cassette-format.md, rule 13."""
     path = tmp_path / "tape.yaml"
-    Cassette.for_record(path, Rules().key, Rules().described).append(item("a", 1))
+    Cassette.for_record(path, Rules().key, Rules().matching_summary).append(item("a", 1))
     assert path.read_text("utf-8").startswith("version: 1\ninteractions:\n# 1  ")
     assert Cassette.for_play([path], Rules().key, "on path").warnings == []
 
@@ -187,7 +187,7 @@ def test_the_default_writes_no_line(tmp_path: Path) -> None:
 def test_a_secret_in_a_setting_is_not_written(tmp_path: Path) -> None:
     secret = "sk-" + "aB3dE6gH" * 6
     rules = openai_replay.record(tmp_path / "x.yaml", normalize=[f"key={secret}"]).rules
-    assert rules.described == "on method,path,query,body; normalize key=REDACTED"
+    assert rules.matching_summary == "on method,path,query,body; normalize key=REDACTED"
 
 
 def test_a_miss_says_that_the_matching_is_another(tmp_path: Path) -> None:

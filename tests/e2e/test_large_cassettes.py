@@ -30,9 +30,9 @@ from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.journal.exchanges import Journal, Outcome
 from openai_replay.model import End, Frame, Head, Headers, Interaction, OnExhausted, Request, Response
 from openai_replay.playback.pace import parse_pace
-from openai_replay.playback.scheduler import Clock
+from openai_replay.playback.scheduler import Scheduler
 from openai_replay.proxy.player import Player
-from openai_replay.proxy.request_cache import Asked
+from openai_replay.proxy.request_cache import RequestKey
 from tests.support.proxy import CHAT, PATIENCE_S, Proxy, ask, command, playing
 
 CASSETTES = sorted((Path(__file__).parents[2] / "cassettes").glob("*.yaml"))
@@ -584,7 +584,7 @@ class Nobody:
 async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
     """While it goes out, its place on the shelf may be needed, and its file may change."""
     path = many(tmp_path / "a.yaml", "one")
-    tape, journal, clock = Cassette.for_play([path], KEY), Journal(), Clock()
+    tape, journal, clock = Cassette.for_play([path], KEY), Journal(), Scheduler()
     [recording] = tape.recordings
 
     class Client(Nobody):
@@ -593,7 +593,7 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
             many(path, "eno")
             return True
 
-    asked = Asked(recording.key, "POST", CHAT)
+    asked = RequestKey(recording.key, "POST", CHAT)
     await Player(Rules(pace=parse_pace("original")), journal, clock).play(asked, recording, Client(), time.monotonic())
     clock.close()
     assert [(one.outcome, one.recording) for one in journal.exchanges] == [(Outcome.PLAYED, 1)]

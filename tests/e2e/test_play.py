@@ -18,7 +18,7 @@ import pytest
 
 from openai_replay.model import End, OnExhausted
 from openai_replay.playback.pace import INSTANT, ORIGINAL, Pace, parse_pace
-from openai_replay.playback.scheduler import Clock
+from openai_replay.playback.scheduler import Scheduler
 from openai_replay.server.http import kernel_timestamps
 from tests.support.proxy import (
     CHAT,
@@ -110,9 +110,9 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     frames = [(100 + 50 * number, f"data: {number}\n\n") for number in range(15)]
     tape = stream(tmp_path / "tape.yaml", 100, frames, 800)
     asked_for: list[float] = []
-    follow = Clock.follow
+    follow = Scheduler.follow
 
-    async def oversleeps(clock: Clock, due: float, steps: Iterator[float | None]) -> bool:
+    async def oversleeps(clock: Scheduler, due: float, steps: Iterator[float | None]) -> bool:
         def later(when: float) -> float:
             asked_for.append(max(0.0, when - time.monotonic()))
             return when + 0.02
@@ -120,7 +120,7 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return await follow(clock, later(due), (one if one is None else later(one) for one in steps))
 
     async with playing(tape, pace=ORIGINAL) as player:
-        monkeypatch.setattr(Clock, "follow", oversleeps)
+        monkeypatch.setattr(Scheduler, "follow", oversleeps)
         await player.ask("POST", CHAT, "hello")
         monkeypatch.undo()
     assert len(asked_for) > 5

@@ -27,7 +27,7 @@ from openai_replay.playback.pace import INSTANT, ORIGINAL
 from openai_replay.playback.scheduler import Stopwatch
 from openai_replay.proxy import upstream, upstream_body
 from openai_replay.proxy.aio import LARGE as LARGE_BODY
-from openai_replay.proxy.live_response import Arriving
+from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import (
@@ -536,10 +536,10 @@ async def test_what_is_small_is_kept_while_what_is_large_is_read(
 
 async def test_what_is_cancelled_before_it_was_asked_is_not_asked() -> None:
     async with Upstream() as up, upstream.Upstream(up.url) as way:
-        arriving = Arriving(Stopwatch(), 1000)
+        arriving = LiveResponse(Stopwatch(), 1000)
         arriving.cancel("stopped")
         await way.fetch(Request("GET", f"{up.url}/models"), arriving)
-        assert (arriving.is_over, arriving.response, arriving.cancelled) == (True, None, "stopped")
+        assert (arriving.closed, arriving.response, arriving.cancelled) == (True, None, "stopped")
     assert up.requests == []
 
 
@@ -1179,4 +1179,4 @@ async def test_what_has_been_recorded_is_not_held(tmp_path: Path) -> None:
         await asyncio.gather(*(proxy.ask("POST", f"/v1/{number}", "hello") for number in range(6)))
         assert len(interactions(tmp_path / "tape.yaml")) == 6
         gc.collect()
-        assert [one for one in gc.get_objects() if isinstance(one, Arriving) and one.is_over] == []
+        assert [one for one in gc.get_objects() if isinstance(one, LiveResponse) and one.closed] == []

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from openai_replay.playback.scheduler import Clock, LoopTimer, SystemTimer, Timer, Wakes, best_timer
+from openai_replay.playback.scheduler import Scheduler, LoopTimer, SystemTimer, Timer, Wakes, best_timer
 
 TIMERS: list[Callable[[Callable[[], None]], Timer]] = [SystemTimer, LoopTimer]
 
@@ -37,7 +37,7 @@ def work(seconds: float) -> None:
 def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], timer: Callable[..., Timer]) -> None:
     came: list[tuple[float, float]] = []
 
-    async def waits(clock: Clock, at: float) -> None:
+    async def waits(clock: Scheduler, at: float) -> None:
         def steps() -> Iterator[float | None]:
             came.append((at, time.monotonic()))
             return
@@ -46,7 +46,7 @@ def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], ti
         assert not await clock.follow(at, steps())
 
     async def main() -> None:
-        clock = Clock(timer)
+        clock = Scheduler(timer)
         start = time.monotonic()
         instants = [start + random.uniform(-0.05, 0.3) for _ in range(200)]
         waiting = [asyncio.create_task(waits(clock, at)) for at in instants]
@@ -67,7 +67,7 @@ def test_steps_name_their_next_instant_and_a_mistake_in_one_stops_no_other(
     run: Callable[..., None], timer: Callable[..., Timer]
 ) -> None:
     async def main() -> None:
-        clock = Clock(timer)
+        clock = Scheduler(timer)
         start = time.monotonic()
         came: list[float] = []
 
@@ -116,7 +116,7 @@ def test_steps_that_nobody_waits_for_any_more_do_no_harm(run: Callable[..., None
     async def main() -> None:
         failed: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
-        clock = Clock()
+        clock = Scheduler()
         start = time.monotonic()
         came: list[float] = []
 
@@ -143,7 +143,7 @@ def test_steps_that_nobody_waits_for_any_more_do_no_harm(run: Callable[..., None
 
 def test_who_is_at_work_has_half_of_the_time_where_more_is_due_than_can_be_done(run: Callable[..., None]) -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = Scheduler()
         start = time.monotonic()
         steps_s = work_s = 0.0
 
@@ -159,7 +159,7 @@ def test_who_is_at_work_has_half_of_the_time_where_more_is_due_than_can_be_done(
         while not waiting.done() and time.monotonic() < start + 0.2:
             work(0.0001)
             work_s += 0.0001
-            clock.look()
+            clock.run_due()
         await waiting
         assert steps_s > 0.02, "what is due has its turn"
         assert work_s > 0.02, "and so has who is at work"
@@ -172,7 +172,7 @@ def test_who_is_at_work_for_long_leaves_no_more_looks_behind(run: Callable[..., 
     """Each look that is still to come would have another one follow: the loop would do little else."""
     looks: list[float] = []
 
-    class Counted(Clock):
+    class Counted(Scheduler):
         def _look_soon(self) -> None:
             looks.append(time.monotonic())
             super()._look_soon()
@@ -190,7 +190,7 @@ def test_who_is_at_work_for_long_leaves_no_more_looks_behind(run: Callable[..., 
         await asyncio.sleep(0)
         while time.monotonic() < until - 0.1:
             work(0.0005)
-            clock.look()
+            clock.run_due()
         await asyncio.sleep(0)
         looks.clear()
         turns = 0
@@ -205,7 +205,7 @@ def test_who_is_at_work_for_long_leaves_no_more_looks_behind(run: Callable[..., 
 
 def test_who_is_at_work_lets_what_is_due_go_first(run: Callable[..., None]) -> None:
     async def main() -> None:
-        clock = Clock()
+        clock = Scheduler()
         start = time.monotonic()
         came: list[float] = []
 
@@ -215,10 +215,10 @@ def test_who_is_at_work_lets_what_is_due_go_first(run: Callable[..., None]) -> N
 
         waiting = asyncio.create_task(clock.follow(start + 0.01, one()))
         await asyncio.sleep(0)
-        clock.look()
+        clock.run_due()
         assert came == [], "it is not due"
         work(0.02)
-        clock.look()
+        clock.run_due()
         assert len(came) == 1
         assert await waiting
         clock.close()

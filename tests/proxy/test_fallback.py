@@ -12,7 +12,7 @@ from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.build import build_rules
 from openai_replay.config.rules import Rules
 from openai_replay.model import Frame, Head, Interaction, Request, Response
-from openai_replay.proxy.fallback import instead
+from openai_replay.proxy.fallback import choose
 from tests.support.proxy import ask, command, playing
 
 CHAT = "/v1/chat/completions"
@@ -42,7 +42,7 @@ def rules(fallback: str, **more: Any) -> Rules:
 
 def found(path: Path, now: Request, **settings: Any) -> tuple[int | None, str]:
     made = rules("last-user-message", **settings)
-    recording, note = instead(now, Cassette.for_play([path], made.key), made)
+    recording, note = choose(now, Cassette.for_play([path], made.key), made)
     return recording.number if recording else None, note
 
 

@@ -42,8 +42,8 @@ def run(config: ServerConfig, command: Sequence[str], workers: int) -> int:
         hint = "Leave --workers out, or start several servers on different ports."
         raise UsageError("--workers needs fork and SO_REUSEPORT, which this system does not have.", hint)
     serve.check_host(config)
-    reading = config.read_options._replace(told=config.rules.told)
-    cassette = Cassette.for_play(config.cassettes, config.rules.key, config.rules.described, reading)
+    reading = config.read_options._replace(told=config.rules.key_fingerprint)
+    cassette = Cassette.for_play(config.cassettes, config.rules.key, config.rules.matching_summary, reading)
     cassette.hear(console.warn)
     store = config.position_store or SharedPositionStore(PositionTable(len(cassette.recordings)))
     store.prepare(cassette)
@@ -170,7 +170,7 @@ class _Workers:
                 read_options=config.read_options,
                 position_store=self._store,
             )
-            stack.callback(sessions.clock.close)
+            stack.callback(sessions.scheduler.close)
             default = sessions.open(config.cassettes, config.rules, name="", loaded=cassette)
             for name in _session_names(cassette, config.folder) if config.folder else ():
                 with suppress(ReplayError):
