@@ -1,225 +1,123 @@
-"""Instants that streams wait for: one heap and one timer, however many streams there are.
+"""The scheduler: it lets each playback write at its instants, with one heap and one timer for all of them.
 
-With a timer a stream, an event loop spends its time on timers: at 2,000 streams of 50 frames a second frames are late
-by a tenth of a second and more. And loops count in milliseconds (uvloop), or wait by `epoll` in whole ones; a timer of
-the system's own (timerfd, Linux) goes off on the microsecond, and is read like a socket. Who waits for it is woken up a
-tenth of a millisecond later, in a virtual machine several, and now and then more: that is learned, and the timer set so
-much earlier. What is left until the instant is spent looking at the clock, which has the processor at full speed then.
+With a timer per stream, an event loop spends its time on timers: at 2,000 streams of 50 frames a second, frames are a
+tenth of a second late and more. Rules:
+
+1. Nothing is written before its instant. The timer fires at the instant, and the clock is read again before a write.
+2. Overdue playbacks run in the order of their instants, and then the event loop gets its turn.
+3. The scheduler calls playbacks itself: waking a task for every frame costs more than writing the frame.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import heapq
 import math
-import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from typing import Any, Protocol
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Protocol
 
-#: Seconds in which nothing is gained by a timer: to set it and to be woken up takes longer than that.
-_NEAR_S = 50e-6
-#: The most by which a timer goes off before its instant, and a process looks at the clock until it has come.
-_MOST_LEAD_S = 1e-3
-_CLOCK_MONOTONIC = 1
-_TFD_TIMER_ABSTIME = 1
-_NANO = 1_000_000_000
+from openai_replay.playback.timers import Timer, best_timer
 
 
-class Stopwatch:
-    """Milliseconds since `start`, in seconds of `time.monotonic()`; None: since now."""
+class Pause(Enum):
+    """A reason for a playback to leave the scheduler."""
 
-    __slots__ = ("start",)
-
-    def __init__(self, start: float | None = None) -> None:
-        self.start = time.monotonic() if start is None else start
-
-    def __call__(self) -> float:
-        """How many there are now."""
-        return (time.monotonic() - self.start) * 1000
+    DRAIN = auto()  # the client does not keep up: let it read before the next write
+    DONE = auto()  # all is written
 
 
-class Timer(Protocol):
-    """Something that goes off once, at `set`'s instant, in seconds of `time.monotonic()`."""
+#: The next step of a playback: the instant of its next write, in seconds of `time.monotonic()`, or a pause.
+Next = float | Pause
 
-    def set(self, at: float) -> None:
-        """Go off then, and not when it was to before."""
 
-    def close(self) -> None:
-        """Never go off again."""
+class Playback(Protocol):
+    """A response on its way to a client."""
+
+    def write_due(self) -> Next:
+        """Write all that is due by now, and return the next step. May raise, for example ConnectionError."""
 
 
 class Scheduler:
-    """Steps at their instants, in the running event loop. `close` it when nothing waits for one any more."""
+    """Runs playbacks in the running event loop. `close` it when none waits any more."""
 
     def __init__(self, timer: Callable[[Callable[[], None]], Timer] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[float, int, Iterator[float | None], asyncio.Future[bool]]] = []
+        self._waiting: list[tuple[float, int, Playback, asyncio.Future[Pause]]] = []
         self._count = 0
-        self._next = math.inf  # when it looks whether something is due
-        self._rests_until = -math.inf  # it has been late, and others have not had their turn
-        self._looks_soon = False  # without the timer
-        self._wakes = Wakes()
-        self._timer = (timer or best_timer)(self._go_off)
+        self._next = math.inf  # when it looks for due playbacks again
+        self._yield_until = -math.inf  # it was late: the event loop has its turn until then
+        self._runs_soon = False  # in the next turn of the event loop, without the timer
+        self._timer = (timer or best_timer)(self._on_timer)
 
-    async def follow(self, due: float, steps: Iterator[float | None]) -> bool:
-        """Take the next of `steps` at `due`, in seconds of `time.monotonic()`, and each further one at the instant that
-        the one before it yielded: never before, and as soon after as can be.
+    async def run(self, playback: Playback, due: float) -> Pause:
+        """Let `playback` write at `due` and at each instant that it returns, until it returns a pause. Return that.
 
-        Ends with a step that yields None, and with the last: whether there may be more. Raises what a step raises.
+        Raises what the playback raises.
         """
-        ended: asyncio.Future[bool] = self._loop.create_future()
+        result: asyncio.Future[Pause] = self._loop.create_future()
         self._count += 1
-        heapq.heappush(self._waiting, (due, self._count, steps, ended))
+        heapq.heappush(self._waiting, (due, self._count, playback, result))
         if due < self._next:
-            self._wait_for(due)
-        return await ended
+            self._wait_until(due)
+        return await result
 
     def run_due(self) -> None:
-        """Take the steps that are due by now, for who is at work for long. Where there is more to do than can be done,
-        both get half of the time.
+        """Let the playbacks write that are due, in the middle of other long work.
+
+        If more is due than can be written, the playbacks and the other work get half of the time each.
         """
-        if self._next <= time.monotonic() >= self._rests_until:
-            self._look()
+        if self._next <= time.monotonic() >= self._yield_until:
+            self._run_due()
 
     def close(self) -> None:
-        """Let go of the timer."""
+        """Release the timer, and forget all playbacks."""
         self._waiting.clear()
         self._timer.close()
 
-    def _wait_for(self, when: float) -> None:
-        self._next = when
-        if self._looks_soon:
+    def _wait_until(self, due: float) -> None:
+        self._next = due
+        if self._runs_soon:
             return
-        early = when - self._wakes.lead
-        if early - time.monotonic() > _NEAR_S:
-            self._timer.set(early)
+        if due > time.monotonic():
+            self._timer.set(due)
         else:
-            self._looks_soon = True
-            self._loop.call_soon(self._look_soon)
+            self._runs_soon = True
+            self._loop.call_soon(self._run_soon)
 
-    def _go_off(self) -> None:
-        self._wakes.note(time.monotonic() - (self._next - self._wakes.lead))
-        if not self._looks_soon:
-            self._look()
+    def _on_timer(self) -> None:
+        if not self._runs_soon:
+            self._run_due()
 
-    def _look_soon(self) -> None:
-        self._looks_soon = False
-        self._look()
+    def _run_soon(self) -> None:
+        self._runs_soon = False
+        self._run_due()
 
-    def _look(self) -> None:
-        """Take the steps that are due."""
+    def _run_due(self) -> None:
         waiting = self._waiting
-        self._next = -math.inf  # a step may have others follow
-        began = time.monotonic()
-        while waiting and waiting[0][0] <= began:
-            _, number, steps, ended = heapq.heappop(waiting)
+        self._next = -math.inf  # a playback may start another one meanwhile
+        start = time.monotonic()
+        while waiting and waiting[0][0] <= start:
+            _, number, playback, result = heapq.heappop(waiting)
             try:
-                due = next(steps)
-            except StopIteration:
-                _tell(ended, ended.set_result, False)
+                step = playback.write_due()
             except Exception as error:
-                _tell(ended, ended.set_exception, error)
-            else:
-                if due is None:
-                    _tell(ended, ended.set_result, True)
-                else:
-                    heapq.heappush(waiting, (due, number, steps, ended))
+                if not result.done():
+                    result.set_exception(error)
+                continue
+            if isinstance(step, float):
+                heapq.heappush(waiting, (step, number, playback, result))
+            elif not result.done():  # else its task was cancelled
+                result.set_result(step)
         self._next = math.inf
         if waiting:
-            due, now = waiting[0][0], time.monotonic()
-            if due <= now:
-                self._rests_until = now + (now - began)
-            self._wait_for(due)
+            due, end = waiting[0][0], time.monotonic()
+            if due <= end:
+                self._yield_until = end + (end - start)
+            self._wait_until(due)
 
 
-class Wakes:
-    """How late timers wake a process up, as TCP learns how long an answer takes (RFC 6298): on average, and four times
-    what it is off by on average.
-    """
-
-    __slots__ = ("_late", "_off", "lead")
-
-    def __init__(self) -> None:
-        self._late = self._off = 0.0
-        self.lead = 0.0  # seconds before an instant at which a timer goes off in time, as good as ever
-
-    def note(self, late: float) -> None:
-        """It was `late` seconds this time."""
-        off = min(max(late, 0.0), _MOST_LEAD_S) - self._late
-        self._late += off / 8
-        self._off += (abs(off) - self._off) / 4
-        self.lead = min(self._late + 4 * self._off, _MOST_LEAD_S)
-
-
-def _tell(ended: asyncio.Future[bool], how: Callable[[Any], None], what: object) -> None:
-    """Say what became of steps, to who may wait for it no more."""
-    if not ended.done():
-        how(what)
-
-
-def best_timer(go_off: Callable[[], None]) -> Timer:
-    """The system's own timer where it has one."""
-    with suppress(OSError, AttributeError):
-        return SystemTimer(go_off)
-    return LoopTimer(go_off)
-
-
-class LoopTimer:
-    """A timer of the event loop."""
-
-    def __init__(self, go_off: Callable[[], None]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._go_off = go_off
-        self._handle: asyncio.TimerHandle | None = None
-
-    def set(self, at: float) -> None:
-        """See `Timer`."""
-        self.close()
-        # Loops round down to their own resolution; what goes off too early is set again.
-        self._handle = self._loop.call_later(max(0.0, at - time.monotonic()), self._go_off)
-
-    def close(self) -> None:
-        """See `Timer`."""
-        if self._handle is not None:
-            self._handle.cancel()
-
-
-class SystemTimer:
-    """A timerfd (Linux; `os.timerfd_create` only from Python 3.13 on). Raises OSError or AttributeError elsewhere."""
-
-    def __init__(self, go_off: Callable[[], None]) -> None:
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._fd = self._libc.timerfd_create(_CLOCK_MONOTONIC, os.O_NONBLOCK | os.O_CLOEXEC)
-        if self._fd < 0:
-            raise OSError(ctypes.get_errno(), "timerfd_create")
-        self._settime = self._libc.timerfd_settime
-        self._settime.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
-        # struct itimerspec: no interval, and the instant, each in seconds and nanoseconds.
-        self._value = (ctypes.c_long * 4)()
-        self._address = ctypes.addressof(self._value)
-        self._go_off = go_off
-        self._is_set = False
-        self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(self._fd, self._read)
-
-    def set(self, at: float) -> None:
-        """See `Timer`."""
-        nanoseconds = max(1, int(at * _NANO) + 1)  # all zeros would disarm it
-        self._value[2], self._value[3] = divmod(nanoseconds, _NANO)
-        self._settime(self._fd, _TFD_TIMER_ABSTIME, self._address, None)
-        self._is_set = True
-
-    def close(self) -> None:
-        """See `Timer`."""
-        self._loop.remove_reader(self._fd)
-        os.close(self._fd)
-
-    def _read(self) -> None:
-        self._is_set = False
-        self._go_off()
-        if not self._is_set:  # a timer that is set anew has nothing to be read
-            with suppress(BlockingIOError):  # it has been set between going off and now
-                os.read(self._fd, 8)
+def elapsed_ms(start: float) -> float:
+    """Return the milliseconds since `start`, in seconds of `time.monotonic()`."""
+    return (time.monotonic() - start) * 1000

@@ -1,5 +1,7 @@
-"""What is played for a request that nothing on the tape matches, where somebody has asked for that. Never a default:
-what the client gets is the answer to another question, and every time it is said which.
+"""Fallbacks: another recording for a request that matches none, if the user wants that.
+
+A fallback is never a default: the client gets the response to another request. So each one is reported, with the
+recording that was played and the differences.
 """
 
 from __future__ import annotations
@@ -15,65 +17,72 @@ from openai_replay.matching.diff import Recorded
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import Fallback, OnExhausted, Request
 
-#: Characters of a message that are shown.
-_SHOWN = 60
+#: Characters of a message that a note shows.
+_SHOWN_CHARACTERS = 60
 
 
 class Choice(NamedTuple):
-    """What is played, if anything, and what to say of it: where it differs, or what was looked for in vain."""
+    """The recording to play, if any, and a note: its differences, or the search that found nothing."""
 
     recording: Recording | None
     note: str
 
 
 def choose(request: Request, cassette: Cassette, rules: Rules) -> Choice:
-    """What the rule finds for `request`, which holds no secret; among recordings of its method and path.
+    """Choose a recording for `request`, which holds no secret, among those of its method and path.
 
-    `last-user-message`: the nearest whose last user message is the same, unplayed ones first; played ones only where an
-    exhausted recording may be played again. `sequence`: the first that is unplayed. Raises FileChangedError.
+    `last-user-message` chooses the nearest recording with the same last user message. Unplayed recordings come first;
+    played ones count only if an exhausted recording may be played again. `sequence` chooses the first unplayed one.
+    Raises FileChangedError.
     """
     matcher, clean = rules.matcher, rules.redactor.request
     target = matcher.target(request)
-    there = [one for one in cassette.recordings if matcher.target(_asked(one)) == target]
-    left = [one for one in there if not cassette.is_played(one)]
-    wanted = ""
+    same_target = [recording for recording in cassette.recordings if matcher.target(_outline(recording)) == target]
+    candidates = [recording for recording in same_target if not cassette.is_played(recording)]
+    message = ""
     if rules.fallback is Fallback.LAST_USER_MESSAGE:
-        wanted = last_message(matcher, request)
-        left, there = (_saying(wanted, some, matcher, clean) for some in (left, there))
-        if not left and rules.on_exhausted is not OnExhausted.ERROR:
-            left = there
+        message = last_message(matcher, request)
+        candidates = _with_message(message, candidates, matcher, clean)
+        same_target = _with_message(message, same_target, matcher, clean)
+        if not candidates and rules.on_exhausted is not OnExhausted.ERROR:
+            candidates = same_target
     else:
-        left = left[:1]
-    if not left:
-        of = f" with the last user message {_cut(wanted)!r}" if wanted else ""
-        number = f"; all {len(there)} of these have been played" if there else ""
-        where = f"{request.method} {request.path}"
-        return Choice(None, f"fallback {rules.fallback} found no recording of {where}{of}{number}")
-    recorded = [Recorded(one.number, one.interaction.request, one.key, cassette.is_played(one)) for one in left]
+        candidates = candidates[:1]
+    if not candidates:
+        condition = f" with the last user message {_shorten(message)!r}" if message else ""
+        count = f"; all {len(same_target)} of these have been played" if same_target else ""
+        target_text = f"{request.method} {request.path}"
+        return Choice(None, f"fallback {rules.fallback} found no recording of {target_text}{condition}{count}")
+    recorded = [
+        Recorded(recording.number, recording.interaction.request, recording.key, cassette.is_played(recording))
+        for recording in candidates
+    ]
     near = diff.nearest(request, recorded, matcher, clean, {}, 1)[0]
-    chosen = next(one for one in left if one.number == near.recorded.number)
+    chosen = next(recording for recording in candidates if recording.number == near.recorded.number)
     lines = explain.differences(near, request)
-    return Choice(
-        chosen, "\n  ".join([f"fallback {rules.fallback}: #{chosen.number} is played; it differs at", *lines])
-    )
+    headline = f"fallback {rules.fallback}: #{chosen.number} is played; it differs at"
+    return Choice(chosen, "\n  ".join([headline, *lines]))
 
 
-def _asked(recording: Recording) -> Request:
-    """What is known of its request without reading it."""
-    return Request(recording.method, f"http://tape{recording.target}")
+def _outline(recording: Recording) -> Request:
+    """Return the parts of the recorded request that are known without reading it."""
+    return Request(recording.method, f"http://cassette{recording.target}")
 
 
-def _saying(
-    wanted: str, recordings: list[Recording], matcher: Matcher, clean: Callable[[Request], Request]
+def _with_message(
+    message: str, recordings: list[Recording], matcher: Matcher, clean: Callable[[Request], Request]
 ) -> list[Recording]:
-    if not wanted:
+    if not message:
         return []
-    return [one for one in recordings if last_message(matcher, clean(one.interaction.request)) == wanted]
+    return [
+        recording for recording in recordings if last_message(matcher, clean(recording.interaction.request)) == message
+    ]
 
 
 def last_message(matcher: Matcher, request: Request) -> str:
-    """The text of the last message of the user as it is compared, in a request of chat, Responses, Assistants or legacy
-    completions; empty if there is none.
+    """Return the text of the last user message as it is compared, or an empty text.
+
+    It is found in requests of chat, Responses, Assistants and legacy completions.
     """
     body = matcher.meaning(request).body
     if not isinstance(body, dict):
@@ -82,25 +91,25 @@ def last_message(matcher: Matcher, request: Request) -> str:
         return _text(body.get("content"))
     thread = body.get("thread")
     lists = (body.get("messages"), body.get("input"), thread.get("messages") if isinstance(thread, dict) else None)
-    for said in (*lists, body.get("additional_messages"), body.get("prompt")):
-        if isinstance(said, list):
-            users = [one for one in said if isinstance(one, dict) and one.get("role") == "user"]
-            if users:
-                return _text(users[-1].get("content"))
-            if said and all(isinstance(one, str) for one in said):
-                return "\n".join(said)
-        elif isinstance(said, str):
-            return said
+    for messages in (*lists, body.get("additional_messages"), body.get("prompt")):
+        if isinstance(messages, list):
+            of_user = [message for message in messages if isinstance(message, dict) and message.get("role") == "user"]
+            if of_user:
+                return _text(of_user[-1].get("content"))
+            if messages and all(isinstance(message, str) for message in messages):
+                return "\n".join(messages)
+        elif isinstance(messages, str):
+            return messages
     return ""
 
 
 def _text(content: Any) -> str:
-    """A text, or the texts of a list of parts."""
+    """Return a text, or the joined texts of a list of parts."""
     if isinstance(content, list):
         texts = [part.get("text") for part in content if isinstance(part, dict)]
         return "\n".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else ""
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+def _shorten(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"

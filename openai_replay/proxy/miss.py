@@ -1,4 +1,4 @@
-"""A request that nothing on the tape matches: the error that its client gets."""
+"""The error for a request that matches no recording."""
 
 from __future__ import annotations
 
@@ -15,37 +15,42 @@ from openai_replay.model import Fallback, Mode, Request
 from openai_replay.openai_api import ids
 from openai_replay.proxy.fallback import last_message
 
+#: Notes about oddities of the cassette that a miss shows.
+_MAX_NOTES = 3
+
 
 def miss(
-    rules: Rules, cassette: Cassette, clean: Request, seen: MutableMapping[bytes, frozenset[int]], note: str = ""
+    rules: Rules, cassette: Cassette, clean: Request, explained: MutableMapping[bytes, frozenset[int]], note: str = ""
 ) -> CassetteMissError:
-    """Why `clean`, a request without its secrets, matches nothing on `cassette`.
+    """Return the error for `clean`, a request without its secrets that matches nothing on `cassette`.
 
-    What of the tape is read to find out is kept in `seen` for the next miss. `note` is to be said as well.
+    `explained` remembers for the next miss what was read of the recordings. `note` goes into the message.
     """
     name, path = cassette.name, str(cassette.path)
-    near = cassette.candidates(clean.method, clean.path)
+    candidates = cassette.candidates(clean.method, clean.path)
     key = rules.matcher.key(clean)
-    if not any(one.key == key for one, _ in near):  # of a big tape that is one among many
+    if not any(recording.key == key for recording, _ in candidates):  # a large cassette gives only some candidates
+        same_key = [recording for recording in cassette.recordings if recording.key == key]
         with suppress(FileChangedError):
-            near += [(one, one.interaction) for one in [one for one in cassette.recordings if one.key == key][:1]]
+            candidates += [(recording, recording.interaction) for recording in same_key[:1]]
     recorded = [
-        Recorded(one.number, interaction.request, one.key, cassette.is_played(one)) for one, interaction in near
+        Recorded(recording.number, interaction.request, recording.key, cassette.is_played(recording))
+        for recording, interaction in candidates
     ]
-    answers = (interaction.response for _, interaction in near)
+    responses = (interaction.response for _, interaction in candidates)
 
     def not_given(names: Collection[str]) -> Collection[str]:
-        return ids.not_given(names, answers) if cassette.is_held else ()
+        return ids.not_given(names, responses) if cassette.is_held else ()
 
     def fallback(near: Near) -> str:
         if rules.mode is not Mode.NONE or near.recorded.played:
             return ""
-        said = last_message(rules.matcher, clean)
-        same = bool(said) and said == last_message(rules.matcher, near.request)
-        return Fallback.LAST_USER_MESSAGE if same and rules.fallback is Fallback.NONE else ""
+        message = last_message(rules.matcher, clean)
+        is_same = bool(message) and message == last_message(rules.matcher, near.request)
+        return Fallback.LAST_USER_MESSAGE if is_same and rules.fallback is Fallback.NONE else ""
 
-    tape = explain.Tape(name, rules.mode, recorded, not_given, seen, fallback)
+    context = explain.Tape(name, rules.mode, recorded, not_given, explained, fallback)
     advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
-    message, hint, reason = explain.explain(clean, tape, advice, rules.matcher, rules.redactor.request)
-    notes = [*([note] if note else []), *cassette.mismatches[:3]]
-    return CassetteMissError(message, "\n".join([hint, *(f"Note:  {one}" for one in notes)]), reason)
+    message, hint, reason = explain.explain(clean, context, advice, rules.matcher, rules.redactor.request)
+    notes = [*([note] if note else []), *cassette.mismatches[:_MAX_NOTES]]
+    return CassetteMissError(message, "\n".join([hint, *(f"Note:  {text}" for text in notes)]), reason)

@@ -1,8 +1,8 @@
-"""A recording played: what is due when, and each of it written at its instant."""
+"""The player: a recording becomes scheduled writes, and each is written at its instant."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from time import monotonic
 from typing import NamedTuple
 
@@ -12,136 +12,153 @@ from openai_replay.journal.exchanges import Journal, Outcome
 from openai_replay.model import End, Head, Request
 from openai_replay.openai_api import transcript
 from openai_replay.playback import pace
-from openai_replay.playback.scheduler import Scheduler
+from openai_replay.playback.scheduler import Next, Pause, Scheduler, elapsed_ms
 from openai_replay.proxy.client import ResponseSink, WriteBatch, journal_entry, write_batches
 from openai_replay.proxy.request_cache import RequestKey
 
-#: Bytes of an answer up to which it is kept as it was encoded: it is held twice then.
-_KEPT = 1 << 20
-#: Bytes after which what is late is not held for more.
-_HELD = 1 << 16
-#: In so many ways one is kept: pages may have very many origins (`localhost`, any port).
-_MOST_WAYS = 8
+#: Bytes of a response up to which its encoded form is cached: it is in memory twice then.
+_MAX_CACHED_BYTES = 1 << 20
+#: Bytes of overdue writes that are joined into one write.
+_MAX_JOINED_BYTES = 1 << 16
+#: Maximum number of encoded variants per recording: pages may have very many origins (`localhost`, any port).
+_MAX_VARIANTS = 8
 
 
-class _Due(NamedTuple):
-    """A portion, when it is due in seconds, and whether no frame follows it."""
+class ScheduledWrite(NamedTuple):
+    """A batch, when it is due (seconds after the request), and True if no frame follows it."""
 
     at_s: float
-    portion: WriteBatch
-    last: bool
+    batch: WriteBatch
+    is_last: bool
 
 
-class _Encoded(NamedTuple):
-    """The same, as it is written."""
+class EncodedWrite(NamedTuple):
+    """A `ScheduledWrite` as bytes on the wire."""
 
     at_s: float
     data: bytes
-    last: bool
+    is_last: bool
 
 
-class _Ready(NamedTuple):
-    """A recording made ready to be played: what is due when, and what it says.
+class PreparedRecording(NamedTuple):
+    """A recording, ready to be played: its scheduled writes, and the preview of its text for the journal.
 
-    `encoded`: the same by how it was written, if it `is_small` enough to be held twice.
+    `encoded` caches the writes per framing, if the response `is_small` enough to be in memory twice.
     """
 
     head: Head
-    schedule: list[_Due]
-    said: str
+    schedule: list[ScheduledWrite]
+    preview: str
     is_small: bool
-    encoded: dict[Hashable, list[_Encoded]]
+    encoded: dict[Hashable, list[EncodedWrite]]
 
-    def written_to(self, client: ResponseSink) -> Iterable[_Encoded]:
-        """What `client` gets."""
-        how = client.start(self.head)
-        known = self.encoded.get(how)
-        if known is not None:
-            return known
-        made = (_Encoded(at_s, client.encode(*portion), last) for at_s, portion, last in self.schedule)
-        if not self.is_small or len(self.encoded) >= _MOST_WAYS:
-            return made
-        self.encoded[how] = known = list(made)
-        return known
+    def writes_for(self, client: ResponseSink) -> Iterable[EncodedWrite]:
+        """Return the writes for `client`."""
+        framing = client.start(self.head)
+        cached = self.encoded.get(framing)
+        if cached is not None:
+            return cached
+        writes = (EncodedWrite(at_s, client.encode(*batch), is_last) for at_s, batch, is_last in self.schedule)
+        if not self.is_small or len(self.encoded) >= _MAX_VARIANTS:
+            return writes
+        self.encoded[framing] = cached = list(writes)
+        return cached
 
 
 class Player:
     """Plays recordings at the pace of `rules`."""
 
-    def __init__(self, rules: Rules, journal: Journal, clock: Scheduler) -> None:
+    def __init__(self, rules: Rules, journal: Journal, scheduler: Scheduler) -> None:
         self._rules = rules
         self._journal = journal
-        self._clock = clock
+        self._scheduler = scheduler
 
     async def play(
-        self, asked: RequestKey | Request, found: Recording, client: ResponseSink, start: float, note: str = ""
+        self, request: RequestKey | Request, recording: Recording, client: ResponseSink, start: float, note: str = ""
     ) -> None:
-        """Answer with `found`; its times count from `start`, in seconds of `time.monotonic()`. `note` is what is odd
-        about that.
+        """Answer `request` with `recording`. Its times count from `start`, in seconds of `time.monotonic()`.
 
-        Raises ConnectionError when the client has left.
+        `note` goes to the journal. Raises ConnectionError when the client has left.
         """
-        # The recording may be put away meanwhile, and its file changed: this is what is played.
-        response, number = found.interaction.response, found.number
-        ready: _Ready = found.ready or self._made_ready(found)
+        # Taken now: the recording may leave the memory while it is played, and its file may change.
+        response, number = recording.interaction.response, recording.number
+        prepared: PreparedRecording = recording.ready or self._prepare(recording)
 
-        def tell() -> None:
-            ms = int((monotonic() - start) * 1000)
-            self._journal.add(journal_entry(Outcome.PLAYED, asked, response, ms, ready.said, number, note))
+        def log_exchange() -> None:
+            ms = int(elapsed_ms(start))
+            self._journal.add(journal_entry(Outcome.PLAYED, request, response, ms, prepared.preview, number, note))
 
-        steps = _written(ready, client, start, tell)
+        playback = ScheduledPlayback(prepared.writes_for(client), client, start, log_exchange)
         try:
-            for due in steps:
-                if due is None or await self._clock.follow(due, steps):
+            step = playback.write_due()
+            while step is not Pause.DONE:
+                if isinstance(step, float):
+                    step = await self._scheduler.run(playback, step)
+                else:
                     await client.drain()
+                    step = playback.write_due()
             if response.end is not End.COMPLETE:
                 await client.close(response.end)
         finally:
-            steps.close()
+            playback.close()
 
-    def _made_ready(self, found: Recording) -> _Ready:
-        response = found.interaction.response
+    def _prepare(self, recording: Recording) -> PreparedRecording:
+        response = recording.interaction.response
         head = self._rules.rewrite_retry_after(response.head)
-        schedule: list[_Due] = []
-        left = len(response.frames)
+        schedule: list[ScheduledWrite] = []
+        remaining = len(response.frames)
         for beat in pace.schedule(response, self._rules.pace):
-            for one in write_batches(head if beat.head else None, beat.frames, response.end if beat.end else None):
-                left -= len(one.frames)
-                schedule.append(_Due(beat.at_ms / 1000, one, not left))
-        is_small = sum(len(frame.data) for frame in response.frames) <= _KEPT
-        found.ready = ready = _Ready(head, schedule, transcript.said(response), is_small, {})
-        return ready
+            for batch in write_batches(head if beat.head else None, beat.frames, response.end if beat.end else None):
+                remaining -= len(batch.frames)
+                schedule.append(ScheduledWrite(beat.at_ms / 1000, batch, not remaining))
+        is_small = sum(len(frame.data) for frame in response.frames) <= _MAX_CACHED_BYTES
+        recording.ready = prepared = PreparedRecording(head, schedule, transcript.said(response), is_small, {})
+        return prepared
 
 
-def _written(
-    ready: _Ready, client: ResponseSink, start: float, tell: Callable[[], None]
-) -> Generator[float | None, None, None]:
-    """Write to `client` what is due, counted from the instant `start`. Yields the instant before which the next step is
-    not to be taken; None where the client has to take some first. Raises ConnectionError when it has left.
+class ScheduledPlayback:
+    """One response on its way to one client.
 
-    The clock itself takes the steps: to wake a task for every frame costs more than to write the frame. And what is
-    late already goes out in one write, so that who has more to do than can be done does not fall behind for good.
-
-    `tell` is called once, before the last frame: a client that has seen the end finds the exchange in the journal. It
-    is called for a client that left in the middle, too.
+    Overdue writes are joined into one, so that a stream that is late catches up. `log_exchange` is called once, before
+    the last frame: a client that has seen the end finds the exchange in the journal. It is also called for a client
+    that left in the middle.
     """
-    write, told, held = client.write, False, b""
-    try:
-        for at_s, data, last in ready.written_to(client):
-            due = start + at_s  # absolute: errors do not add up
-            waits = at_s and due > monotonic()
-            if held and (waits or len(held) >= _HELD):
-                if not write(held):
-                    yield None
-                held = b""
-            if waits:
-                yield due
-            if last and not told:
-                told = True
-                tell()
-            held = held + data if held else data
-        if held:
-            write(held)
-    finally:
-        if not told:
-            tell()
+
+    def __init__(
+        self, writes: Iterable[EncodedWrite], client: ResponseSink, start: float, log_exchange: Callable[[], None]
+    ) -> None:
+        self._writes = iter(writes)
+        self._next = next(self._writes, None)
+        self._client = client
+        self._start = start
+        self._log_exchange = log_exchange
+        self._logged = False
+
+    def write_due(self) -> Next:
+        """Write all that is due by now, and return the next step. Raises ConnectionError when the client has left."""
+        client, joined = self._client, b""
+        while (write := self._next) is not None:
+            due = self._start + write.at_s  # absolute, so errors do not add up
+            if write.at_s and due > monotonic():
+                return due if not joined or client.write(joined) else Pause.DRAIN
+            if len(joined) >= _MAX_JOINED_BYTES:
+                if not client.write(joined):
+                    return Pause.DRAIN
+                joined = b""
+            if write.is_last:
+                self._log()
+            joined = joined + write.data if joined else write.data
+            self._next = next(self._writes, None)
+        if joined:
+            client.write(joined)
+        return Pause.DONE
+
+    def close(self) -> None:
+        """Write no more, and log the exchange if that has not been done."""
+        self._next = None
+        self._log()
+
+    def _log(self) -> None:
+        if not self._logged:
+            self._logged = True
+            self._log_exchange()

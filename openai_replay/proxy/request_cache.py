@@ -1,29 +1,26 @@
-"""What a request is to the tape: its key, and how it may be called where others read it.
+"""The key of a request, and a cache of keys.
 
-The same bytes are often asked again, and to take secrets out of them and make their key is most of what playing costs:
-what has been read once is remembered, within bounds.
+Clients often send the same bytes again, and redacting them and making their key is most of what playing costs.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 from openai_replay.config.rules import Rules
 from openai_replay.model import Headers, Request
 from openai_replay.proxy.aio import LARGE
+from openai_replay.text.bounded_cache import BoundedCache
 
-#: Bytes that what is remembered may take in all, and what each takes beside its texts and its body.
-_REMEMBERED = 1 << 25
-_BESIDE = 1 << 10
-#: Of so many requests' headers is remembered which of them decide.
-_MOST_DECIDED = 256
+#: Bytes of all requests in the cache together.
+_MAX_BYTES = 1 << 25
+#: Bytes that an entry takes beside its texts and its body.
+_ENTRY_BYTES = 1 << 10
 #: Headers that decide how a body is read.
-_DECIDING = frozenset({"content-type", "content-encoding"})
+_BODY_HEADERS = frozenset({"content-type", "content-encoding"})
 
-
-#: Method, URI, the headers that decide, and the body.
-_Same = tuple[str, str, Headers, bytes]
+#: Method, URI, relevant headers and body.
+_CacheKey = tuple[str, str, Headers, bytes]
 
 
 class RequestKey(NamedTuple):
@@ -35,48 +32,33 @@ class RequestKey(NamedTuple):
 
 
 class RequestKeyCache:
-    """Reads requests by `rules`."""
+    """Makes keys by `rules`, and remembers those of requests up to `LARGE` bytes."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, max_bytes: int = _MAX_BYTES) -> None:
         self._rules = rules
-        self._deciding = _DECIDING | set(rules.matcher.headers)
-        self._known: OrderedDict[_Same, RequestKey] = OrderedDict()
-        self._size = 0  # of all of it, in bytes
-        self._decided: dict[Headers, Headers] = {}  # a client sends the same ones again and again
+        self._header_names = _BODY_HEADERS | set(rules.matcher.headers)
+        self._keys: BoundedCache[_CacheKey, RequestKey] = BoundedCache(max_bytes=max_bytes)
 
     def lookup(self, request: Request) -> RequestKey | None:
-        """What was read of the same bytes before, if it is remembered."""
-        return self._known.get(self._same(request))
+        """Return the key of a request with the same bytes, if it is in the cache."""
+        return self._keys.get(self._cache_key(request))
 
     def compute(self, request: Request) -> RequestKey:
-        """Read `request`, and remember what it is."""
+        """Make the key of `request`, and put it into the cache."""
         clean = self._rules.redactor.request(request)
-        asked = RequestKey(self._rules.matcher.key(clean), clean.method, clean.path)
+        key = RequestKey(self._rules.matcher.key(clean), clean.method, clean.path)
         if len(request.body) <= LARGE:
-            self._remember(request, asked)
-        return asked
+            cache_key = self._cache_key(request)
+            self._keys.put(cache_key, key, _size(cache_key))
+        return key
 
-    def _remember(self, request: Request, asked: RequestKey) -> None:
-        same = self._same(request)
-        if self._known.setdefault(same, asked) is asked:
-            self._size += _size(same)
-        while self._size > _REMEMBERED:
-            oldest, _ = self._known.popitem(last=False)
-            self._size -= _size(oldest)
-
-    def _same(self, request: Request) -> _Same:
-        """All of `request` that its key is made of, as it came."""
-        method, uri, headers, body = request
-        deciding = self._decided.get(headers)
-        if deciding is None:
-            deciding = tuple(pair for pair in headers if pair[0].lower() in self._deciding)
-            if len(self._decided) >= _MOST_DECIDED:
-                self._decided.clear()
-            self._decided[headers] = deciding
-        return method, uri, deciding, body
+    def _cache_key(self, request: Request) -> _CacheKey:
+        """Return everything in `request` that decides its key, as it was sent."""
+        headers = tuple(pair for pair in request.headers if pair[0].lower() in self._header_names)
+        return request.method, request.uri, headers, request.body
 
 
-def _size(same: _Same) -> int:
-    """Bytes that are held for it; the path that is shown may be as long as the URI."""
-    _, uri, deciding, body = same
-    return len(body) + 2 * len(uri) + sum(len(name) + len(value) for name, value in deciding) + _BESIDE
+def _size(cache_key: _CacheKey) -> int:
+    """Return the bytes that an entry takes; the path in its value may be as long as the URI."""
+    _, uri, headers, body = cache_key
+    return len(body) + 2 * len(uri) + sum(len(name) + len(value) for name, value in headers) + _ENTRY_BYTES

@@ -1,6 +1,7 @@
-"""The way to the real API.
+"""The upstream: the connections to the real API.
 
-The only module that opens a connection. A player makes no `Upstream`, so no way leads from it to a socket going out.
+Only this module opens connections. A player makes no `Upstream`, so no code path leads from it to an outgoing socket
+(promise 6).
 """
 
 from __future__ import annotations
@@ -28,27 +29,27 @@ from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.text.http_headers import kept
 from openai_replay.text.units import format_size
 
-#: Who we are in `Via` (RFC 9110 7.6.3): a request that carries it has been here before.
+#: Our name in `Via` (RFC 9110 7.6.3): a request with it was forwarded by an openai-replay before.
 VIA = "openai-replay"
-#: Seconds for a connection to be made, TLS and all.
+#: Seconds to make a connection, including TLS.
 _CONNECT_S = 30.0
-#: Methods that ask for nothing to be done (RFC 9110 9.2.1): what was sent twice is as what was sent once.
+#: Safe methods (RFC 9110 9.2.1): a request that is sent twice has the effect of one.
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
-# A long body is sent from a buffer, piece by piece; aiohttp writes plain bytes in one go.
+#: Bytes above which a body is sent from a buffer, in parts: aiohttp writes plain bytes in one go.
 _LARGE = 1 << 20
-#: Bytes of a response that are recorded, unless `--max-response` says otherwise.
+#: Largest response to record, in bytes, without `--max-response`.
 DEFAULT_MAX_BYTES = 256 << 20
-#: The answer that this task asks for, held weakly: a connection keeps the context that it was made in.
-_ASKING: ContextVar[ref[LiveResponse]] = ContextVar("asking")
+#: The response that the current task waits for. A weak reference: a connection keeps the context it was made in.
+_CURRENT: ContextVar[ref[LiveResponse]] = ContextVar("current")
 _HEAD_BYTES = 1 << 16
 
 
 class Upstream:
     """One origin that requests are forwarded to, with a pool of connections. Use it as an async context manager.
 
-    `url` such as `https://api.openai.com/v1`: its origin is where requests go, its path is what clients are told
-    (`base_path`). `idle_timeout_s`: seconds without a byte after which an answer counts as cut. `most`: bytes of an
-    answer that are kept for the tape.
+    `url` is for example `https://api.openai.com/v1`: requests go to its origin, and its path is part of the clients'
+    base URL (`base_path`). A response counts as cut after `idle_timeout_s` seconds without a byte. A response of more
+    than `max_bytes` is not recorded.
     """
 
     def __init__(self, url: str, idle_timeout_s: float = 600.0, max_bytes: int = DEFAULT_MAX_BYTES) -> None:
@@ -64,11 +65,11 @@ class Upstream:
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
-            # No limit on the whole: reasoning models think for minutes.
+            # No timeout for the whole: reasoning models think for minutes.
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=self._idle_timeout_s),
             max_line_size=_HEAD_BYTES,
             max_field_size=_HEAD_BYTES,
-            middlewares=(_sent_once,),
+            middlewares=(no_retry_middleware,),
         )
         return self
 
@@ -78,62 +79,60 @@ class Upstream:
         if self._session is not None:
             await self._session.close()
 
-    async def fetch(self, request: Request, arriving: LiveResponse) -> None:
-        """Send `request`, and add what is answered to `arriving`, until it is over; so it is when this returns."""
-        if arriving.closed:  # cancelled already
+    async def fetch(self, request: Request, live: LiveResponse) -> None:
+        """Send `request`, and feed the response to `live` until it is closed, as it always is in the end."""
+        if live.closed:  # it was cancelled
             return
-        # One task from the request to the last byte: what lies in the buffer when the connection breaks is lost to
-        # latecomers.
-        arriving.task = task = asyncio.current_task()
-        assert task is not None, "aiohttp sets timeouts, which ask for the task they are in"
+        # One task from the request to the last byte: another task would find the buffer empty after a break.
+        live.task = task = asyncio.current_task()
+        assert task is not None, "aiohttp's timeouts need a task"
         try:
-            await self._answered(request, arriving)
+            await self._send_safely(request, live)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            if arriving.head is None:
-                arriving.error = UpstreamError(
-                    f"{request.method} {self.origin} failed: {_cause(error)}", _advice(request, arriving, error)
-                )
+            if live.head is None:
+                message = f"{request.method} {self.origin} failed: {_cause(error)}."
+                live.error = UpstreamError(message, _advice(request, live, error))
         except asyncio.CancelledError:
-            if not arriving.cancelled:
+            if not live.cancelled:
                 raise
-            task.uncancel()  # what is to be done with the answer is not
+            task.uncancel()  # the work after the response still has to be done
         finally:
-            arriving.close()
+            live.close()
 
-    async def _answered(self, request: Request, arriving: LiveResponse) -> None:
+    async def _send_safely(self, request: Request, live: LiveResponse) -> None:
         while True:
             try:
-                await self._exchange(request, arriving)
+                await self._exchange(request, live)
                 return
-            except _Dropped as dropped:
-                # The upstream may close a connection of the pool at the moment it is used again. Whether it has seen
-                # the request nobody can tell: only what asks for nothing to be done is sent again (RFC 9110 9.2.2),
-                # until the connection is a new one.
-                if not (arriving.connection_reused and request.method in _SAFE):
+            except ConnectionDropped as dropped:
+                # The upstream may close a pooled connection at the moment it is used again. It may or may not have seen
+                # the request, so only safe methods are sent again (RFC 9110 9.2.2), until the connection is a new one.
+                if not (live.connection_reused and request.method in _SAFE):
                     raise dropped.error from None
 
-    async def _exchange(self, request: Request, arriving: LiveResponse) -> None:
+    async def _exchange(self, request: Request, live: LiveResponse) -> None:
         assert self._session is not None, "an Upstream is used inside `async with`"
-        arriving.connection_reused = False
-        _ASKING.set(ref(arriving))
+        live.connection_reused = False
+        _CURRENT.set(ref(live))
         async with self._session.request(
             request.method,
             URL(request.uri, encoded=True),
-            headers=_forwarded(request.headers),
+            headers=request_headers(request.headers),
             data=io.BytesIO(request.body) if len(request.body) > _LARGE else request.body or None,
             allow_redirects=False,
             proxy=self._proxy,
         ) as response:
-            if response.status < 200:  # 101: the others are passed over
+            if response.status < 200:  # 101; aiohttp skips the others
                 response.close()
-                raise aiohttp.ClientConnectionError("it switched to another protocol, which nobody had asked for")
-            arriving.set_head(_head(response))
-            await upstream_body.read_body(response, arriving, self._idle_timeout_s)
+                raise aiohttp.ClientConnectionError("it switched to another protocol without being asked")
+            live.set_head(_head(response))
+            await upstream_body.read_body(response, live, self._idle_timeout_s)
 
 
 class _Pool(aiohttp.TCPConnector):
-    """A pool that says of each connection whether it has been used before. Tracing could tell that, too, but takes a
-    tenth of what a request takes.
+    """A pool that knows of each connection whether it was used before.
+
+    aiohttp's tracing knows that as well, but costs a tenth of a request.
     """
 
     def __init__(self) -> None:
@@ -146,31 +145,33 @@ class _Pool(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the name is aiohttp's
     ) -> Connection:
-        """See `aiohttp.BaseConnector`."""
+        """Connect, and tell the live response about the connection (`aiohttp.BaseConnector`)."""
         connection = await super().connect(req, traces, timeout)
-        arriving = _ASKING.get()()
-        if arriving is not None and connection.protocol is not None:
-            arriving.connection_reused = connection.protocol in self._used
+        live = _CURRENT.get()()
+        if live is not None and connection.protocol is not None:
+            live.connection_reused = connection.protocol in self._used
             self._used.add(connection.protocol)
         return connection
 
 
-class _Dropped(Exception):
-    """The connection was closed, or broke, before a head came."""
+class ConnectionDropped(Exception):
+    """The connection was closed, or broke, before a head arrived."""
 
     def __init__(self, error: aiohttp.ClientError) -> None:
         super().__init__()
         self.error = error
 
 
-async def _sent_once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a request again by itself: it does with PUT and DELETE, too, and on new connections."""
+async def no_retry_middleware(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Stop aiohttp from sending a request again by itself, as it does with PUT and DELETE and on new connections."""
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped(error) from error
+        raise ConnectionDropped(error) from error
 
 
 def _split(url: str) -> tuple[str, str]:
@@ -180,14 +181,16 @@ def _split(url: str) -> tuple[str, str]:
     except ValueError:
         usable = False
     if not usable or parts.query or parts.fragment or parts.username:
-        raise UsageError(f"--upstream {url!r} is not the URL of an API", "Write for example https://api.openai.com/v1")
+        raise UsageError(
+            f"--upstream {url!r} is not the URL of an API.", "Write for example https://api.openai.com/v1."
+        )
     return f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
 
 
 def _proxy(origin: str) -> str | None:
-    """The proxy that the environment names for `origin`; none leads to this machine.
+    """Return the proxy that the environment names for `origin`, or None. This machine is reached without one.
 
-    Not by aiohttp's `trust_env`, which reads passwords from ~/.netrc as well.
+    aiohttp's `trust_env` is not used: it reads passwords from ~/.netrc as well.
     """
     parts = urlsplit(origin)
     if parts.hostname in LOOPBACK or proxy_bypass(parts.netloc):
@@ -196,13 +199,14 @@ def _proxy(origin: str) -> str | None:
 
 
 @lru_cache(maxsize=256)  # a client sends the same headers again and again
-def _forwarded(sent: Headers) -> CIMultiDict[str]:
-    # aiohttp encodes values as UTF-8, and takes a name that comes back in other letters for its replacement.
+def request_headers(sent: Headers) -> CIMultiDict[str]:
+    """Return the headers to forward, for a client's headers."""
+    # aiohttp encodes values as UTF-8, and takes a name in another case for a replacement of the first one.
     spelled: dict[str, str] = {}
     headers: CIMultiDict[str] = CIMultiDict()
     for name, value in kept(sent, everything=True):
         headers.add(spelled.setdefault(name.lower(), name), _utf8(value))
-    headers["Accept-Encoding"] = "identity"  # so that text stays text on the tape
+    headers["Accept-Encoding"] = "identity"  # so that text stays text in the cassette
     headers.add("Via", f"1.1 {VIA}")
     return headers
 
@@ -228,7 +232,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
 
 def _cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"the name {error.host!r} is not known (DNS)"
+        return f"the host name {error.host!r} is unknown (DNS)"
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         return f"its certificate is not trusted: {error.certificate_error}"
     if isinstance(error, aiohttp.ClientSSLError):
@@ -236,24 +240,24 @@ def _cause(error: BaseException) -> str:
     if isinstance(error, aiohttp.ClientConnectorError):
         return os.strerror(error.os_error.errno) if error.os_error.errno else str(error.os_error)
     if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it closed the connection without an answer"
+        return "it closed the connection without a response"
     if isinstance(error, aiohttp.SocketTimeoutError):
         return "it sent nothing for longer than the idle timeout"
     if isinstance(error, aiohttp.ConnectionTimeoutError):
         return f"no connection within {_CONNECT_S:.0f} s"
     if isinstance(error, aiohttp.ClientResponseError) and error.message.startswith("Got more than"):
-        return f"a line of the head it sent is larger than {format_size(_HEAD_BYTES)}"  # which one could be a secret
+        return f"a line of its head is larger than {format_size(_HEAD_BYTES)}"  # the line could be a secret
     if isinstance(error, aiohttp.ClientResponseError):
-        return f"what it sent is not HTTP: {error.message}"
+        return f"its response is not HTTP: {error.message}"
     return str(error) or type(error).__name__
 
 
-def _advice(request: Request, arriving: LiveResponse, error: BaseException) -> str:
-    if arriving.connection_reused and request.method not in _SAFE:
+def _advice(request: Request, live: LiveResponse, error: BaseException) -> str:
+    if live.connection_reused and request.method not in _SAFE:
         return (
-            "Nothing was recorded. It was sent on a connection that had been used before; whether this "
-            f"{request.method} arrived nobody can tell, so it is not sent again."
+            "Nothing was recorded. The connection was closed as it was used again. The upstream may have seen this "
+            f"{request.method}, so it is not sent again."
         )
     if isinstance(error, aiohttp.ClientConnectorError):
-        return "Nothing was recorded. Check --upstream, and HTTPS_PROXY if there is a proxy in between."
+        return "Nothing was recorded. Check --upstream, and HTTPS_PROXY if you use a proxy."
     return "Nothing was recorded."

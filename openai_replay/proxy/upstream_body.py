@@ -1,4 +1,4 @@
-"""The body of an upstream's answer: each chunk as it comes, and how it ended."""
+"""The body of an upstream's response: each chunk as it arrives, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,79 +10,112 @@ from openai_replay.model import End
 from openai_replay.proxy.live_response import LiveResponse
 
 
-async def read_body(response: aiohttp.ClientResponse, arriving: LiveResponse, idle_timeout_s: float) -> None:
-    """Add what comes of `response` to `arriving`, until it ends, or breaks, or nothing comes for `idle_timeout_s`."""
+async def read_body(response: aiohttp.ClientResponse, live: LiveResponse, idle_timeout_s: float) -> None:
+    """Feed the body of `response` to `live` until it ends or breaks, or until `idle_timeout_s` pass without data."""
     # Only the connection's protocol knows whether it was closed or broke, and only until the response is released:
-    # errors of the body say the same for both, and a body that lasts until the connection ends has no error at all.
+    # errors of the body are the same for both, and a body that lasts until the connection ends has no error at all.
     connection = response.connection.protocol if response.connection is not None else None
-    content, end = response.content, End.COMPLETE
-
-    def is_closed(closed: asyncio.Future[None]) -> None:
-        # aiohttp tells nobody of a chunk it cannot read, if the head had come before: the reader would wait for ever.
-        if not content.is_eof() and content.exception() is None:
-            content.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
-
-    watch = _Watch(content, idle_timeout_s)
-    closed = connection.closed if connection is not None else None
-    if connection is not None:
-        connection.read_timeout = None
-    if closed is not None:
-        closed.remove_done_callback(_is_heard)  # of an answer before this one
-        closed.add_done_callback(_is_heard)
-        closed.add_done_callback(is_closed)
+    end = End.COMPLETE
+    reader = BodyReader(response.content, connection, idle_timeout_s)
     try:
-        # readchunk keeps HTTP chunks apart that came in one segment; an empty one is only the end of a chunk.
-        # (Where there is no body, its end is told only once in the life of the process: aiohttp shares one empty
-        # stream.)
-        while not content.at_eof():
-            data, _ = await content.readchunk()
-            if data and not arriving.feed(data, is_last=content.at_eof()):
-                watch.stop()
-                if not await arriving.wait_for_capacity():
+        while (data := await reader.read()) is not None:
+            if data and not live.feed(data, is_last=response.content.at_eof()):
+                reader.idle_timer.stop()
+                if not await live.wait_for_capacity():
                     return
-                watch = _Watch(content, idle_timeout_s)
-            watch.hears()
+                reader.idle_timer.start()
+            reader.idle_timer.reset()
     except (aiohttp.ClientError, TimeoutError, OSError):
         end = End.TRUNCATED
     finally:
-        watch.stop()
-        if closed is not None:
-            closed.remove_done_callback(is_closed)
+        reader.close()
     broken = connection.exception() if connection is not None else None
     if isinstance(broken, OSError) and not isinstance(broken, TimeoutError):
         end = End.RESET
-    arriving.finish(end)
+    live.finish(end)
 
 
-class _Watch:
-    """Breaks an answer off where nothing of it comes for `limit_s`. aiohttp can do that, too, but sets a timer anew for
-    every read, which takes as long as to parse it.
+class BodyReader:
+    """Reads the chunks of one body."""
+
+    def __init__(
+        self,
+        content: aiohttp.StreamReader,
+        connection: aiohttp.client_proto.ResponseHandler | None,
+        idle_timeout_s: float,
+    ) -> None:
+        self._content = content
+        self._connection_closed = connection.closed if connection is not None else None
+        self.idle_timer = IdleTimer(content, idle_timeout_s)
+        self.idle_timer.start()
+        if connection is not None:
+            connection.read_timeout = None  # the idle timer has its place
+        if self._connection_closed is not None:
+            self._connection_closed.remove_done_callback(_retrieve_error)  # of an earlier response
+            self._connection_closed.add_done_callback(_retrieve_error)
+            self._connection_closed.add_done_callback(self._on_connection_closed)
+
+    async def read(self) -> bytes | None:
+        """Return the next chunk, or None at the end of the body.
+
+        Chunks that came in one segment stay apart; an empty one is only the end of a chunk. Raises aiohttp.ClientError.
+        """
+        # `at_eof` first: aiohttp shares one empty stream between all responses without a body, and its end can be
+        # read only once.
+        if self._content.at_eof():
+            return None
+        data, _ = await self._content.readchunk()
+        return data
+
+    def close(self) -> None:
+        """Stop watching the connection."""
+        self.idle_timer.stop()
+        if self._connection_closed is not None:
+            self._connection_closed.remove_done_callback(self._on_connection_closed)
+
+    def _on_connection_closed(self, closed: asyncio.Future[None]) -> None:
+        # aiohttp reports a chunk that it cannot parse to nobody if the head was complete: the reader would wait for
+        # ever.
+        if not self._content.is_eof() and self._content.exception() is None:
+            self._content.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
+
+
+class IdleTimer:
+    """Breaks a body off if no data arrives for `timeout_s`.
+
+    aiohttp can do that as well, but it sets a timer for every read, which takes as long as parsing it.
     """
 
-    def __init__(self, content: aiohttp.StreamReader, limit_s: float) -> None:
+    def __init__(self, content: aiohttp.StreamReader, timeout_s: float) -> None:
         self._content = content
-        self._limit_s = limit_s
+        self._timeout_s = timeout_s
         self._loop = asyncio.get_running_loop()
-        self._heard = self._loop.time()
-        self._timer = self._loop.call_later(limit_s, self._look)
+        self._last_data = 0.0
+        self._timer: asyncio.TimerHandle | None = None
 
-    def hears(self) -> None:
-        """Something has come."""
-        self._heard = self._loop.time()
+    def start(self) -> None:
+        """Count from now on."""
+        self.reset()
+        self._timer = self._loop.call_later(self._timeout_s, self._check)
+
+    def reset(self) -> None:
+        """Count from the data that has just arrived."""
+        self._last_data = self._loop.time()
 
     def stop(self) -> None:
-        """Watch no more."""
-        self._timer.cancel()
+        """Stop counting."""
+        if self._timer is not None:
+            self._timer.cancel()
 
-    def _look(self) -> None:
-        left_s = self._heard + self._limit_s - self._loop.time()
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._look)
+    def _check(self) -> None:
+        remaining_s = self._last_data + self._timeout_s - self._loop.time()
+        if remaining_s > 0:
+            self._timer = self._loop.call_later(remaining_s, self._check)
         else:
-            self._content.set_exception(aiohttp.SocketTimeoutError("nothing came for longer than the idle timeout"))
+            self._content.set_exception(aiohttp.SocketTimeoutError("no data for longer than the idle timeout"))
 
 
-def _is_heard(closed: asyncio.Future[None]) -> None:
-    """A connection that breaks while nobody uses it is nothing to tell of."""
+def _retrieve_error(closed: asyncio.Future[None]) -> None:
+    """Retrieve the error of a connection that breaks while it is unused, so that asyncio does not log it."""
     if not closed.cancelled():
         closed.exception()

@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from signal import SIGINT, SIGKILL, SIGTERM, Signals
 from typing import Any
@@ -18,7 +18,7 @@ import pytest
 
 from openai_replay.model import End, OnExhausted
 from openai_replay.playback.pace import INSTANT, ORIGINAL, Pace, parse_pace
-from openai_replay.playback.scheduler import Scheduler
+from openai_replay.playback.scheduler import Next, Pause, Playback, Scheduler
 from openai_replay.server.http import kernel_timestamps
 from tests.support.proxy import (
     CHAT,
@@ -109,22 +109,30 @@ async def test_errors_do_not_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     """Every sleep here lasts 20 ms too long; on a schedule of its own, the next one is so much shorter."""
     frames = [(100 + 50 * number, f"data: {number}\n\n") for number in range(15)]
     tape = stream(tmp_path / "tape.yaml", 100, frames, 800)
-    asked_for: list[float] = []
-    follow = Scheduler.follow
+    sleeps: list[float] = []
+    run = Scheduler.run
 
-    async def oversleeps(clock: Scheduler, due: float, steps: Iterator[float | None]) -> bool:
-        def later(when: float) -> float:
-            asked_for.append(max(0.0, when - time.monotonic()))
-            return when + 0.02
+    def later(due: float) -> float:
+        sleeps.append(max(0.0, due - time.monotonic()))
+        return due + 0.02
 
-        return await follow(clock, later(due), (one if one is None else later(one) for one in steps))
+    class Oversleeping:
+        def __init__(self, playback: Playback) -> None:
+            self._playback = playback
+
+        def write_due(self) -> Next:
+            step = self._playback.write_due()
+            return later(step) if isinstance(step, float) else step
+
+    async def run_late(scheduler: Scheduler, playback: Playback, due: float) -> Pause:
+        return await run(scheduler, Oversleeping(playback), later(due))
 
     async with playing(tape, pace=ORIGINAL) as player:
-        monkeypatch.setattr(Scheduler, "follow", oversleeps)
+        monkeypatch.setattr(Scheduler, "run", run_late)
         await player.ask("POST", CHAT, "hello")
         monkeypatch.undo()
-    assert len(asked_for) > 5
-    assert sum(asked_for) + 0.02 * (len(asked_for) - 1) <= 0.8 + 0.01
+    assert len(sleeps) > 5
+    assert sum(sleeps) + 0.02 * (len(sleeps) - 1) <= 0.8 + 0.01
 
 
 @pytest.mark.parametrize(("end", "ended"), [(End.TRUNCATED, Ended.EARLY), (End.RESET, Ended.RESET)])

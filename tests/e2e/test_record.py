@@ -24,7 +24,6 @@ from openai_replay.journal.exchanges import Exchange
 from openai_replay.model import End as Ending
 from openai_replay.model import Mode, Request
 from openai_replay.playback.pace import INSTANT, ORIGINAL
-from openai_replay.playback.scheduler import Stopwatch
 from openai_replay.proxy import upstream, upstream_body
 from openai_replay.proxy.aio import LARGE as LARGE_BODY
 from openai_replay.proxy.live_response import LiveResponse
@@ -534,12 +533,12 @@ async def test_what_is_small_is_kept_while_what_is_large_is_read(
     assert len(interactions(tmp_path / "tape.yaml")) == 2
 
 
-async def test_what_is_cancelled_before_it_was_asked_is_not_asked() -> None:
+async def test_a_request_that_is_cancelled_before_it_was_sent_is_not_sent() -> None:
     async with Upstream() as up, upstream.Upstream(up.url) as way:
-        arriving = LiveResponse(Stopwatch(), 1000)
-        arriving.cancel("stopped")
-        await way.fetch(Request("GET", f"{up.url}/models"), arriving)
-        assert (arriving.closed, arriving.response, arriving.cancelled) == (True, None, "stopped")
+        live = LiveResponse(lambda: 0.0, 1000)
+        live.cancel("stopped")
+        await way.fetch(Request("GET", f"{up.url}/models"), live)
+        assert (live.closed, live.response, live.cancelled) == (True, None, "stopped")
     assert up.requests == []
 
 

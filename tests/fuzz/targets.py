@@ -53,9 +53,9 @@ def fuzz_sse(data: bytes) -> None:
     spans = list(sse.spans(data))
     assert b"".join(data[start:end] for start, end in spans) == data
     list(sse.events(data))
-    end = sse.whole(data)
-    assert sse.whole(data[:end]) == end
-    sse.ends_stream(data)
+    finder = sse.LastEventFinder()
+    for number in range(len(data)):
+        finder.feed(data[number : number + 1])
     for times in ([], [1], [1, 2, 3]):
         for media in ("text/event-stream", "text/plain"):
             assert b"".join(piece for _, piece in sse.recut(times, data, media)) == data

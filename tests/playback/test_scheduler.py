@@ -1,16 +1,18 @@
-"""One timer for all that waits, on any event loop and any system."""
+"""The scheduler writes in order and never early, on any event loop and with any timer."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Generator, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
 
-from openai_replay.playback.scheduler import Scheduler, LoopTimer, SystemTimer, Timer, Wakes, best_timer
+from openai_replay.playback.scheduler import Next, Pause, Scheduler
+from openai_replay.playback.timers import LoopTimer, SystemTimer, Timer, best_timer
 
 TIMERS: list[Callable[[Callable[[], None]], Timer]] = [SystemTimer, LoopTimer]
 
@@ -29,209 +31,211 @@ def run(request: pytest.FixtureRequest) -> Callable[[Coroutine[Any, Any, None]],
 
 
 def work(seconds: float) -> None:
-    """What the loop has to wait for."""
+    """Keep the event loop busy."""
     time.sleep(seconds)
 
 
+class Steps:
+    """A playback whose steps come from an iterator."""
+
+    def __init__(self, steps: Iterator[Next]) -> None:
+        self._steps = steps
+
+    def write_due(self) -> Next:
+        return next(self._steps, Pause.DONE)
+
+
+def once(write: Callable[[], object]) -> Steps:
+    """A playback that calls `write` once."""
+
+    def steps() -> Iterator[Next]:
+        write()
+        yield Pause.DONE
+
+    return Steps(steps())
+
+
 @pytest.mark.parametrize("timer", TIMERS)
-def test_nothing_comes_early_and_all_comes_in_order(run: Callable[..., None], timer: Callable[..., Timer]) -> None:
-    came: list[tuple[float, float]] = []
+def test_writes_are_in_order_and_never_early(run: Callable[..., None], timer: Callable[..., Timer]) -> None:
+    written: list[tuple[float, float]] = []
 
-    async def waits(clock: Scheduler, at: float) -> None:
-        def steps() -> Iterator[float | None]:
-            came.append((at, time.monotonic()))
-            return
-            yield
-
-        assert not await clock.follow(at, steps())
+    def write(due: float) -> None:
+        written.append((due, time.monotonic()))
 
     async def main() -> None:
-        clock = Scheduler(timer)
+        scheduler = Scheduler(timer)
         start = time.monotonic()
         instants = [start + random.uniform(-0.05, 0.3) for _ in range(200)]
-        waiting = [asyncio.create_task(waits(clock, at)) for at in instants]
+        playbacks = [asyncio.create_task(scheduler.run(once(partial(write, due)), due)) for due in instants]
         await asyncio.sleep(0)
-        begun = time.monotonic()  # what was due before has not waited
-        await asyncio.gather(*waiting)
-        assert len(came) == len(instants)
-        due = [at for at, _ in came if at > begun]
+        started = time.monotonic()  # an instant before that was overdue from the start
+        assert set(await asyncio.gather(*playbacks)) == {Pause.DONE}
+        assert len(written) == len(instants)
+        due = [due for due, _ in written if due > started]
         assert due == sorted(due)
-        clock.close()
+        scheduler.close()
 
     run(main())
-    assert min(now - at for at, now in came) >= 0
+    assert min(written_at - due for due, written_at in written) >= 0
 
 
 @pytest.mark.parametrize("timer", TIMERS)
-def test_steps_name_their_next_instant_and_a_mistake_in_one_stops_no_other(
+def test_a_playback_goes_on_at_the_instants_it_returns_until_it_pauses(
     run: Callable[..., None], timer: Callable[..., Timer]
 ) -> None:
     async def main() -> None:
-        clock = Scheduler(timer)
+        scheduler = Scheduler(timer)
         start = time.monotonic()
-        came: list[float] = []
+        written: list[float] = []
 
-        def five() -> Iterator[float | None]:
+        def five() -> Iterator[Next]:
             for number in range(1, 6):
-                came.append(time.monotonic())
-                yield start + 0.01 * number if number != 3 else None
+                written.append(time.monotonic())
+                yield start + 0.01 * number if number != 3 else Pause.DRAIN
 
-        def mistaken() -> Iterator[float | None]:
+        playback = Steps(five())
+        assert await scheduler.run(playback, start) is Pause.DRAIN
+        assert len(written) == 3
+        assert await scheduler.run(playback, start + 0.03) is Pause.DONE
+        assert min(at - start - 0.01 * number for number, at in enumerate(written)) >= 0
+        scheduler.close()
+
+    run(main())
+
+
+def test_an_error_in_one_playback_stops_no_other(run: Callable[..., None]) -> None:
+    async def main() -> None:
+        scheduler = Scheduler()
+        start = time.monotonic()
+
+        def failing() -> Iterator[Next]:
             yield start + 0.005
             raise ValueError("a mistake")
 
-        steps = five()
-        other = asyncio.create_task(clock.follow(start, mistaken()))
-        assert await clock.follow(start, steps), "there are more, but not at an instant"
-        assert len(came) == 3
-        assert not await clock.follow(start + 0.03, steps)
+        failed = asyncio.create_task(scheduler.run(Steps(failing()), start))
+        assert await scheduler.run(once(lambda: None), start + 0.02) is Pause.DONE
         with pytest.raises(ValueError, match="a mistake"):
-            await other
-        assert min(at - start - 0.01 * number for number, at in enumerate(came)) >= 0
-        clock.close()
+            await failed
+        scheduler.close()
 
     run(main())
 
 
-def test_a_timer_is_set_as_much_earlier_as_it_wakes_late() -> None:
-    chance = random.Random(1)
-    wakes = Wakes()
-    assert wakes.lead == 0
-    for _ in range(100):
-        wakes.note(0.0002)
-    assert wakes.lead == pytest.approx(0.0002, rel=0.01), "nothing is looked at for longer than needed"
-    missed = 0
-    for _ in range(1000):
-        late = chance.gauss(0.0002, 0.00005)
-        missed += late > wakes.lead
-        wakes.note(late)
-    assert missed < 50
-    for late in (0.5, -0.5):  # a busy loop; an instant that was put off
-        for _ in range(100):
-            wakes.note(late)
-        assert 0 <= wakes.lead <= 0.001
-
-
-def test_steps_that_nobody_waits_for_any_more_do_no_harm(run: Callable[..., None]) -> None:
+def test_playbacks_whose_tasks_were_cancelled_do_no_harm(run: Callable[..., None]) -> None:
     async def main() -> None:
-        failed: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
-        clock = Scheduler()
+        reported: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: reported.append(context))
+        scheduler = Scheduler()
         start = time.monotonic()
-        came: list[float] = []
 
-        def steps(error: Exception | None = None) -> Generator[float | None, None, None]:
-            came.append(start)
-            if error is not None:
-                raise error
-            yield None
+        def fail() -> None:
+            raise OSError
 
-        closed = steps()
-        left = [asyncio.create_task(clock.follow(start + 0.01, one)) for one in (steps(), steps(OSError()), closed)]
+        tasks = [asyncio.create_task(scheduler.run(once(write), start + 0.01)) for write in (lambda: None, fail)]
         await asyncio.sleep(0)
-        for one in left:
-            one.cancel()
-        closed.close()
-        await clock.follow(start + 0.02, steps())
-        assert [one.cancelled() for one in left] == [True] * 3
-        assert len(came) == 3, "all but those that were closed"
-        assert failed == []
-        clock.close()
+        for task in tasks:
+            task.cancel()
+        await scheduler.run(once(lambda: None), start + 0.02)
+        assert [task.cancelled() for task in tasks] == [True] * 2
+        assert reported == []
+        scheduler.close()
 
     run(main())
 
 
-def test_who_is_at_work_has_half_of_the_time_where_more_is_due_than_can_be_done(run: Callable[..., None]) -> None:
+def test_other_work_gets_its_turns_while_more_is_due_than_can_be_written(run: Callable[..., None]) -> None:
     async def main() -> None:
-        clock = Scheduler()
+        scheduler = Scheduler()
         start = time.monotonic()
-        steps_s = work_s = 0.0
+        writes = turns = 0
 
-        def endless() -> Iterator[float | None]:
-            nonlocal steps_s
+        def endless() -> Iterator[Next]:
+            nonlocal writes
             while time.monotonic() < start + 0.2:
                 time.sleep(0.002)
-                steps_s += 0.002
-                yield time.monotonic()  # again, and at once
+                writes += 1
+                yield time.monotonic()  # due again at once
 
-        waiting = asyncio.create_task(clock.follow(start, endless()))
+        playback = asyncio.create_task(scheduler.run(Steps(endless()), start))
         await asyncio.sleep(0)
-        while not waiting.done() and time.monotonic() < start + 0.2:
-            work(0.0001)
-            work_s += 0.0001
-            clock.run_due()
-        await waiting
-        assert steps_s > 0.02, "what is due has its turn"
-        assert work_s > 0.02, "and so has who is at work"
-        clock.close()
+        while not playback.done() and time.monotonic() < start + 0.2:
+            scheduler.run_due()
+            turns += 1
+        await playback
+        assert writes > 1, "the playback gets its turns"
+        assert turns > writes, "the other work gets more turns than one per write"
+        scheduler.close()
 
     run(main())
 
 
-def test_who_is_at_work_for_long_leaves_no_more_looks_behind(run: Callable[..., None]) -> None:
-    """Each look that is still to come would have another one follow: the loop would do little else."""
-    looks: list[float] = []
-
-    class Counted(Scheduler):
-        def _look_soon(self) -> None:
-            looks.append(time.monotonic())
-            super()._look_soon()
+def test_long_work_leaves_one_pending_run_behind(run: Callable[..., None]) -> None:
+    """Each pending run would schedule another one, and the loop would do little else."""
+    runs: list[float] = []
 
     async def main() -> None:
-        clock = Counted()
-        until = time.monotonic() + 0.2
+        scheduler = Scheduler()
+        end = time.monotonic() + 0.2
 
-        def endless() -> Iterator[float | None]:
-            while time.monotonic() < until:
-                work(0.0002)
+        def endless() -> Iterator[Next]:
+            while time.monotonic() < end:
+                runs.append(time.monotonic())
                 yield time.monotonic()
 
-        waiting = asyncio.create_task(clock.follow(until - 0.2, endless()))
+        playback = asyncio.create_task(scheduler.run(Steps(endless()), end - 0.2))
         await asyncio.sleep(0)
-        while time.monotonic() < until - 0.1:
+        while time.monotonic() < end - 0.1:
             work(0.0005)
-            clock.run_due()
+            scheduler.run_due()
         await asyncio.sleep(0)
-        looks.clear()
+        runs.clear()
         turns = 0
-        while not waiting.done():
+        while not playback.done():
             await asyncio.sleep(0)
             turns += 1
-        assert 0 < len(looks) <= turns + 1
-        clock.close()
+        assert 0 < len(runs) <= turns + 1
+        scheduler.close()
 
     run(main())
 
 
-def test_who_is_at_work_lets_what_is_due_go_first(run: Callable[..., None]) -> None:
+def test_run_due_writes_what_is_due_and_nothing_else(run: Callable[..., None]) -> None:
     async def main() -> None:
-        clock = Scheduler()
+        scheduler = Scheduler()
         start = time.monotonic()
-        came: list[float] = []
-
-        def one() -> Iterator[float | None]:
-            came.append(time.monotonic())
-            yield None
-
-        waiting = asyncio.create_task(clock.follow(start + 0.01, one()))
+        written: list[float] = []
+        playback = asyncio.create_task(scheduler.run(once(lambda: written.append(time.monotonic())), start + 0.01))
         await asyncio.sleep(0)
-        clock.run_due()
-        assert came == [], "it is not due"
+        scheduler.run_due()
+        assert [at for at in written if at < start + 0.01] == []
         work(0.02)
-        clock.run_due()
-        assert len(came) == 1
-        assert await waiting
-        clock.close()
+        scheduler.run_due()
+        assert len(written) == 1
+        assert await playback is Pause.DONE
+        scheduler.close()
 
     run(main())
 
 
-def test_a_system_without_a_timer_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_paced_second_takes_little_processor_time(run: Callable[..., None]) -> None:
+    """Looking at the clock until the instant comes would take all of it."""
+
+    async def main() -> None:
+        scheduler = Scheduler()
+        start, used = time.monotonic(), time.process_time()
+        await asyncio.gather(*(scheduler.run(once(lambda: None), start + 0.01 * number) for number in range(100)))
+        assert time.process_time() - used < 0.5
+        scheduler.close()
+
+    run(main())
+
+
+def test_a_system_without_timerfd_uses_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         timer = best_timer(lambda: None)
         assert isinstance(timer, LoopTimer)
         timer.close()
 
-    monkeypatch.setattr("openai_replay.playback.scheduler.ctypes.CDLL", lambda *of, **more: object())
+    monkeypatch.setattr("openai_replay.playback.timers.ctypes.CDLL", lambda *_, **__: object())
     asyncio.run(main())
     monkeypatch.undo()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from openai_replay.proxy.aio import LARGE, run_aside, completes_within
+from openai_replay.proxy.aio import LARGE, completes_within, run_aside
 
 
 async def test_only_large_bodies_are_read_in_a_thread() -> None:

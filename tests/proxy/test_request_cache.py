@@ -1,4 +1,4 @@
-"""What is asked again is not read again, and never taken for something else."""
+"""Keys of repeated requests come from the cache, and never for another request."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 from openai_replay.config.rules import Rules
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import Headers, Request, header
-from openai_replay.proxy import request_cache
 from openai_replay.proxy.aio import LARGE
 from openai_replay.proxy.request_cache import RequestKeyCache
 from openai_replay.redaction.redactor import Redactor
@@ -17,7 +16,7 @@ from tests.support.proxy import CHAT, interactions, recording
 from tests.support.upstream import Upstream, plain
 
 JSON: Headers = (("Content-Type", "application/json"), ("Authorization", "Bearer sk-test"), ("X-User", "1"))
-ASKED = Request("POST", "http://tape/v1/chat/completions", JSON, b'{"a":1}')
+REQUEST = Request("POST", "http://tape/v1/chat/completions", JSON, b'{"a":1}')
 RULES = Rules(matcher=Matcher(headers=("x-user",)))
 
 
@@ -26,58 +25,56 @@ def headers(**changed: str) -> Headers:
 
 
 @pytest.mark.parametrize(
-    "other",
+    "different",
     [
-        Request("PUT", ASKED.uri, JSON, ASKED.body),
-        Request("POST", ASKED.uri + "?a", JSON, ASKED.body),
-        Request("POST", ASKED.uri, headers(content_type="text/plain"), ASKED.body),
-        Request("POST", ASKED.uri, headers(x_user="2"), ASKED.body),
-        Request("POST", ASKED.uri, (*JSON, ("Content-Encoding", "gzip")), ASKED.body),
-        Request("POST", ASKED.uri, JSON, b'{"a": 1}'),
+        Request("PUT", REQUEST.uri, JSON, REQUEST.body),
+        Request("POST", REQUEST.uri + "?a", JSON, REQUEST.body),
+        Request("POST", REQUEST.uri, headers(content_type="text/plain"), REQUEST.body),
+        Request("POST", REQUEST.uri, headers(x_user="2"), REQUEST.body),
+        Request("POST", REQUEST.uri, (*JSON, ("Content-Encoding", "gzip")), REQUEST.body),
+        Request("POST", REQUEST.uri, JSON, b'{"a": 1}'),
     ],
 )
-def test_what_differs_in_anything_that_decides_is_read_for_itself(other: Request) -> None:
-    asking = RequestKeyCache(RULES)
-    asking.compute(ASKED)
-    assert asking.lookup(ASKED) is not None
-    assert asking.lookup(other) is None
+def test_a_request_that_differs_in_anything_relevant_is_not_in_the_cache(different: Request) -> None:
+    cache = RequestKeyCache(RULES)
+    cache.compute(REQUEST)
+    assert cache.lookup(REQUEST) is not None
+    assert cache.lookup(different) is None
 
 
-def test_what_is_known_is_what_was_read_of_all_that_decides() -> None:
-    asking = RequestKeyCache(RULES)
-    read = asking.compute(ASKED)
-    assert read == (RULES.matcher.key(Redactor().request(ASKED)), "POST", Redactor().request(ASKED).path)
-    again = Request("POST", ASKED.uri, headers(authorization="Bearer sk-other"), ASKED.body)
-    assert asking.lookup(again) == read
+def test_a_cached_key_is_the_computed_one() -> None:
+    cache = RequestKeyCache(RULES)
+    key = cache.compute(REQUEST)
+    assert key == (RULES.matcher.key(Redactor().request(REQUEST)), "POST", Redactor().request(REQUEST).path)
+    repeated = Request("POST", REQUEST.uri, headers(authorization="Bearer sk-other"), REQUEST.body)
+    assert cache.lookup(repeated) == key
 
 
-def test_it_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    beside = request_cache._BESIDE + 2 * len(ASKED.uri) + len("Content-Type" + "application/json" + "X-User" + "1")
-    monkeypatch.setattr(request_cache, "_REMEMBERED", 10 * (1000 + beside))
-    asking = RequestKeyCache(RULES)
-    many = [Request("POST", ASKED.uri, JSON, b"%1000d" % number) for number in range(100)]
-    for one in [*many, *many[-5:]]:  # what is read twice is counted once
-        asking.compute(one)
-    assert [one for one in many if asking.lookup(one)] == many[-10:]
-    long = Request("POST", ASKED.uri, JSON, b"1" * (LARGE + 1))
-    asking.compute(long)
-    assert asking.lookup(long) is None
-    assert asking.lookup(many[-1]) is not None
+def test_the_cache_is_bounded() -> None:
+    entry_bytes = 1024 + 2 * len(REQUEST.uri) + len("Content-Type" + "application/json" + "X-User" + "1")
+    cache = RequestKeyCache(RULES, max_bytes=10 * (1000 + entry_bytes))
+    requests = [Request("POST", REQUEST.uri, JSON, b"%1000d" % number) for number in range(100)]
+    for request in [*requests, *requests[-5:]]:  # a request that is computed twice counts once
+        cache.compute(request)
+    assert [request for request in requests if cache.lookup(request)] == requests[-10:]
+    long = Request("POST", REQUEST.uri, JSON, b"1" * (LARGE + 1))
+    cache.compute(long)
+    assert cache.lookup(long) is None
+    assert cache.lookup(requests[-1]) is not None
 
 
-def test_a_long_target_counts_for_what_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A head may be 64 kB, and a query that is never the same twice must not fill the memory."""
-    monkeypatch.setattr(request_cache, "_REMEMBERED", 1_000_000)
-    asking = RequestKeyCache(RULES)
-    many = [Request("GET", f"http://tape/v1/models?{number:050000}", JSON) for number in range(20)]
-    for one in many:
-        asking.compute(one)
-    assert [one for one in many if asking.lookup(one)] == many[-9:]
+def test_a_long_target_counts_with_its_size() -> None:
+    """A head may be 64 kB, and queries that never repeat must not fill the memory."""
+    cache = RequestKeyCache(RULES, max_bytes=1_000_000)
+    requests = [Request("GET", f"http://tape/v1/models?{number:050000}", JSON) for number in range(20)]
+    for request in requests:
+        cache.compute(request)
+    assert [request for request in requests if cache.lookup(request)] == requests[-9:]
 
 
-async def test_a_request_that_is_known_is_recorded_with_the_headers_it_came_with(tmp_path: Path) -> None:
+async def test_a_cached_request_is_recorded_with_its_own_headers(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
     async with Upstream(lambda request: plain(b"{}")) as upstream, recording(upstream.url, tape) as proxy:
         for value in ("1", "2"):
             await proxy.ask("POST", CHAT, b'{"a":1}', [("X-Trace", value)])
-    assert [header(one.request.headers, "x-trace") for one in interactions(tape)] == ["1", "2"]
+    assert [header(recorded.request.headers, "x-trace") for recorded in interactions(tape)] == ["1", "2"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,23 +64,6 @@ def test_spans_partition_any_body(body: bytes) -> None:
     assert [start for start, _ in spans[1:]] == [end for _, end in spans[:-1]]
 
 
-@pytest.mark.parametrize(
-    ("text", "whole"),
-    [
-        (b"", b""),
-        (b"data: [DO", b""),
-        (b"data: 1\n", b""),
-        (b"data: 1\n\n", b"data: 1\n\n"),
-        (b"data: 1\r\r", b"data: 1\r\r"),
-        (b"data: 1\n\n\n", b"data: 1\n\n\n"),
-        (b"data: 1\n\nevent: re", b"data: 1\n\n"),
-        (b"data: 1\r\n\r\ndata: 2\r\n\r\ndata", b"data: 1\r\n\r\ndata: 2\r\n\r\n"),
-    ],
-)
-def test_whole(text: bytes, whole: bytes) -> None:
-    assert text[: sse.whole(text)] == whole
-
-
 STREAM = b"data: 1\n\ndata: 22\n\ndata: 3\n\n"
 
 
@@ -122,5 +107,23 @@ def test_recut_keeps_the_bytes_and_takes_only_recorded_times_in_order(times: lis
         (b"", False),
     ],
 )
-def test_ends_stream(frame: bytes, ends: bool) -> None:
-    assert sse.ends_stream(frame) is ends
+def test_the_last_event_is_found(frame: bytes, ends: bool) -> None:
+    assert sse.LastEventFinder().feed(frame) is ends
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [b"data: [DONE]", b"event: done", b"event: response.completed", b"data: x", b"\n", b"\r\n", b"\r", b": c"]
+        )
+    ),
+    st.data(),
+)
+def test_the_last_event_is_found_wherever_the_stream_is_cut(pieces: list[bytes], data: st.DataObject) -> None:
+    """Cut anywhere, the finder sees an event as often as in reads that end with each event."""
+    stream = b"".join(pieces)
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))) | {0, len(stream)})
+    finder = sse.LastEventFinder()
+    found = [finder.feed(stream[start:end]) for start, end in pairwise(cuts)]
+    byte_by_byte = sse.LastEventFinder()
+    assert any(found) is any(byte_by_byte.feed(stream[number : number + 1]) for number in range(len(stream)))
