@@ -61,11 +61,13 @@ class LiveResponse:
         """True if the queue is not empty."""
         return bool(self._queue)
 
-    def take_data(self) -> list[bytes]:
-        """Take the reads in the queue."""
-        queue, self._queue, self._queued_bytes = self._queue, [], 0
+    def take_data(self, leave: int = 0) -> list[bytes]:
+        """Take the reads in the queue, except the last `leave`."""
+        split = len(self._queue) - leave
+        taken, self._queue = self._queue[:split], self._queue[split:]
+        self._queued_bytes = sum(map(len, self._queue))
         self._has_capacity.set()
-        return queue
+        return taken
 
     def detach(self) -> None:
         """Go on without a reader."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
-from openai_replay.model import End
+from openai_replay.model import End, Head
 from openai_replay.proxy.aio import completes_within
 from openai_replay.proxy.client import ResponseSink
 from openai_replay.proxy.live_response import LiveResponse
@@ -51,6 +51,7 @@ class Relay:
         self._gate: EndGate | None = None  # from the first read on
         self._is_sending = True  # nothing overtakes what `run` sends
         self._is_full = False  # the client does not keep up
+        self._head_sent = False
         self._held = 0  # reads at the end of the queue that wait for the recording
         live.on_data = self._on_data
 
@@ -80,7 +81,7 @@ class Relay:
             self._live.on_data = None  # or both would wait for the garbage collector
 
     async def _run(self, stored: asyncio.Task[None]) -> None:
-        live, client, head_sent = self._live, self._client, False
+        live, client = self._live, self._client
         while True:
             await live.wait_for_data()
             self._is_sending = True
@@ -89,21 +90,28 @@ class Relay:
             if self._is_full:
                 await client.drain()
                 self._is_full = False
-            if self._held and not live.closed:
-                await completes_within(_LAST_EVENT_WAIT_S, live.wait_closed())
+            await self._send_ready()
+            if self._held and not await completes_within(_LAST_EVENT_WAIT_S, live.wait_closed()):
+                self._held = 0
+                await self._send_ready()
             if live.closed:
                 break
-            self._held = 0
-            frames = live.take_data()
-            if frames or not head_sent:  # reads that came with the head go out with it
-                await client.send(head=None if head_sent else live.head, frames=frames)
-                head_sent = True
             self._is_sending = False
-        frames = live.take_data()
-        head = None if head_sent else live.head
-        early = len(frames) - self._held
-        if frames and (head or early):  # without frames, the head is the end
-            await client.send(head=head, frames=frames[:early])
-            head = None
+        await self._send_ready()  # what came meanwhile
         await asyncio.shield(stored)
-        await client.send(head=head, frames=frames[early:], end=live.end or End.TRUNCATED)  # no end: it was cancelled
+        end = live.end or End.TRUNCATED  # without an end it was cancelled
+        await client.send(head=self._unsent_head(), frames=live.take_data(), end=end)
+
+    async def _send_ready(self) -> None:
+        """Send the reads in the queue that need not wait for the recording. The first of them go with the head."""
+        frames = self._live.take_data(leave=self._held)
+        # The head of a response without a body tells the client that it is over.
+        is_head_ready = not self._head_sent and (self._held > 0 or not self._live.closed)
+        if frames or is_head_ready:
+            await self._client.send(head=self._unsent_head(), frames=frames)
+
+    def _unsent_head(self) -> Head | None:
+        """Return the head for its only way out, or None if it has been sent."""
+        head = None if self._head_sent else self._live.head
+        self._head_sent = True
+        return head

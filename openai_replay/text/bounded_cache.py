@@ -26,8 +26,10 @@ class BoundedCache(Generic[K, V]):
         return None if entry is None else entry[0]
 
     def put(self, key: K, value: V, size: int = 0) -> None:
-        """Keep `value`, which takes `size` bytes; a value that `key` has already stays."""
-        if key in self._entries:
+        """Keep `value`, which takes `size` bytes. A value that `key` has already stays, and one that is larger than
+        the cache is not kept.
+        """
+        if key in self._entries or size > self._max_bytes:
             return
         self._entries[key] = (value, size)
         self._bytes += size

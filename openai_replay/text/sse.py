@@ -86,16 +86,15 @@ class LastEventFinder:
         """Return True if `data`, the next bytes of the stream, completes such an event."""
         text = self._carry + data
         self._carry = _unfinished_line(text)
-        position = 0
-        if not self._in_last_event:
-            if not _may_hold_last_event(text) or (match := _LAST.search(text)) is None:
-                return False
-            self._in_last_event = True
-            position = match.end() - 1
-        if _BLANK_LINE.search(text, position) is None:
-            return False
-        self._in_last_event = False
-        return True
+        position, completes = 0, False
+        while True:  # one read may hold several
+            if not self._in_last_event:
+                if not _may_hold_last_event(text) or (match := _LAST.search(text, position)) is None:
+                    return completes
+                self._in_last_event, position = True, match.end() - 1
+            if (blank_line := _BLANK_LINE.search(text, position)) is None:
+                return completes
+            self._in_last_event, position, completes = False, blank_line.end() - 1, True
 
 
 def _unfinished_line(text: bytes) -> bytes:

@@ -109,10 +109,10 @@ async def test_a_cut_is_recorded_and_played_as_what_it_was(tmp_path: Path, name:
 # ------------------------------------------------------------------------------------------------ before the head
 
 NO_ANSWER: dict[str, tuple[list[Step], str]] = {
-    "closed": ([Close()], "it closed the connection without an answer"),
+    "closed": ([Close()], "it closed the connection without a response"),
     "reset": ([Reset(0.0)], "Connection reset by peer"),
-    "closed in the head": ([Send(b"HTTP/1.1 200 OK\r\ncontent-"), Sleep(0.02), Close()], "without an answer"),
-    "no HTTP": ([Send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Close()], "what it sent is not HTTP"),
+    "closed in the head": ([Send(b"HTTP/1.1 200 OK\r\ncontent-"), Sleep(0.02), Close()], "without a response"),
+    "no HTTP": ([Send(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), Close()], "its response is not HTTP"),
     "stalled before the head": ([Sleep(3 * PATIENCE_S)], "it sent nothing for longer than the idle timeout"),
     "two lengths": ([Send(head(200, "OK", [("content-length", "2"), ("content-length", "3")]) + b"abc")], "not HTTP"),
     "two framings": (
@@ -121,7 +121,7 @@ NO_ANSWER: dict[str, tuple[list[Step], str]] = {
     ),
     "another protocol": (
         [Send(head(101, "Switching Protocols", [("upgrade", "chat"), ("connection", "upgrade")]) + b"hello")],
-        "it switched to another protocol, which nobody had asked for",
+        "it switched to another protocol without being asked",
     ),
     "a long line": ([Send(b"HTTP/1.1 200 OK\r\nx-secret: " + b"x" * 100_000)], "larger than 64k"),
     "no chunk size in one read with the head": ([Send(HEADS["stream"] + b"no size\r\n")], "is not HTTP"),
@@ -159,7 +159,7 @@ def refused(heard: Heard, message: str) -> None:
     [
         ("http://127.0.0.1:{closed}/v1", "Connection refused"),
         ("https://127.0.0.1:{plain}/v1", "TLS failed"),
-        ("http://no-such-host.invalid/v1", "the name 'no-such-host.invalid' is not known (DNS)"),
+        ("http://no-such-host.invalid/v1", "the host name 'no-such-host.invalid' is unknown (DNS)"),
     ],
     ids=["connection refused", "TLS failure", "DNS failure"],
 )
@@ -403,7 +403,7 @@ async def test_an_answer_larger_than_max_response(
             assert (await process.ask("POST", "/v1/small", {"x": 1})).json == {}, "the server goes on"
             assert await process.stop() == 1
             assert (
-                "LOST    POST /v1/large  200\n  NOT RECORDED: the answer is larger than --max-response"
+                "LOST    POST /v1/large  200\n  NOT RECORDED: the response is larger than --max-response"
                 in process.stderr
             )
     assert [one.request.path for one in interactions(tape)] == ["/v1/small", "/v1/small"]

@@ -479,7 +479,7 @@ async def test_a_mistake_of_ours_while_an_answer_is_read_is_noted(
     def mistaken(*of: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(*((upstream, "_head") if where == "head" else (upstream_body, "body")), mistaken)
+    monkeypatch.setattr(*((upstream, "_head") if where == "head" else (upstream_body, "read_body")), mistaken)
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
         up.script("POST", CHAT, plain(b"{}"))
         heard = await proxy.ask("POST", CHAT, {})
@@ -508,7 +508,7 @@ async def test_an_answer_that_fails_when_nobody_waits_for_it_is_a_loss(tmp_path:
                     await asyncio.sleep(0.005)
     (noted,) = told
     assert noted.outcome == "lost"
-    assert "it closed the connection without an answer" in noted.error
+    assert "it closed the connection without a response" in noted.error
 
 
 async def test_what_is_small_is_kept_while_what_is_large_is_read(
@@ -618,7 +618,7 @@ async def test_the_drain_timeout(tmp_path: Path, capsys: pytest.CaptureFixture[s
                     await asyncio.sleep(0.02)
     assert not tape.exists()
     assert (
-        "NOT RECORDED: the client left, and the answer went on for more than --drain-timeout 0.3s"
+        "NOT RECORDED: the client left, and the response went on for more than --drain-timeout 0.3s"
         in capsys.readouterr().err
     )
 
@@ -655,17 +655,17 @@ async def test_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     async with recording("http://api.example.invalid/v1", tape) as proxy, Connection(proxy.origin) as client:
         monkeypatch.setattr(socket, "getaddrinfo", fails)
         message = is_ours(await client.ask("POST", CHAT, {}), 502, "upstream_unreachable")
-    assert "the name 'api.example.invalid' is not known (DNS)" in message
+    assert "the host name 'api.example.invalid' is unknown (DNS)" in message
     assert not tape.exists()
 
 
 @pytest.mark.parametrize(
     ("steps", "said"),
     [
-        ([Close()], "it closed the connection without an answer"),
+        ([Close()], "it closed the connection without a response"),
         ([Reset()], ""),
-        ([Send(b"SSH-2.0-OpenSSH_9.6\r\n"), Close()], "what it sent is not HTTP"),
-        ([Send(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n"), Close()], "what it sent is not HTTP"),
+        ([Send(b"SSH-2.0-OpenSSH_9.6\r\n"), Close()], "its response is not HTTP"),
+        ([Send(b"HTTP/1.1 200 OK\r\nno colon here\r\n\r\n"), Close()], "its response is not HTTP"),
         ([Send(b"HTTP/1.1 200 OK\r\ncontent-type: appl"), Close()], ""),
     ],
     ids=["closes", "resets", "is no HTTP", "has a bad header", "closes inside the head"],

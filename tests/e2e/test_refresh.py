@@ -391,7 +391,7 @@ def test_refresh_changes_only_responses(tmp_path: Path, monkeypatch: pytest.Monk
     [
         (status(401), "the status was 200 and is now 401: gone"),
         (lambda steps: [*steps[:4], Close()], "the response was truncated after "),
-        (lambda steps: [Close()], "closed the connection without an answer"),
+        (lambda steps: [Close()], "closed the connection without a response"),
     ],
 )
 def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, reason: str) -> None:

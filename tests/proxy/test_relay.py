@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections.abc import Sequence
 
 import pytest
 
-from openai_replay.proxy.relay import EndGate
+from openai_replay.model import End, Head
+from openai_replay.proxy.live_response import LiveResponse
+from openai_replay.proxy.relay import EndGate, Relay
 
 DONE = b"data: [DONE]\n\n"
 COMPLETED = b'event: response.completed\ndata: {"type":"response.completed"}\n\n'
@@ -57,3 +61,56 @@ def test_a_long_event_costs_no_more_per_byte(event: bytes) -> None:
         assert not gate.holds(event[position : position + (1 << 14)], is_last=False)
     assert gate.holds(b"\n\n", is_last=False) is event.startswith(b"event")
     assert time.process_time() - start < 5
+
+
+class Sink:
+    """A client that always keeps up, and remembers what reached it and when."""
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[float, bytes]] = []
+
+    def start(self, head: Head) -> str:
+        return ""
+
+    def encode(self, head: Head | None, frames: Sequence[bytes], end: End | None) -> bytes:
+        return (b"<head>" if head else b"") + b"".join(frames) + (b"<end>" if end else b"")
+
+    def write(self, data: bytes) -> bool:
+        self.sent.append((asyncio.get_running_loop().time(), data))
+        return True
+
+    async def drain(self) -> None:
+        pass
+
+    async def close(self, end: End) -> None:
+        pass
+
+    async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
+        self.write(self.encode(head, frames, end))
+
+
+async def test_events_before_the_last_do_not_wait_with_it() -> None:
+    """The last event waits for the end of the body, for 0.2 s. The read before it is with the client long before."""
+    loop, sink = asyncio.get_running_loop(), Sink()
+    live = LiveResponse(lambda: loop.time() * 1000, 1 << 20)
+    stored = loop.create_future()
+    relay = asyncio.create_task(Relay(live, sink).run(asyncio.create_task(_wait_for(stored))))
+    await asyncio.sleep(0)
+    start = loop.time()
+    live.set_head(Head(200, "OK", (("content-type", "text/event-stream"),)))
+    live.feed(b"data: 1\n\n", False)
+    live.feed(DONE, False)
+    await asyncio.sleep(0.4)
+    assert [data for _, data in sink.sent] == [b"<head>data: 1\n\n", DONE], "it went on without a recording"
+    assert sink.sent[0][0] - start < 0.1
+    assert sink.sent[1][0] - start >= 0.2
+    live.feed(b"data: 2\n\n", False)
+    assert sink.sent[-1][1] == b"data: 2\n\n", "in the turn of the read"
+    live.finish(End.COMPLETE)
+    stored.set_result(None)
+    await relay
+    assert sink.sent[-1][1] == b"<end>"
+
+
+async def _wait_for(stored: asyncio.Future[None]) -> None:
+    await stored
