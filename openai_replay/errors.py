@@ -3,6 +3,7 @@
                                                                                         HTTP status  exit code
     ReplayError                      the base of all                                            500          1
     ├── UsageError                   an option or a setting makes no sense                      400          2
+    │   └── PatternTimeoutError      a user's regular expression takes too long for a text      500          2
     ├── StartError                   the process could not start: port in use, no such folder   500          3
     │   └── CassetteError            a cassette file is missing, torn or not a cassette         500          3
     │       ├── CassetteWriteError   a cassette could not be changed; the file is as before     500          1
@@ -64,6 +65,13 @@ class UsageError(ReplayError):
     exit_code = 2
     code = "bad_request"
     retry = False
+
+
+class PatternTimeoutError(UsageError):
+    """A user's regular expression that takes too long for a text. The message names it."""
+
+    status = 500
+    code = "pattern_timeout"
 
 
 class StartError(ReplayError):

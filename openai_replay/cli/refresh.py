@@ -48,12 +48,13 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
     from openai_replay.cassette import file_store, reader
     from openai_replay.proxy.upstream import Upstream
     from openai_replay.text import escape
+    from openai_replay.text.safe_regex import compile_pattern
     from openai_replay.tools.refresh import cannot_resend, check_key
 
     key = check_key(os.environ.get("OPENAI_API_KEY", ""))
     rules = redactor(options)
     if len(key) >= 8:  # an answer may repeat it
-        rules = replace(rules, patterns=(*rules.patterns, re.compile(re.escape(key))))
+        rules = replace(rules, patterns=(*rules.patterns, compile_pattern(re.escape(key))))
     upstream = Upstream(api, parsed(ctx, "idle_timeout", options["idle_timeout"]))
     text, torn_at = file_store.read_text(cassette)
     if torn_at is not None:

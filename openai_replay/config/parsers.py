@@ -117,7 +117,7 @@ def redact_pattern(value: Any) -> list[str]:
     from openai_replay.text import safe_regex
 
     for pattern in (patterns := texts(value)):
-        safe_regex.compiled(pattern)
+        safe_regex.compile_pattern(pattern)
     return patterns
 
 

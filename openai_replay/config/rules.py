@@ -55,6 +55,11 @@ class Rules:
         return self.matcher.key(self.redactor.request(request))
 
     @property
+    def has_user_patterns(self) -> bool:
+        """Return True if reading a request runs regular expressions that users wrote, which may be slow."""
+        return bool(self.redactor.patterns) or any(step.pattern for step in self.matcher.normalize)
+
+    @property
     def matching_summary(self) -> str:
         """What decides the key, in a line without secrets; empty for the default."""
         return self.redactor.text(self.matcher.described)
@@ -63,7 +68,7 @@ class Rules:
     def key_fingerprint(self) -> str:
         """A text of all that decides a key: where it is the same, so are the keys."""
         redactor, matcher = self.redactor, self.matcher
-        patterns = [(one.pattern, one.flags) for one in redactor.patterns]
+        patterns = [pattern.text for pattern in redactor.patterns]
         own = [str(one) for one in matcher.normalize]
         parts = (sorted(redactor.headers), patterns, redactor.pointers, matcher.ignore, sorted(matcher.on))
         return repr((*parts, sorted(matcher.headers), own))

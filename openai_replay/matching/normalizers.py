@@ -18,7 +18,7 @@ from typing import Any
 
 from openai_replay.errors import UsageError
 from openai_replay.openai_api import defaults, ids
-from openai_replay.text.safe_regex import begins_anywhere, compiled
+from openai_replay.text.safe_regex import Match, UserPattern, compile_pattern
 
 #: Characters of a string that one's own patterns are looked for in; past that it is no prose, but data.
 _SEARCHED = 1 << 20
@@ -90,10 +90,10 @@ class Normalizer:
     """One kind of what changes: a built-in `name`, or one of one's own with its `pattern`."""
 
     name: str
-    pattern: re.Pattern[str] | None = None
+    pattern: UserPattern | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}={self.pattern.pattern}" if self.pattern else self.name
+        return f"{self.name}={self.pattern.text}" if self.pattern else self.name
 
 
 #: The name of one's own.
@@ -118,7 +118,7 @@ def parse(texts: Iterable[str]) -> tuple[Normalizer, ...]:
                 raise UsageError(f"{name!r} is a built-in normaliser", "Give your own another name.")
             if not pattern:
                 raise UsageError(f"{text!r} has no expression", "Write for example order=ORD-[0-9]+")
-            found[name] = Normalizer(name, compiled(pattern))
+            found[name] = Normalizer(name, compile_pattern(pattern))
             continue
         for name in text.split(","):
             name = name.strip()
@@ -185,7 +185,7 @@ class _Run:
         name = step.name
         if step.pattern is not None:
             own = step.pattern
-            parted = begins_anywhere(own)
+            parted = own.begins_anywhere()
             return lambda text: self._own(own, parted, text, f"«{name}»")
         if name == "call-id":
             return lambda text: self._replaced(_WORD, text, self._call)
@@ -197,7 +197,7 @@ class _Run:
             return lambda text: self._replaced(pattern, text, lambda found: self._numbered(name, found[0]))
         return lambda text: self._replaced(pattern, text, lambda found: f"«{name}»")
 
-    def _own(self, pattern: re.Pattern[str], parted: bool, text: str, mark: str) -> str:
+    def _own(self, pattern: UserPattern, parted: bool, text: str, mark: str) -> str:
         """`text` with what one's own pattern finds marked; `parted`: but not in long runs of data, where that could
         take for ever.
         """
@@ -207,12 +207,12 @@ class _Run:
         pieces[::2] = [self._replaced(pattern, piece, lambda found: mark) for piece in pieces[::2]]
         return "".join(pieces)
 
-    def _replaced(self, pattern: re.Pattern[str], text: str, mark: Callable[[re.Match[str]], str]) -> str:
+    def _replaced(self, pattern: re.Pattern[str] | UserPattern, text: str, mark: Callable[[Match], str]) -> str:
         """`text` with what `pattern` finds marked, but for what touches a mark."""
         spans = [found.span() for found in self._marks.finditer(text)] if "«" in text else []
         stops = [stop for _, stop in spans]  # there may be as many marks as words
 
-        def marked(found: re.Match[str]) -> str:
+        def marked(found: Match) -> str:
             start, end = found.span()
             after = bisect_right(stops, start)  # the first mark that is not over when `found` begins
             if start == end or (after < len(spans) and spans[after][0] < end):
@@ -228,7 +228,7 @@ class _Run:
             self._numbers[place] = self._counts[name]
         return f"«{name} {self._numbers[place]}»"
 
-    def _call(self, found: re.Match[str]) -> str:
+    def _call(self, found: Match) -> str:
         word = found[0]
         is_one = word in self._calls or (len(word) > 12 and ids.kind(word) in ("call", "toolu", "fc") and _mixed(word))
         return self._numbered("call-id", word) if is_one else word
@@ -266,9 +266,9 @@ def _call_ids(value: Any) -> Iterator[str]:
             yield from _call_ids(inner)
 
 
-def _digest(found: re.Match[str]) -> str:
+def _digest(found: Match) -> str:
     """A data URL by what it holds: an image in a line."""
-    media, _, data = found.groups()
+    media, data = found[1], found[3]
     try:
         content = base64.b64decode(data.translate(_URL_SAFE) + "=" * (-len(data) % 4))
     except (binascii.Error, ValueError):

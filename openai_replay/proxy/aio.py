@@ -11,12 +11,13 @@ T = TypeVar("T")
 LARGE = 1 << 18
 
 
-async def run_aside(size: int, function: Callable[..., T], *args: object) -> T:
+async def run_aside(size: int, function: Callable[..., T], *args: object, is_slow: bool = False) -> T:
     """Call `function` in the event loop, or in a thread if it has more than `LARGE` bytes to read.
 
-    A second of regular expressions would stop every other stream.
+    A second of regular expressions would stop every other stream. `is_slow`: it may take that long for any size, as
+    users' patterns may.
     """
-    if size <= LARGE:
+    if size <= LARGE and not is_slow:
         return function(*args)
     return await asyncio.to_thread(function, *args)
 

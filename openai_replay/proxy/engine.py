@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.recordings import Recording
@@ -21,6 +22,8 @@ from openai_replay.proxy.request_cache import RequestKey, RequestKeyCache
 if TYPE_CHECKING:
     from openai_replay.proxy.recorder import Recorder
     from openai_replay.proxy.upstream import Upstream
+
+T = TypeVar("T")
 
 
 class Hit(NamedTuple):
@@ -53,6 +56,7 @@ class Engine:
         self._explained: dict[bytes, frozenset[int]] = {}  # recordings that explanations of misses have read
         self._reload_lock = asyncio.Lock()
         self._actions = ACTIONS[rules.mode]
+        self._has_user_patterns = rules.has_user_patterns
         self._on_exhausted = rules.exhaustion_policy(cassette.was_on_disk)
 
     async def answer(self, request: Request, client: ResponseSink, start: float | None = None) -> None:
@@ -95,7 +99,7 @@ class Engine:
             return None  # nothing can match: the request goes to the upstream without a key
         key = self._keys.lookup(request)
         if key is None:
-            key = await run_aside(len(request.body), self._keys.compute, request)
+            key = await self._run_aside(request, self._keys.compute)
         index = await cassette.take(key.key, self._on_exhausted)
         recording = cassette.at(key.key, index, self._on_exhausted)
         if cassette.is_outdated(recording):
@@ -127,6 +131,10 @@ class Engine:
             return successor
         return recording
 
+    async def _run_aside(self, request: Request, function: Callable[[Request], T]) -> T:
+        """Call `function` with `request`, in a thread if that may take long."""
+        return await run_aside(len(request.body), function, request, is_slow=self._has_user_patterns)
+
     async def _reload(self) -> None:
         """Read the cassette again. If it cannot be read, play on what was there before."""
         async with self._reload_lock:
@@ -141,7 +149,7 @@ class Engine:
         from openai_replay.proxy import miss
         from openai_replay.proxy.fallback import choose
 
-        clean = await run_aside(len(request.body), self.rules.redactor.request, request)
+        clean = await self._run_aside(request, self.rules.redactor.request)
         while True:  # another process may claim the recording between the choice and the claim
             await self.cassette.positions.refresh()
             if self.rules.fallback is Fallback.NONE:
@@ -155,7 +163,7 @@ class Engine:
                 raise miss.miss(self.rules, self.cassette, clean, self._explained, note)
             if await self.cassette.take_instead(recording):
                 break
-        await self._player.play(clean, recording, client, start, self.rules.redactor.text(note))
+        await self._player.play(clean, recording, client, start, self.rules.redactor.log_text(note))
 
     def _require_recorder(self) -> Recorder:
         assert self._recorder is not None, "a player has none, and its actions are PLAY and REFUSE only"
@@ -163,7 +171,7 @@ class Engine:
 
     def _log_error(self, request: Request, error: ReplayError, start: float) -> None:
         redactor, ms = self.rules.redactor, int(elapsed_ms(start))
-        named, text = redactor.named(request), redactor.text(error.text)
+        named, text = redactor.named(request), redactor.log_text(error.text)
         reason = error.reason if isinstance(error, CassetteMissError) else None
         outcome = Outcome.FAILED if reason is None else Outcome.MISSED
         self.journal.add(Exchange(outcome, named.method, named.path, error.status, ms=ms, error=text, reason=reason))

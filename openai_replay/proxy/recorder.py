@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from weakref import WeakSet
 
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.rules import Rules
-from openai_replay.errors import ERROR_HEADER, LoopError, ReplayError, UpstreamError
+from openai_replay.errors import ERROR_HEADER, LoopError, PatternTimeoutError, ReplayError, UpstreamError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
 from openai_replay.journal.log import bare, log
 from openai_replay.model import End, Interaction, Mode, Request, Response, header
@@ -96,8 +97,11 @@ class Recorder:
         """Add a response that has ended to the journal."""
         response, named = live.response, self._rules.redactor.named(request)
         if response is not None:
-            clean = await run_aside(len(response.body), self._rules.redactor.response, response)
-            preview = transcript.said(clean)
+            redact, is_slow = self._rules.redactor.response, self._rules.has_user_patterns
+            clean, preview = response, ""
+            with suppress(PatternTimeoutError):  # then the journal goes without the preview
+                clean = await run_aside(len(response.body), redact, response, is_slow=is_slow)
+                preview = transcript.said(clean)
             self._journal.add(journal_entry(Outcome.FORWARDED, named, clean, response.end_ms, preview))
         elif live.head is not None:  # the client left, or the response is too large to keep
             end, status, count = live.end or End.TRUNCATED, live.head.status, live.frame_count

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from openai_replay.redaction import key_patterns, stream_text
 from openai_replay.text import json_codec, multipart
 from openai_replay.text.json_codec import Pointer
+from openai_replay.text.safe_regex import UserPattern
 
 MARK = b"REDACTED"
 #: What stands in the place of a secret of so many bytes.
@@ -65,7 +66,7 @@ class _Regions(NamedTuple):
 class Masker:
     """One's own patterns and pointers, beside the built-in keys."""
 
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: tuple[UserPattern, ...] = ()
     pointers: tuple[Pointer, ...] = ()
 
     def masked(self, body: bytes, content_type: str, mark: Mark) -> bytes:
@@ -135,7 +136,7 @@ class Masker:
         start = 0
         for stop, after in [*(one.span() for one in _MARKED.finditer(text)), (len(text), 0)]:
             for pattern in self.patterns:
-                yield from (one.span() for one in pattern.finditer(text, start, stop) if one[0])
+                yield from pattern.spans(text, start, stop)
             start = after
 
     def _joined(self, body: bytes, documents: Iterable[Edit]) -> bytes:

@@ -16,12 +16,13 @@ from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from urllib.parse import unquote
 
+from openai_replay.errors import PatternTimeoutError
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
 from openai_replay.redaction.masker import MARK, Masker, mark, mask, unmask
 from openai_replay.text import json_codec, sse
 from openai_replay.text.http_headers import decoded, true_encoding
 from openai_replay.text.json_codec import Pointer
-from openai_replay.text.safe_regex import compiled
+from openai_replay.text.safe_regex import UserPattern, compile_pattern
 
 HEADERS = frozenset(
     {
@@ -48,6 +49,8 @@ POINTERS = tuple(
 
 #: Requests whose URI and headers are remembered.
 _MOST_KNOWN = 256
+#: Text for logs that could not be searched for secrets.
+_WITHHELD = f"{MARK.decode()} (a --redact-pattern took too long)"
 #: Headers without which a body cannot be read: no pattern may touch them.
 _FRAMING = frozenset({"content-type", "content-encoding"})
 
@@ -57,7 +60,7 @@ class Redactor:
     """What to take out: header names (lower case), and, beside the built-in ones, one's own patterns and pointers."""
 
     headers: frozenset[str] = HEADERS
-    patterns: tuple[re.Pattern[str], ...] = ()
+    patterns: tuple[UserPattern, ...] = ()
     pointers: tuple[Pointer, ...] = POINTERS
     _masker: Masker = field(init=False, compare=False, repr=False)
     # A client sends the same headers to the same URI again and again.
@@ -78,8 +81,11 @@ class Redactor:
         return Request(request.method, *self._address(request.uri, headers), body)
 
     def named(self, request: Request) -> Request:
-        """`request` as it may be named: its method and its URI, without secrets."""
-        return Request(request.method, *self._address(request.uri, ()), b"")
+        """Return the method and the URI of `request` for logs, without secrets; like `log_text`, it never fails."""
+        try:
+            return Request(request.method, *self._address(request.uri, ()), b"")
+        except PatternTimeoutError:
+            return Request(request.method, f"/{_WITHHELD}")
 
     def response(self, response: Response) -> Response:
         """`response` without secrets, every frame of the size it had.
@@ -108,8 +114,15 @@ class Redactor:
         return replace(response, head=head, frames=frames)
 
     def text(self, text: str) -> str:
-        """`text` without secrets, for messages and logs."""
+        """Return `text` without secrets. Raises PatternTimeoutError."""
         return self._masker.masked(text.encode("utf-8", "backslashreplace"), "", mark).decode()
+
+    def log_text(self, text: str) -> str:
+        """Return `text` without secrets, for messages and logs; if a pattern takes too long, a placeholder."""
+        try:
+            return self.text(text)
+        except PatternTimeoutError:
+            return _WITHHELD
 
     def _address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
         """A request's URI and headers without secrets."""
@@ -148,7 +161,7 @@ def redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers
     names = frozenset(name.lower() for name in headers)
     return Redactor(
         HEADERS | names,
-        tuple(map(compiled, patterns)),
+        tuple(map(compile_pattern, patterns)),
         POINTERS + tuple(json_codec.parse_pointer(text) for text in pointers),
     )
 

@@ -99,7 +99,7 @@ class App:
         response.close_after = response.close_after or refused or not has_body
         if refused:
             path = incoming.head.target.partition("?")[0]
-            line = self._sessions.rules.redactor.text(f"{incoming.head.method} {path}: {error.message}")
+            line = self._sessions.rules.redactor.log_text(f"{incoming.head.method} {path}: {error.message}")
             log.warning("refused with %d: %s", error.status, line)
         head, body = error_response(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)

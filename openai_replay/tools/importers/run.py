@@ -137,7 +137,7 @@ def run_job(job: Job, settings: ImportSettings) -> Outcome:
         if settings.write:
             _write_cassette(job.target, interactions, settings.overwrite)
     except ImportFormatError as error:
-        return Outcome(job, error=settings.redactor.text(error.message))
+        return Outcome(job, error=settings.redactor.log_text(error.message))
     except OSError as error:
         return Outcome(
             job, error=f"Could not open {error.filename2 or error.filename or job.source}: {error.strerror}."
