@@ -52,7 +52,7 @@ def test_rules_of_every_setting() -> None:
     )
     assert [str(one) for one in made.matcher.normalize] == ["uuid", "date"]
     assert "x-secret" in made.redactor.headers
-    assert [one.pattern for one in made.redactor.patterns] == ["customer-[0-9]+"]
+    assert [pattern.text for pattern in made.redactor.patterns] == ["customer-[0-9]+"]
     assert ("user",) in made.redactor.pointers
 
 
@@ -80,12 +80,11 @@ def test_what_is_not_said_stays_as_it_was() -> None:
         ("match_on", 5, "MATCH_ON: 5 is not a list of strings", '["/metadata"]'),
         ("match_header", ["a b"], "MATCH_HEADER: 'a b' is not the name", "x-tenant"),
         ("normalize", ["uid"], "NORMALIZE: there is no normaliser 'uid'", "uuid"),
-        ("normalize", ["a=(b+)+"], "NORMALIZE: '(b+)+' could take for ever", "possessive"),
+        ("normalize", ["a=b**"], "NORMALIZE: 'b**' is not a regular expression: multiple repeat", "re syntax"),
         ("ignore", "/a", "IGNORE: '/a' is not a list of strings", "for example"),
         ("ignore", [5], "IGNORE: 5 is not a string", "quotes"),
         ("ignore", ["/a~b"], "IGNORE: '/a~b' is not a JSON pointer: '~' at position 2", "~1"),
         ("redact_pattern", ["a["], "REDACT_PATTERN: 'a[' is not a regular expression: unterminated", "re syntax"),
-        ("redact_pattern", ["(a|a)*"], "REDACT_PATTERN: '(a|a)*' could take for ever", "possessive"),
         ("redact_pointer", ["a"], "REDACT_POINTER: 'a' is not a JSON pointer", "/messages"),
     ],
 )
@@ -227,7 +226,7 @@ def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeyp
     [
         (["--ignore", "/a~"], {}, "Error: --ignore: '/a~' is not a JSON pointer: '~' at position 2"),
         (["--normalize", "x=["], {}, "Error: --normalize: '[' is not a regular expression: unterminated"),
-        (["--redact-pattern", "(a+)+"], {}, "Error: --redact-pattern: '(a+)+' could take for ever"),
+        (["--redact-pattern", "(a"], {}, "Error: --redact-pattern: '(a' is not a regular expression: missing )"),
         (["--match-on", "uri"], {}, "Error: --match-on: there is no 'uri' to match on"),
         (["--match-header", "host"], {}, "Error: --match-header: the header 'host' belongs"),
         (["--drain-timeout", "5"], {}, "Error: --drain-timeout: '5' is not a duration"),
@@ -309,9 +308,9 @@ async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Pa
 @pytest.mark.parametrize("command", ["redact", "import", "explain"])
 def test_other_commands_name_their_options_too(folder: Path, command: str) -> None:
     more: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
-    done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+)+")
+    done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+")
     assert done.code == 2
-    assert "Error: --redact-pattern: '(a+)+' could take for ever" in done.stderr
+    assert "Error: --redact-pattern: '(a+' is not a regular expression" in done.stderr
 
 
 async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:

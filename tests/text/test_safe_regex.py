@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 
 import pytest
 
@@ -38,7 +39,7 @@ PATTERNS = [
     r"[{]a",
     r"x{,2}}",
     r"\N{DIGIT ONE}{i}",
-    r"[a--b]|a||b",
+    r"[a&&b]|a||b",
     r"(?x) a {1} # a {brace}",
 ]
 TEXTS = [
@@ -53,7 +54,9 @@ TEXTS = [
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_patterns_match_as_those_of_re(pattern: str) -> None:
-    expected, compiled = re.compile(pattern), compile_pattern(pattern)
+    with warnings.catch_warnings(action="ignore"):  # of the future meaning of `[a--b]`
+        expected = re.compile(pattern)
+    compiled = compile_pattern(pattern)
     for text in TEXTS:
         spans = [match.span() for match in expected.finditer(text) if match[0]]
         assert compiled.spans(text) == spans
@@ -64,7 +67,6 @@ def test_patterns_match_as_those_of_re(pattern: str) -> None:
 @pytest.mark.parametrize(
     ("pattern", "text"),
     [
-        ("(a+)+x", "a" * 60),
         ("(a{1,15}){1,15}b", "a" * 60),
         (r"(a+)\1b", "a" * 20_000),
         ("a.*b.*c.*d.*e.*f", "abcde" * 2_000),
@@ -81,7 +83,7 @@ def test_a_slow_pattern_is_stopped_and_named(pattern: str, text: str) -> None:
 
 
 def test_a_longer_text_gets_more_time() -> None:
-    compiled = compile_pattern("(a+)+x", timeout_s=0.01)
+    compiled = compile_pattern(r"(a+)\1b", timeout_s=0.01)
     with pytest.raises(PatternTimeoutError, match=r"took longer than 0\.03 s on a text of 2097152 characters"):
         compiled.spans("a" * (1 << 21))
 
