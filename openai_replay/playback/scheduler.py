@@ -51,17 +51,18 @@ class Scheduler:
         self._runs_soon = False  # in the next turn of the event loop, without the timer
         self._timer = (timer or best_timer)(self._on_timer)
 
-    async def run(self, playback: Playback, due: float) -> Pause:
-        """Let `playback` write at `due` and at each instant that it returns, until it returns a pause. Return that.
+    def run(self, playback: Playback, due: float) -> asyncio.Future[Pause]:
+        """Let `playback` write at `due` and at each instant that it returns, until it returns a pause.
 
-        Raises what the playback raises.
+        Return a future of the pause, or of what the playback raises. A future that is done before lets the playback
+        write no more.
         """
         result: asyncio.Future[Pause] = self._loop.create_future()
         self._count += 1
         heapq.heappush(self._waiting, (due, self._count, playback, result))
         if due < self._next:
             self._wait_until(due)
-        return await result
+        return result
 
     def run_due(self) -> None:
         """Let the playbacks write that are due, in the middle of other long work.
@@ -100,15 +101,16 @@ class Scheduler:
         start = time.monotonic()
         while waiting and waiting[0][0] <= start:
             _, number, playback, result = heapq.heappop(waiting)
+            if result.done():  # its client has left, or its task was cancelled
+                continue
             try:
                 step = playback.write_due()
             except Exception as error:
-                if not result.done():
-                    result.set_exception(error)
+                result.set_exception(error)
                 continue
             if isinstance(step, float):
                 heapq.heappush(waiting, (step, number, playback, result))
-            elif not result.done():  # else its task was cancelled
+            else:
                 result.set_result(step)
         self._next = math.inf
         if waiting:

@@ -4,7 +4,7 @@ player and the recorder.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from openai_replay.journal.exchanges import Exchange, Outcome
@@ -33,6 +33,9 @@ class ResponseSink(Protocol):
 
     async def drain(self) -> None:
         """Wait until the client has read most of the output."""
+
+    def notify_disconnect(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the client has left, at once if it already has."""
 
     async def close(self, end: End) -> None:
         """Finish the response, after its last write, in the way that was recorded."""

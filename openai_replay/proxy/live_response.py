@@ -56,6 +56,10 @@ class LiveResponse:
         if not self.closed:
             self._has_news.clear()
 
+    def wake(self) -> None:
+        """End `wait_for_data`, although nothing has come."""
+        self._has_news.set()
+
     @property
     def has_data(self) -> bool:
         """True if the queue is not empty."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 from time import monotonic
 from typing import NamedTuple
 
@@ -93,7 +95,9 @@ class Player:
             step = playback.write_due()
             while step is not Pause.DONE:
                 if isinstance(step, float):
-                    step = await self._scheduler.run(playback, step)
+                    waiting = self._scheduler.run(playback, step)
+                    client.notify_disconnect(partial(_fail, waiting))
+                    step = await waiting
                 else:
                     await client.drain()
                     step = playback.write_due()
@@ -114,6 +118,12 @@ class Player:
         is_small = sum(len(frame.data) for frame in response.frames) <= _MAX_CACHED_BYTES
         recording.ready = prepared = PreparedRecording(head, schedule, transcript.said(response), is_small, {})
         return prepared
+
+
+def _fail(waiting: asyncio.Future[Pause]) -> None:
+    """End the wait of a playback whose client has left: nobody reads what it would write."""
+    if not waiting.done():
+        waiting.set_exception(ConnectionResetError("the client has left"))
 
 
 class ScheduledPlayback:

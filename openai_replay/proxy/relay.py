@@ -52,6 +52,7 @@ class Relay:
         self._is_sending = True  # nothing overtakes what `run` sends
         self._is_full = False  # the client does not keep up
         self._head_sent = False
+        self._client_left = False
         self._held = 0  # reads at the end of the queue that wait for the recording
         live.on_data = self._on_data
 
@@ -75,6 +76,7 @@ class Relay:
 
         Raises UpstreamError before anything was sent, and ConnectionError when the client has left.
         """
+        self._client.notify_disconnect(self._on_disconnect)
         try:
             await self._run(stored)
         finally:
@@ -85,6 +87,8 @@ class Relay:
         while True:
             await live.wait_for_data()
             self._is_sending = True
+            if self._client_left:
+                raise ConnectionResetError("the client has left")
             if live.error is not None:
                 raise live.error
             if self._is_full:
@@ -109,6 +113,10 @@ class Relay:
         is_head_ready = not self._head_sent and (self._held > 0 or not self._live.closed)
         if frames or is_head_ready:
             await self._client.send(head=self._unsent_head(), frames=frames)
+
+    def _on_disconnect(self) -> None:
+        self._client_left = True
+        self._live.wake()
 
     def _unsent_head(self) -> Head | None:
         """Return the head for its only way out, or None if it has been sent."""

@@ -28,6 +28,9 @@ T = TypeVar("T")
 #: Failed upstream requests leave cycles, with whole requests in them, so a recorder collects sooner.
 _GC_THRESHOLDS = {"play": 200_000, "record": 20_000}
 
+#: Signals that ask the process to stop: it finishes running responses first.
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 def run(config: ServerConfig, command: Sequence[str] = ()) -> int:
     """Serve until a signal, or while `command` runs. Return the exit code; raises what `serving` raises."""
@@ -121,9 +124,12 @@ def _stop_signals() -> asyncio.Queue[signal.Signals]:
 
     def on_signal(number: signal.Signals) -> None:
         received.put_nowait(number)
-        loop.remove_signal_handler(number)
+        for stopping in _STOP_SIGNALS:
+            loop.remove_signal_handler(stopping)
+            # Without this, Python raises KeyboardInterrupt in the middle of whatever the event loop does.
+            signal.signal(stopping, signal.SIG_DFL)
 
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in _STOP_SIGNALS:
         loop.add_signal_handler(number, on_signal, number)
     return received
 

@@ -66,7 +66,7 @@ def test_writes_are_in_order_and_never_early(run: Callable[..., None], timer: Ca
         scheduler = Scheduler(timer)
         start = time.monotonic()
         instants = [start + random.uniform(-0.05, 0.3) for _ in range(200)]
-        playbacks = [asyncio.create_task(scheduler.run(once(partial(write, due)), due)) for due in instants]
+        playbacks = [scheduler.run(once(partial(write, due)), due) for due in instants]
         await asyncio.sleep(0)
         started = time.monotonic()  # an instant before that was overdue from the start
         assert set(await asyncio.gather(*playbacks)) == {Pause.DONE}
@@ -112,7 +112,7 @@ def test_an_error_in_one_playback_stops_no_other(run: Callable[..., None]) -> No
             yield start + 0.005
             raise ValueError("a mistake")
 
-        failed = asyncio.create_task(scheduler.run(Steps(failing()), start))
+        failed = scheduler.run(Steps(failing()), start)
         assert await scheduler.run(once(lambda: None), start + 0.02) is Pause.DONE
         with pytest.raises(ValueError, match="a mistake"):
             await failed
@@ -131,7 +131,7 @@ def test_playbacks_whose_tasks_were_cancelled_do_no_harm(run: Callable[..., None
         def fail() -> None:
             raise OSError
 
-        tasks = [asyncio.create_task(scheduler.run(once(write), start + 0.01)) for write in (lambda: None, fail)]
+        tasks = [scheduler.run(once(write), start + 0.01) for write in (lambda: None, fail)]
         await asyncio.sleep(0)
         for task in tasks:
             task.cancel()
@@ -156,7 +156,7 @@ def test_other_work_gets_its_turns_while_more_is_due_than_can_be_written(run: Ca
                 writes += 1
                 yield time.monotonic()  # due again at once
 
-        playback = asyncio.create_task(scheduler.run(Steps(endless()), start))
+        playback = scheduler.run(Steps(endless()), start)
         await asyncio.sleep(0)
         while not playback.done() and time.monotonic() < start + 0.2:
             scheduler.run_due()
@@ -182,7 +182,7 @@ def test_long_work_leaves_one_pending_run_behind(run: Callable[..., None]) -> No
                 runs.append(time.monotonic())
                 yield time.monotonic()
 
-        playback = asyncio.create_task(scheduler.run(Steps(endless()), end - 0.2))
+        playback = scheduler.run(Steps(endless()), end - 0.2)
         await asyncio.sleep(0)
         while time.monotonic() < end - 0.1:
             work(0.0005)
@@ -204,7 +204,7 @@ def test_run_due_writes_what_is_due_and_nothing_else(run: Callable[..., None]) -
         scheduler = Scheduler()
         start = time.monotonic()
         written: list[float] = []
-        playback = asyncio.create_task(scheduler.run(once(lambda: written.append(time.monotonic())), start + 0.01))
+        playback = scheduler.run(once(lambda: written.append(time.monotonic())), start + 0.01)
         await asyncio.sleep(0)
         scheduler.run_due()
         assert [at for at in written if at < start + 0.01] == []

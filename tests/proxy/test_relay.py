@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -84,6 +84,9 @@ class Sink:
 
     async def close(self, end: End) -> None:
         pass
+
+    def notify_disconnect(self, callback: Callable[[], None]) -> None:
+        self.leave = callback
 
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None:
         self.write(self.encode(head, frames, end))

@@ -21,6 +21,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from openai_replay.errors import BadRequestError, ReplayError
 from openai_replay.journal.log import bare, log
 from openai_replay.model import End
+from openai_replay.server.http import peer
 from openai_replay.server.http.connection_registry import ConnectionRegistry
 from openai_replay.server.http.errors import error_response, head_too_large
 from openai_replay.server.http.limits import Limits
@@ -30,6 +31,9 @@ from openai_replay.server.http.response import ResponseWriter
 #: Requests that may wait for the response to an earlier one, and bytes of a body that may wait for their reader.
 _MAX_QUEUED = 64
 _BODY_BUFFER_BYTES = 1 << 16
+
+#: Seconds until a client that has closed its sending side is checked, and between two checks.
+_FIRST_CHECK_S, _CHECK_INTERVAL_S = 0.01, 0.2
 
 #: Answers one request. Raises ConnectionError when the client has left.
 Handler = Callable[[IncomingRequest, ResponseWriter], Awaitable[None]]
@@ -43,7 +47,7 @@ class HttpProtocol(BaseProtocol):
 
     __slots__ = (
         "_current", "_handle", "_ignore_input", "_last_body", "_limits", "_parser", "_queue", "_registry",
-        "received_at", "task",
+        "on_disconnect", "received_at", "task",
     )  # fmt: skip
 
     def __init__(
@@ -73,6 +77,8 @@ class HttpProtocol(BaseProtocol):
         self._last_body: StreamReader | None = None  # the body of the newest request
         self._ignore_input = False
         self.task: asyncio.Task[None] | None = None  # answers the queue
+        #: Called when the client leaves: a response that waits for something else has to know.
+        self.on_disconnect: Callable[[], None] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Register the connection (`asyncio.BaseProtocol`)."""
@@ -89,6 +95,8 @@ class HttpProtocol(BaseProtocol):
         self._fail_body(ConnectionResetError("the client has left"))
         self._queue.clear()
         self._parser = self._last_body = None  # they refer to this connection
+        if self.on_disconnect is not None:
+            self.on_disconnect()
 
     def data_received(self, data: bytes) -> None:
         """Parse `data`, and answer the requests that it completes (`asyncio.Protocol`)."""
@@ -119,6 +127,16 @@ class HttpProtocol(BaseProtocol):
             self.task = self._loop.create_task(self._answer_queue())
         elif len(self._queue) > _MAX_QUEUED:
             self._pause_input(True)
+
+    def eof_received(self) -> bool:
+        """Keep the connection open for its responses if the client has only closed its sending side
+        (`asyncio.Protocol`).
+        """
+        if self.task is None or self._last_body is None or not self._last_body.is_eof():
+            return False
+        self._ignore_input = True
+        self._loop.call_later(_FIRST_CHECK_S, self._check_client)
+        return True
 
     def write(self, data: bytes) -> bool:
         """Write `data`. Return False if the client does not keep up. Raises ConnectionError once it has left."""
@@ -180,7 +198,7 @@ class HttpProtocol(BaseProtocol):
                     self._pause_input(False)
             keep_alive = not self._ignore_input
         finally:
-            self.task = self._current = None
+            self.task = self._current = self.on_disconnect = None
             registry.mark_idle(self)
             if not keep_alive:
                 self.hang_up()
@@ -191,6 +209,7 @@ class HttpProtocol(BaseProtocol):
             await self._send_error(ResponseWriter(self), request)
             return False
         self._current = request
+        self.on_disconnect = None
         response = ResponseWriter(self, request.head)
         response.close_after = self._ignore_input and not self._queue
         try:
@@ -220,6 +239,15 @@ class HttpProtocol(BaseProtocol):
         """End the body that is arriving with `error`."""
         if self._last_body is not None and not self._last_body.is_eof():
             self._last_body.set_exception(error)
+
+    def _check_client(self) -> None:
+        """Close the connection of a client that has closed its sending side, and has left since."""
+        if self.transport is None or self.task is None:
+            return
+        if peer.has_left(self.transport.get_extra_info("socket")):
+            self.transport.abort()
+        else:
+            self._loop.call_later(_CHECK_INTERVAL_S, self._check_client)
 
     def _pause_input(self, pause: bool) -> None:
         """Pause or resume input, unless a body is waiting for its reader: then the reader resumes it."""

@@ -41,6 +41,7 @@ class Connection(Protocol):
 
     transport: asyncio.Transport | None
     received_at: Callable[[], float]  # the arrival of the current read, in seconds of `time.monotonic()`
+    on_disconnect: Callable[[], None] | None  # called when the client leaves
 
     def write(self, data: bytes) -> bool:
         """Write `data`. Return False if the client does not keep up. Raises ConnectionError once it has left."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from openai_replay.journal import log as logs
 from openai_replay.journal.log import log
@@ -71,6 +71,13 @@ class ResponseWriter:
     async def drain(self) -> None:
         """Wait until the client has read most of the output. Raises ConnectionError once it has left."""
         await self._connection.drain()
+
+    def notify_disconnect(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once the client has left, at once if it already has."""
+        if self._connection.transport is None:
+            callback()
+        else:
+            self._connection.on_disconnect = callback
 
     async def close(self, end: End) -> None:
         """Finish the response, after its last write, in the way that was recorded."""
