@@ -13,27 +13,10 @@ import click
 
 from openai_replay.cli.options import Configured, redactor, setting_options
 from openai_replay.config.setting import Scope
+from openai_replay.tools.formats import EXPORT_FORMATS, IMPORT_FORMATS
 
 if TYPE_CHECKING:
     from openai_replay.tools.importers.run import Outcome
-
-#: As `importers.NAMES` has them; `--help` does not load it.
-_FORMATS = (
-    "auto",
-    "vcrpy",
-    "ruby-vcr",
-    "go-vcr",
-    "nock",
-    "har",
-    "azure",
-    "datadog",
-    "aimock",
-    "httprr",
-    "mitmproxy",
-    "raw",
-)
-#: As `exporters.FORMATS` has them.
-_TARGETS = ("vcrpy", "har", "curl", "sse")
 
 
 @click.command("import", cls=Configured)
@@ -46,34 +29,38 @@ _TARGETS = ("vcrpy", "har", "curl", "sse")
     default=Path("cassettes"),
     show_default=True,
     metavar="DST",
-    help="Folder for the cassettes, laid out as SRC is; for one file a name that ends in .yaml, too.",
+    help="Folder for the cassettes, with the layout of SRC. For one file, DST may be a name that ends in .yaml.",
 )
-@click.option("--format", "name", type=click.Choice(_FORMATS), default="auto", show_default=True, help="What SRC is.")
-@click.option("--check", is_flag=True, help="Only say what would be imported.")
-@click.option("--force", is_flag=True, help="Replace cassettes that are there.")
+@click.option(
+    "--format", "name", type=click.Choice(IMPORT_FORMATS), default="auto", show_default=True, help="Format of SRC."
+)
+@click.option("--check", is_flag=True, help="Write nothing. Report what would be imported.")
+@click.option("--force", is_flag=True, help="Replace existing cassettes.")
 @click.option(
     "--assume-pace",
     metavar="PACE",
-    help="Give streams without times a made-up schedule, marked as such: ttft=300ms,50tps.",
+    help="Give streams without times a synthetic schedule, which is marked as such: ttft=300ms,50tps.",
 )
 @click.option(
     "--request",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Body of the request of a raw answer.",
+    help="File with the request body of a raw response.",
 )
-@click.option("--method", default="POST", metavar="METHOD", show_default=True, help="Method of that request.")
-@click.option("--url", metavar="URL", help="URL of that request, where the answer does not tell.")
+@click.option(
+    "--method", default="POST", metavar="METHOD", show_default=True, help="Method of the request of a raw response."
+)
+@click.option("--url", metavar="URL", help="URL of the request of a raw response, if the response does not tell.")
 @setting_options(Scope.IMPORT | Scope.REDACT)
 @click.pass_context
 def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path, **options: Any) -> None:
-    """Make cassettes of what other tools have recorded: SRC is a file or a folder of them, one cassette comes of each.
+    """Make cassettes from the recordings of other tools. SRC is a file or a folder, and each file becomes a cassette.
 
-    A file is known by its content: cassettes of vcrpy, Ruby's and R's vcr and go-vcr, recordings of nock, Polly.JS,
-    httprr, mitmproxy, Azure's test proxy and DataDog's test agent, HTTP archives (HAR), fixtures of aimock, and, with
-    --request, raw event streams. Secrets are redacted as while recording. What a format does not say, such as times, is
-    not made up.
+    The content of a file decides its format: cassettes of vcrpy, Ruby's and R's vcr and go-vcr, recordings of nock,
+    Polly.JS, httprr, mitmproxy, Azure's test proxy and DataDog's test agent, HTTP archives (HAR), fixtures of aimock,
+    and, with --request, raw event streams. Secrets are redacted as in recording. Times that a format does not have are
+    not invented.
 
-    Exit 1 if a file could not be imported; the others are.
+    Exit with 1 if a file could not be imported. The others are imported.
     """
     from openai_replay.errors import UsageError
     from openai_replay.playback import synthetic
@@ -90,33 +77,33 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
         write=not options["check"],
         overwrite=options["force"],
     )
-    found = run.plan_jobs(sources, destination)
-    if destination.suffix in (".yaml", ".yml") and len(found) > 1:
-        raise UsageError(f"{destination} is one file, and SRC has {len(found)}", "Give -o the name of a folder.")
-    shown = click.progressbar(found, label="import", file=sys.stderr) if sys.stderr.isatty() else nullcontext(found)
-    with shown as waiting:
-        outcomes = [run.run_job(job, settings) for job in waiting]
-    for one in outcomes:
-        if one.error:
-            click.echo(escape.line(f"{one.job.source}: {one.error}"), err=True)
-        for why in one.skipped:
-            click.echo(escape.line(f"{one.job.source}: left out: {why}"), err=True)
+    jobs = run.plan_jobs(sources, destination)
+    if destination.suffix in (".yaml", ".yml") and len(jobs) > 1:
+        raise UsageError(f"{destination} is one file, and SRC has {len(jobs)} files.", "Give -o the name of a folder.")
+    with_bar = click.progressbar(jobs, label="import", file=sys.stderr) if sys.stderr.isatty() else nullcontext(jobs)
+    with with_bar as remaining_jobs:
+        outcomes = [run.run_job(job, settings) for job in remaining_jobs]
+    for outcome in outcomes:
+        if outcome.error:
+            click.echo(escape.line(f"{outcome.job.source}: {outcome.error}"), err=True)
+        for reason in outcome.skipped:
+            click.echo(escape.line(f"{outcome.job.source}: left out: {reason}"), err=True)
     click.echo("\n".join(_table(outcomes)))
-    ctx.exit(1 if any(one.error for one in outcomes) else 0)
+    ctx.exit(1 if any(outcome.error for outcome in outcomes) else 0)
 
 
 @click.command(cls=Configured)
 @click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--to", "name", type=click.Choice(_TARGETS), required=True, help="What to write.")
+@click.option("--to", "name", type=click.Choice(EXPORT_FORMATS), required=True, help="Format to write.")
 @click.option(
     "-o",
     "--output",
     "destination",
     type=click.Path(path_type=Path),
     metavar="DST",
-    help="File to write, or folder for it; without it, stdout.",
+    help="File to write, or a folder for it. Without it, stdout.",
 )
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @setting_options(Scope.REDACT)
 @click.pass_context
 def export(
@@ -125,12 +112,12 @@ def export(
     """Write CASSETTE for other tools.
 
     \b
-    vcrpy   a plain vcrpy cassette, without times and cuts
+    vcrpy   a plain vcrpy cassette, without times and frames
     har     an HTTP archive (HAR 1.2), with the times
-    curl    a shell script that asks everything again, the key from the environment
-    sse     the event streams as they came, a file each
+    curl    a shell script that sends each request again, with a key from the environment
+    sse     the event streams as they arrived, one file each
 
-    What a format cannot say is told on stderr. Secrets are redacted here as well.
+    Losses are reported on stderr. Secrets are redacted here as well.
     """
     from openai_replay.text import escape
     from openai_replay.tools import exporters
@@ -140,7 +127,7 @@ def export(
     for note in written.notes:
         click.echo(escape.line(f"{cassette}: {note}"), err=True)
     if not written.files:
-        click.echo(escape.line(f"{cassette}: holds nothing to export"), err=True)
+        click.echo(escape.line(f"{cassette}: holds nothing to export."), err=True)
         ctx.exit(1)
     if destination is None:
         sys.stdout.flush()
@@ -150,24 +137,24 @@ def export(
 
 
 def _table(outcomes: Iterable[Outcome]) -> Iterable[str]:
-    """A line a format and one for all, and how often what was mended."""
+    """Return one line per format and one for all, and the number of repairs of each kind."""
     rows: dict[str, Counter[str]] = {}
-    mended: Counter[str] = Counter()
-    for one in outcomes:
+    repairs: Counter[str] = Counter()
+    for outcome in outcomes:
         row = {
             "files": 1,
-            "interactions": one.interactions,
-            "streams": one.streams,
-            "repaired": len(one.repaired),
-            "left out": len(one.skipped) + bool(one.error),
+            "interactions": outcome.interactions,
+            "streams": outcome.streams,
+            "repaired": len(outcome.repaired),
+            "left out": len(outcome.skipped) + bool(outcome.error),
         }
-        for name in (one.format_name or "not imported", "all"):
+        for name in (outcome.format_name or "not imported", "all"):
             rows.setdefault(name, Counter()).update(row)
-        mended.update(one.repaired)
+        repairs.update(outcome.repaired)
     columns = ("files", "interactions", "streams", "repaired", "left out")
     rows["all"] = rows.pop("all", Counter())
     yield f"{'format':<14}" + "".join(f"{column:>14}" for column in columns)
     for name, counts in rows.items():
         yield f"{name:<14}" + "".join(f"{counts[column]:>14}" for column in columns)
-    for what, times in mended.most_common():
-        yield f"{times} x {what}"
+    for repair, count in repairs.most_common():
+        yield f"{count} x {repair}"

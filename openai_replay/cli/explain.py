@@ -1,4 +1,4 @@
-"""`explain`: why a request would not be answered, without a proxy."""
+"""`explain`: the recording that a request matches, or the reason for a miss, without a proxy."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from openai_replay.errors import UsageError
 @click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 @click.argument("request", metavar="REQUEST.json")
 @click.option(
-    "--method", default="", metavar="METHOD", help="The request's method.  [default: what REQUEST says, or POST]"
+    "--method", default="", metavar="METHOD", help="Method of the request. Without it, REQUEST says it, or it is POST."
 )
 @click.option(
     "--path",
     default="",
     metavar="PATH",
-    help="Its path and query.  [default: what REQUEST says, or the shape of the body]",
+    help="Path and query of the request. Without it, REQUEST says it, or the fields of the body do.",
 )
-@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="A header of it.")
+@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Header of the request.")
 @setting_options(Scope.EXPLAIN)
 @click.pass_context
 def explain(
@@ -39,10 +39,10 @@ def explain(
     headers: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Say which recording on CASSETTE..., files or folders of them, a request matches; or why there is none.
+    """Show which recording in CASSETTE..., files or folders of them, a request matches, or why none does.
 
     REQUEST.json (- for stdin) is the JSON body of the request, or an object with method, path, headers and body, as
-    `show --json` writes it. Exit 1 if nothing matches.
+    `show --json` writes it. Exit with 1 if no recording matches.
     """
     from openai_replay.cassette.cassette import Cassette
     from openai_replay.config import build, files
@@ -52,19 +52,20 @@ def explain(
     from openai_replay.tools import request_file
 
     rules = build.build_rules(files.rule_values(options), label=lambda name: label(ctx, name))
-    said = request_file.RequestOverrides(method, path, tuple(request_file.parse_header(one) for one in headers))
+    overrides = request_file.RequestOverrides(method, path, tuple(map(request_file.parse_header, headers)))
     text = _read(request)
     cassette = Cassette.for_play(cassettes, rules.key, rules.matching_summary)
     for warning in cassette.warnings:
         console.warn(warning)
     recorded = [
-        one.held.request if one.held else Request(one.method, f"http://tape{one.target}") for one in cassette.recordings
+        recording.held.request if recording.held else Request(recording.method, f"http://cassette{recording.target}")
+        for recording in cassette.recordings
     ]
     name = "stdin" if request == "-" else request
-    clean = rules.redactor.request(request_file.parse(text, name, said, recorded))
+    clean = rules.redactor.request(request_file.parse(text, name, overrides, recorded))
     key = rules.matcher.key(clean)
-    if found := [f"#{one.number}" for one in cassette.recordings if one.key == key]:
-        output.echo([f"matches {', '.join(found)}"])
+    if matches := [f"#{recording.number}" for recording in cassette.recordings if recording.key == key]:
+        output.echo([f"matches {', '.join(matches)}"])
         return
     output.echo(miss.miss(rules, cassette, clean, {}).text.split("\n"))
     ctx.exit(1)
@@ -76,4 +77,4 @@ def _read(name: str) -> bytes:
     try:
         return Path(name).read_bytes()
     except OSError as error:
-        raise UsageError(f"{name}: cannot be read: {error.strerror}", "Name a file, or - for stdin.") from None
+        raise UsageError(f"Could not read {name}: {error.strerror}.", "Name a file, or - for stdin.") from None

@@ -1,10 +1,10 @@
-"""`list`, `show`, `stats` and `diff`: what is on a tape."""
+"""`list`, `show`, `stats` and `diff`: the contents of cassettes."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -14,68 +14,71 @@ from openai_replay.cli import output
 from openai_replay.errors import UsageError
 from openai_replay.text import escape
 
-_PLACES = click.argument("places", nargs=-1, required=True, metavar="CASSETTE[#N]...")
+_REFERENCES = click.argument("references", nargs=-1, required=True, metavar="CASSETTE[#N]...")
 
 
 @click.command("list")
-@_PLACES
-@click.option("--json", "as_json", is_flag=True, help="One JSON array, an object an interaction.")
-def list_(places: tuple[str, ...], as_json: bool) -> None:
-    """Show what is on cassettes, files or folders of them, a line an interaction.
+@_REFERENCES
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON array with one object per recording.")
+def list_(references: tuple[str, ...], as_json: bool) -> None:
+    """List the recordings of cassettes, files or folders of them, one per line.
 
-    A line says number, method and path, model, whether it streams, status, how long it took, the time to the first
-    token of a stream, how it ended if not as a whole, and what was said.
+    Each line has the number, method and path, the model, `stream` if it streams, the status, the duration, the time to
+    the first token of a stream, the ending unless it is complete, and the start of the text.
     """
     from openai_replay.journal import console
     from openai_replay.tools import select
-    from openai_replay.tools import show as showing
+    from openai_replay.tools.show import format_table, summarize
 
-    found = select.select(places, console.warn)
+    selection = select.select(references, console.warn)
     if as_json:
         output.echo_json(
-            {"cassette": str(one.path), **showing.summarize(one.number, one.interaction)._asdict()} for one in found
+            {"cassette": str(recording.path), **summarize(recording.number, recording.interaction)._asdict()}
+            for recording in selection
         )
         return
 
     def lines() -> Iterator[str]:
-        several = _several(places)
-        for number, (path, group) in enumerate(groupby(found, lambda one: one.path)):
-            if several:
-                yield from [""] * bool(number) + [escape.line(str(path))]
-            yield from showing.format_table(
-                [showing.summarize(one.number, one.interaction) for one in group], output.width()
-            )
+        with_headings = _may_be_several(references)
+        for index, (path, recordings) in enumerate(groupby(selection, lambda recording: recording.path)):
+            if with_headings:
+                yield from [""] * bool(index) + [escape.line(str(path))]
+            rows = [summarize(recording.number, recording.interaction) for recording in recordings]
+            yield from format_table(rows, output.width())
 
     output.echo(lines())
 
 
 @click.command()
-@click.argument("place", metavar="CASSETTE[#N]")
-@click.option("--timing", "how", flag_value="timing", help="When the pieces of the answer came, as a drawing.")
+@click.argument("reference", metavar="CASSETTE[#N]")
+@click.option("--timing", "view", flag_value="timing", help="Draw the times at which the frames arrived.")
 @click.option(
-    "--json", "how", flag_value="json", help="Request, answer and frames as JSON: an object for #N, else a list."
+    "--json",
+    "view",
+    flag_value="json",
+    help="Write request, response and frames as JSON: an object for #N, else an array.",
 )
-@click.option("--raw", "how", flag_value="raw", help="The bytes of the answer's body, and nothing else.")
-def show(place: str, how: str | None) -> None:
-    """Show request and answer of an interaction: CASSETTE#3 is the third, CASSETTE all of them."""
+@click.option("--raw", "view", flag_value="raw", help="Write the bytes of the response body, and nothing else.")
+def show(reference: str, view: str | None) -> None:
+    """Show the request and the response of recordings: the third in CASSETTE#3, or all in CASSETTE."""
     from openai_replay.journal import console
     from openai_replay.tools import select, timeline
-    from openai_replay.tools import show as showing
+    from openai_replay.tools.show import as_json, format_heading, format_recording
 
-    found = select.select([place], console.warn)
-    if how == "raw":
-        several = list(found)
-        if len(several) != 1:
+    selection = select.select([reference], console.warn)
+    if view == "raw":
+        recordings = list(selection)
+        if len(recordings) != 1:
             raise UsageError(
-                f"--raw writes the body of one answer, and {place} has {len(several)}",
-                f"Write for example  openai-replay show --raw '{place}#1'" if several else "",
+                f"--raw writes the body of one response, and {reference} has {len(recordings)}.",
+                f"Run for example  openai-replay show --raw '{reference}#1'" if recordings else "",
             )
         sys.stdout.flush()
-        sys.stdout.buffer.write(several[0].interaction.response.body)
+        sys.stdout.buffer.write(recordings[0].interaction.response.body)
         sys.stdout.buffer.flush()
-    elif how == "json":
-        values = (showing.as_json(one.number, one.interaction) for one in found)
-        if select.split_reference(place)[1] is None:
+    elif view == "json":
+        values = (as_json(recording.number, recording.interaction) for recording in selection)
+        if select.split_reference(reference)[1] is None:
             output.echo_json(values)
         else:
             output.echo(output.dumped(value) for value in values)
@@ -83,109 +86,109 @@ def show(place: str, how: str | None) -> None:
         style = timeline.UNICODE if output.is_utf8() else timeline.ASCII
 
         def lines() -> Iterator[str]:
-            several = _several([place])
+            with_headings = _may_be_several([reference])
             path = None
-            for count, one in enumerate(found):
-                yield from [""] * bool(count)
-                if several and one.path != path:
-                    yield from [escape.line(str(one.path)), ""]
-                path = one.path
-                title = showing.format_heading(one.number, one.interaction)
+            for index, recording in enumerate(selection):
+                yield from [""] * bool(index)
+                if with_headings and recording.path != path:
+                    yield from [escape.line(str(recording.path)), ""]
+                path = recording.path
+                title = format_heading(recording.number, recording.interaction)
                 yield click.style(title, bold=True) if output.has_colour() else title
-                if how == "timing":
-                    yield from timeline.draw(one.interaction.response, output.width(), style)
+                if view == "timing":
+                    yield from timeline.draw(recording.interaction.response, output.width(), style)
                 else:
-                    yield from showing.format_recording(one.interaction)
+                    yield from format_recording(recording.interaction)
 
         output.echo(lines())
 
 
 @click.command()
-@_PLACES
+@_REFERENCES
 @click.option(
     "--price",
     "prices",
     multiple=True,
     metavar="MODEL=IN/OUT",
-    help="What a million tokens of a model cost, in and out; MODEL=IN/OUT/CACHED if cached ones cost less.",
+    help="Price of a million input and output tokens of a model. MODEL=IN/OUT/CACHED if cached input costs less.",
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object: `models` by name, and `total`.")
-def stats(places: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> None:
-    """Count what is on cassettes: interactions, tokens, time and bytes, by model and in total.
+@click.option("--json", "as_json", is_flag=True, help="Write a JSON object with `models` by name, and `total`.")
+def stats(references: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> None:
+    """Count the recordings, tokens, time and bytes of cassettes, by model and in total.
 
-    Tokens are those that the answers say; nothing is estimated. Each time the cassettes are played instead of asking
-    the API, the total is what is not waited for and not paid again.
+    The token counts are those in the responses; nothing is estimated. Each run that plays the cassettes saves the
+    total.
     """
     from openai_replay.journal import console
     from openai_replay.tools import select
-    from openai_replay.tools import stats as counting
+    from openai_replay.tools.stats import Totals, count_by_model, format_table, parse_price, sum_totals
 
-    found = select.select(places, console.warn)
-    given = dict(counting.parse_price(one) for one in prices)
+    selection = select.select(references, console.warn)
+    price_of = dict(parse_price(price) for price in prices)
     models: dict[str, Any] = {}
-    for _, group in groupby(found, lambda one: one.path):
-        for name, count in counting.count_by_model((one.interaction for one in group), given).items():
-            models.setdefault(name, counting.Totals()).add(count)
-    total = counting.sum_totals(models.values())
+    for _, recordings in groupby(selection, lambda recording: recording.path):
+        for name, totals in count_by_model((recording.interaction for recording in recordings), price_of).items():
+            models.setdefault(name, Totals()).add(totals)
+    total = sum_totals(models.values())
     if as_json:
-        value = {"models": {name: count.as_json() for name, count in models.items()}, "total": total.as_json()}
+        value = {"models": {name: totals.as_json() for name, totals in models.items()}, "total": total.as_json()}
         output.echo([output.dumped(value)])
     else:
-        output.echo(counting.format_table(models, total))
+        output.echo(format_table(models, total))
 
 
-def _several(places: Any) -> bool:
-    """Whether there may be several files, which need a heading."""
+def _may_be_several(references: Sequence[str]) -> bool:
+    """Return True if the references may lead to several files, which need headings."""
     from pathlib import Path
 
-    return len(places) > 1 or any(Path(place).is_dir() for place in places)
+    return len(references) > 1 or any(Path(reference).is_dir() for reference in references)
 
 
 @click.command()
 @click.argument("first", metavar="CASSETTE[#N]")
 @click.argument("second", metavar="CASSETTE[#N]")
-@click.option("--all", "everything", is_flag=True, help="Show what is expected to differ, too: ids, dates, headers.")
-@click.option("--timing", is_flag=True, help="Show how long both took; times make no difference.")
+@click.option("--all", "show_expected", is_flag=True, help="Also show expected differences: IDs, dates and headers.")
+@click.option("--timing", is_flag=True, help="Also show both durations, which do not count as a difference.")
 @click.pass_context
-def diff(ctx: click.Context, /, first: str, second: str, everything: bool, timing: bool) -> None:
-    """Say where two cassettes differ, by what was asked and what was answered. Exit 1 if they do.
+def diff(ctx: click.Context, /, first: str, second: str, show_expected: bool, timing: bool) -> None:
+    """Compare the requests and responses of two cassettes. Exit with 1 if they differ.
 
     Recordings of the same request are compared in order, then those of one method and path. Streams are compared by
-    the answer they come to. What no two recordings have in common, ids and dates, is no difference.
+    the response that they add up to. Values that always differ, such as IDs and dates, do not count.
     """
     from openai_replay.config.rules import Rules
     from openai_replay.journal import console
     from openai_replay.tools import compare, select
-    from openai_replay.tools import show as showing
+    from openai_replay.tools.show import format_heading
 
-    sides = [list(select.select([place], console.warn)) for place in (first, second)]
-    old, new = ([one.interaction for one in side] for side in sides)
+    sides = [list(select.select([reference], console.warn)) for reference in (first, second)]
+    old, new = ([recording.interaction for recording in side] for side in sides)
     counts: Counter[str] = Counter()
 
     def lines() -> Iterator[str]:
         for pair in compare.pair_recordings(old, new, Rules().key):
             if pair.first is None or pair.second is None:
-                side, place = (sides[1], pair.second) if pair.first is None else (sides[0], pair.first)
-                one = side[place or 0]
-                where = escape.line(second if pair.first is None else first)
+                side, index = (sides[1], pair.second) if pair.first is None else (sides[0], pair.first)
+                recording = side[index or 0]
+                reference = escape.line(second if pair.first is None else first)
                 counts["second" if pair.first is None else "first"] += 1
-                yield f"{showing.format_heading(one.number, one.interaction)}  only in {where}"
+                yield f"{format_heading(recording.number, recording.interaction)}  only in {reference}"
                 continue
             a, b = sides[0][pair.first], sides[1][pair.second]
-            found = compare.compare_recordings(a.interaction, b.interaction)
-            counts["differ" if found.unexpected else "same"] += 1
-            shown = found.unexpected + (found.expected if everything else [])
+            difference = compare.compare_recordings(a.interaction, b.interaction)
+            counts["differ" if difference.unexpected else "same"] += 1
+            details = difference.unexpected + (difference.expected if show_expected else [])
             if timing:
-                shown += compare.compare_times(a.interaction.response, b.interaction.response)
-            if shown:
-                title = showing.format_heading(a.number, a.interaction).partition("  ")[2]
+                details += compare.compare_times(a.interaction.response, b.interaction.response)
+            if details:
+                title = format_heading(a.number, a.interaction).partition("  ")[2]
                 yield f"#{a.number} and #{b.number}  {title}"
-                yield from (f"    {line}" for line in shown)
-                if found.expected and not everything:
-                    yield f"    ({len(found.expected)} more as expected: --all shows them)"
-        said = [f"{counts['same']} the same", f"{counts['differ']} differ"]
-        said += [f"{counts[side]} only in the {side}" for side in ("first", "second") if counts[side]]
-        yield ", ".join(said)
+                yield from (f"    {line}" for line in details)
+                if difference.expected and not show_expected:
+                    yield f"    ({len(difference.expected)} more, as expected. --all shows them.)"
+        summary = [f"{counts['same']} the same", f"{counts['differ']} differ"]
+        summary += [f"{counts[side]} only in the {side}" for side in ("first", "second") if counts[side]]
+        yield ", ".join(summary)
 
     output.echo(lines())
     ctx.exit(1 if counts.keys() - {"same"} else 0)

@@ -1,4 +1,4 @@
-"""How commands write to stdout: whatever encoding it has, whoever reads it, for as long as they do."""
+"""Output of commands on stdout, in any encoding, to a terminal or a pipe."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 
 
 def echo(lines: Iterable[str]) -> None:
-    """Write `lines` as they come. What the encoding does not have is escaped."""
+    """Write each of `lines` at once. Characters that the encoding does not have are escaped."""
     encoding = sys.stdout.encoding or "utf-8"
     for line in lines:
         sys.stdout.write(line.encode(encoding, "backslashreplace").decode(encoding) + "\n")
-    sys.stdout.flush()  # what is said before something is done is read before it
+    sys.stdout.flush()  # an announcement has to be readable before the work starts
 
 
 def echo_json(values: Iterable[Any]) -> None:
-    """Write `values` as a JSON array, an element a line, each as it comes."""
+    """Write `values` as a JSON array with one element per line, each at once."""
     sys.stdout.write("[")
     for number, value in enumerate(values):
         sys.stdout.write((",\n" if number else "\n") + dumped(value))
@@ -27,20 +27,20 @@ def echo_json(values: Iterable[Any]) -> None:
 
 
 def dumped(value: Any) -> str:
-    """`value` as JSON in ASCII, so that no encoding and no terminal can take it for something else."""
+    """Return `value` as JSON in ASCII, which every encoding and terminal shows correctly."""
     return json.dumps(value)
 
 
 def width() -> int:
-    """Columns of the terminal; where stdout is none, `COLUMNS` or 100."""
+    """Return the columns of the terminal; if stdout is not one, `COLUMNS` or 100."""
     return shutil.get_terminal_size((100, 24)).columns
 
 
 def is_utf8() -> bool:
-    """Whether stdout can show lines and bars."""
+    """Return True if stdout can show lines and bars."""
     return (sys.stdout.encoding or "").lower().replace("-", "") in ("utf8", "utf8sig")
 
 
 def has_colour() -> bool:
-    """Whether stdout is a terminal that may be coloured (https://no-color.org)."""
+    """Return True if stdout is a terminal that may have colours (https://no-color.org)."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

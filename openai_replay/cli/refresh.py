@@ -1,4 +1,4 @@
-"""`refresh`: the upstream asked again."""
+"""`refresh`: a cassette is recorded again, or compared with the API."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 @click.command(cls=Configured)
 @click.argument("cassette", type=click.Path(path_type=Path))
-@click.option("--check", is_flag=True, help="Write nothing; say where the API has become another. Exit 1 if so.")
+@click.option(
+    "--check", is_flag=True, help="Write nothing. Report where the API has changed, and exit with 1 if it has."
+)
 @click.option(
     "--upstream",
     "api",  # not the name that files have for it: the author of a file beside a cassette must not get the key
@@ -36,14 +38,14 @@ if TYPE_CHECKING:
     metavar="URL",
     help="Base URL of the API. If you name it, it gets the key even if the recordings came from another host.",
 )
-@click.option("--keep-going", is_flag=True, help="Ask for the others where one fails; that one stays as it is.")
+@click.option("--keep-going", is_flag=True, help="If a request fails, keep its recording and refresh the others.")
 @setting_options(Scope.REFRESH | Scope.REDACT)
 @click.pass_context
 def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_going: bool, **options: Any) -> None:
-    """Ask the API again what CASSETTE has recorded, and put the new answers in the place of the old ones.
+    """Send the recorded requests of CASSETTE to the API again, and replace the recorded responses.
 
-    The key comes from OPENAI_API_KEY. Requests are sent in order, one after the other; ids that new answers give go
-    into the requests behind them. If one fails, the cassette stays as it is.
+    The key comes from OPENAI_API_KEY. Requests are sent one after the other. IDs from new responses replace the old
+    IDs in later requests. If a request fails, the cassette stays as it is.
     """
     from openai_replay.cassette import file_store, reader
     from openai_replay.proxy.upstream import Upstream
@@ -53,37 +55,39 @@ def refresh(ctx: click.Context, /, cassette: Path, check: bool, api: str, keep_g
 
     key = check_key(os.environ.get("OPENAI_API_KEY", ""))
     rules = redactor(options)
-    if len(key) >= 8:  # an answer may repeat it
+    if len(key) >= 8:  # a response may repeat it
         rules = replace(rules, patterns=(*rules.patterns, compile_pattern(re.escape(key))))
     upstream = Upstream(api, parsed(ctx, "idle_timeout", options["idle_timeout"]))
     text, torn_at = file_store.read_text(cassette)
     if torn_at is not None:
-        raise CassetteError(cassette, None, "a recorder was killed while it added to it", "The next `record` mends it.")
+        raise CassetteError(
+            cassette, None, "a recorder was killed while it wrote to it.", "Run `record` with it, which repairs it."
+        )
     recorded = reader.load(text, cassette).interactions if text.strip() else []
     if not check:
         _check_writable(cassette, text, recorded)
-    named = ctx.get_parameter_source("api") is not click.core.ParameterSource.DEFAULT
+    is_explicit = ctx.get_parameter_source("api") is not click.core.ParameterSource.DEFAULT
     problems = {
-        number: why
-        for number, one in enumerate(recorded, 1)
-        if (why := cannot_resend(one.request, None if named else upstream.origin))
+        number: problem
+        for number, interaction in enumerate(recorded, 1)
+        if (problem := cannot_resend(interaction.request, None if is_explicit else upstream.origin))
     }
-    output.echo(f"#{number}  cannot be asked again: {escape.line(why)}" for number, why in problems.items())
+    output.echo(f"#{number}  cannot be sent again: {escape.line(problem)}" for number, problem in problems.items())
     if problems and not (keep_going or check):
-        output.echo(["Nothing was asked, nothing changed. --keep-going asks for the others."])
+        output.echo(["No request was sent, and nothing changed. --keep-going sends the others."])
         ctx.exit(1)
     count = len(recorded) - len(problems)
-    output.echo([f"asking {upstream.origin} again: {count} request{'' if count == 1 else 's'} of {cassette}"])
-    work = _Work(recorded, frozenset(problems), check, keep_going)
-    asyncio.run(work.run(upstream, key, rules))
-    if not check and work.fresh and (keep_going or not work.failed):
-        _write(cassette, recorded, work.fresh)
-    output.echo([work.closing()])
-    ctx.exit(1 if problems or work.failed or (check and work.drifted) else 0)
+    output.echo([f"Sending {count} request{'' if count == 1 else 's'} of {cassette} to {upstream.origin} again."])
+    progress = _Progress(recorded, frozenset(problems), check, keep_going)
+    asyncio.run(progress.run(upstream, key, rules))
+    if not check and progress.fresh and (keep_going or not progress.failed):
+        _write(cassette, recorded, progress.fresh)
+    output.echo([progress.summary()])
+    ctx.exit(1 if problems or progress.failed or (check and progress.drifted) else 0)
 
 
-class _Work:
-    """What is asked, and what has become of it so far."""
+class _Progress:
+    """The requests that are sent again, and their results so far."""
 
     def __init__(self, recorded: list[Interaction], skip: frozenset[int], check: bool, keep_going: bool) -> None:
         self.fresh: dict[int, Interaction] = {}
@@ -97,41 +101,41 @@ class _Work:
 
         from openai_replay.tools.refresh import resend
 
-        async with api, aclosing(resend(self._recorded, api, key, redactor, self._skip)) as answers:
-            async for one in answers:
-                output.echo(self._told(one))
+        async with api, aclosing(resend(self._recorded, api, key, redactor, self._skip)) as results:
+            async for result in results:
+                output.echo(self._report(result))
                 if self.failed and not (self._keep_going or self._check):
                     return
 
-    def _told(self, one: RefreshResult) -> Iterator[str]:
-        """What has come of a request, in lines, and noted."""
+    def _report(self, result: RefreshResult) -> Iterator[str]:
+        """Count a result, and return it as lines."""
         from openai_replay.text import escape
         from openai_replay.tools import drift, show
 
-        title = show.format_heading(one.number, one.current or one.recorded)
-        if one.current is None or (one.refusal and not self._check):
+        title = show.format_heading(result.number, result.current or result.recorded)
+        if result.current is None or (result.refusal and not self._check):
             self.failed += 1
-            yield f"{title}  FAILED: {escape.line(one.refusal)}"
+            yield f"{title}  FAILED: {escape.line(result.refusal)}"
             return
-        self.fresh[one.number] = one.current
-        found = drift.find_drift(one.recorded.response, one.current.response)
-        self.drifted += bool(found.breaking)
-        yield f"{title}  {'DRIFT' if found.breaking else 'as recorded' if self._check else 'fresh'}"
-        yield from (f"    {escape.line(line)}" for line in found.breaking)
-        yield from (f"    (as expected: {escape.line(line)})" for line in found.notes)
+        self.fresh[result.number] = result.current
+        difference = drift.find_drift(result.recorded.response, result.current.response)
+        self.drifted += bool(difference.breaking)
+        yield f"{title}  {'DRIFT' if difference.breaking else 'as recorded' if self._check else 'fresh'}"
+        yield from (f"    {escape.line(line)}" for line in difference.breaking)
+        yield from (f"    (as expected: {escape.line(line)})" for line in difference.notes)
 
-    def closing(self) -> str:
-        """The last line."""
+    def summary(self) -> str:
+        """Return the last line."""
         failed = f", {self.failed + len(self._skip)} failed" if self.failed or self._skip else ""
         if self._check:
             return f"{self.drifted} of {len(self.fresh)} drifted{failed}"
         if self.failed and not self._keep_going:
-            return "The cassette is as it was. --keep-going refreshes the others."
+            return "The cassette did not change. --keep-going refreshes the others."
         return f"{len(self.fresh)} refreshed{failed}"
 
 
 def _check_writable(cassette: Path, text: str, recorded: list[Interaction]) -> None:
-    """Find out before the first request is paid for."""
+    """Raise CassetteError if `cassette` cannot be written, before the first request costs money."""
     from openai_replay.cassette import editor, file_store
 
     file_store.check_writable(cassette)
@@ -144,7 +148,10 @@ def _write(cassette: Path, recorded: list[Interaction], fresh: dict[int, Interac
     def change(text: str) -> str:
         if reader.load(text, cassette).interactions != recorded:
             raise CassetteError(
-                cassette, None, "somebody else has changed it while the API was asked", "It is as they left it."
+                cassette,
+                None,
+                "another program changed it while requests were sent.",
+                "It has the contents of that program. Run `refresh` again.",
             )
         return editor.edited(text, cassette, fresh)
 

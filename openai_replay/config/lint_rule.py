@@ -1,4 +1,4 @@
-"""Names of the rules that `lint` checks: settings files name them, so they stand below `tools`."""
+"""Names of the rules of `lint`. Settings files name them, so they stand below `tools`."""
 
 from __future__ import annotations
 

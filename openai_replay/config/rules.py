@@ -1,4 +1,4 @@
-"""How requests are treated: what is decided about them, and the settings of it."""
+"""Rules of a session: the table of actions, and the parsed settings of recording, matching and playing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Action(Enum):
-    """What happens to a request."""
+    """The treatment of a request."""
 
     PLAY = auto()
     RECORD = auto()
@@ -37,7 +37,7 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """The settings of a tape: how it is recorded, matched and played."""
+    """The parsed settings of a session: recording, redaction, matching and playback."""
 
     mode: Mode = Mode.NONE
     redactor: Redactor = field(default_factory=Redactor)
@@ -46,12 +46,12 @@ class Rules:
     on_exhausted: OnExhausted = OnExhausted.REPEAT
     fallback: Fallback = Fallback.NONE
     all_headers: bool = False
-    retry_after_s: float | None = None  # what a played `retry-after` says instead; None keeps it
-    advice: Advice | None = None  # what the explanation of a miss says to do; None: at the command line
-    drain_timeout_s: float = 300.0  # how long an answer is read on for the tape when its client has left
+    retry_after_s: float | None = None  # replaces that of a played `retry-after`; None keeps it
+    advice: Advice | None = None  # suggestions after a miss; None: those of the command line
+    drain_timeout_s: float = 300.0  # reads the rest of a response after its client has left
 
     def key(self, request: Request) -> bytes:
-        """The key of `request`, secrets and ignored parts left out."""
+        """Return the key of `request`, without secrets and ignored parts."""
         return self.matcher.key(self.redactor.request(request))
 
     @property
@@ -61,34 +61,34 @@ class Rules:
 
     @property
     def matching_summary(self) -> str:
-        """What decides the key, in a line without secrets; empty for the default."""
+        """Return the settings of the matching as one line without secrets; empty for the default."""
         return self.redactor.text(self.matcher.described)
 
     @property
     def key_fingerprint(self) -> str:
-        """A text of all that decides a key: where it is the same, so are the keys."""
+        """Return all settings that decide keys as one text. Rules with equal texts make equal keys."""
         redactor, matcher = self.redactor, self.matcher
         patterns = [pattern.text for pattern in redactor.patterns]
-        own = [str(one) for one in matcher.normalize]
+        normalizers = [str(normalizer) for normalizer in matcher.normalize]
         parts = (sorted(redactor.headers), patterns, redactor.pointers, matcher.ignore, sorted(matcher.on))
-        return repr((*parts, sorted(matcher.headers), own))
+        return repr((*parts, sorted(matcher.headers), normalizers))
 
     def exhaustion_policy(self, was_on_disk: bool) -> OnExhausted:
-        """What an identical request gets when its recordings are used up.
+        """Return the policy for a request whose recordings have all been played.
 
-        Where it can be recorded it is a new episode: only what only plays may repeat itself.
+        If the mode can record the request again, it is a new episode: recordings repeat only in modes that only play.
         """
         plays_only = ACTIONS[self.mode][1 if was_on_disk else 2] is Action.REFUSE
         return self.on_exhausted if plays_only else OnExhausted.ERROR
 
     def rewrite_retry_after(self, head: Head) -> Head:
-        """`head` as it is played: SDKs sleep for real on a `retry-after`, up to two minutes.
+        """Return `head` with the `retry-after` of these rules: SDKs really sleep that long, up to two minutes.
 
         (openai/_base_client.py, `_calculate_retry_timeout`)
         """
         seconds = self.retry_after_s
         if seconds is None:
             return head
-        new = {"retry-after": f"{seconds:g}", "retry-after-ms": f"{seconds * 1000:g}"}
-        headers: Headers = tuple((name, new.get(name.lower(), value)) for name, value in head.headers)
+        replacements = {"retry-after": f"{seconds:g}", "retry-after-ms": f"{seconds * 1000:g}"}
+        headers: Headers = tuple((name, replacements.get(name.lower(), value)) for name, value in head.headers)
         return replace(head, headers=headers)

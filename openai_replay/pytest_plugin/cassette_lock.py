@@ -1,4 +1,4 @@
-"""One recorder a cassette at a time, among the processes of this user: pytest-xdist's workers take turns."""
+"""A lock per cassette among the processes of this user: workers of pytest-xdist record to it one after the other."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from openai_replay.errors import StartError
 
 #: Seconds to wait for another process.
 WAIT_S = 60.0
-_LOOK_EVERY_S = 0.02
+_POLL_EVERY_S = 0.02
 
 
 @contextmanager
-def turn(cassette: Path, who: str, rewrite_for: str | None = None) -> Iterator[None]:
-    """While the block lasts, no other process has its turn at `cassette`. `who` is what others are told.
+def exclusive_recording(cassette: Path, holder_name: str, rewrite_for: str | None = None) -> Iterator[None]:
+    """Keep other processes from recording to `cassette` during the block. Their messages show `holder_name`.
 
-    `rewrite_for`: the cassette is taken away first, once for all turns that name the same run here.
+    With `rewrite_for`, the name of a run, the cassette is deleted first, but only once in that run.
 
-    The lock is a file in the temporary folder: its first line is the run that had the cassette rewritten, its second
-    who holds it. Raises StartError when another process does not end its turn, or that folder is not ours alone.
+    The lock is a file in the temporary folder. Its first line is the last run that rewrote the cassette, its second the
+    holder. Raise StartError if another process holds the lock for too long, or if other users can write to the folder.
     """
     with _lock_file(hashlib.sha256(os.fsencode(cassette.resolve())).hexdigest()) as lock:
         deadline = time.monotonic() + WAIT_S
@@ -36,18 +36,18 @@ def turn(cassette: Path, who: str, rewrite_for: str | None = None) -> Iterator[N
                 lock.seek(0)
                 holder = [*lock.read().splitlines(), "", ""][1]
                 raise StartError(
-                    f"{cassette}: another process has been recording to it for more than {WAIT_S:g} s: {holder}",
-                    "Give each its own cassette, or record without xdist's -n.",
+                    f"{cassette}: another process has been recording to it for more than {WAIT_S:g} s: {holder}.",
+                    "Give each test its own cassette, or record without the option -n of xdist.",
                 )
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_EVERY_S)
         try:
             lock.seek(0)
             rewritten_for = [*lock.read().splitlines(), ""][0]
             if rewrite_for is not None and rewrite_for != rewritten_for:
-                _take_away(cassette)
+                _delete(cassette)
                 rewritten_for = rewrite_for
             lock.truncate(0)
-            lock.write(f"{rewritten_for}\n{who} (process {os.getpid()})\n")
+            lock.write(f"{rewritten_for}\n{holder_name} (process {os.getpid()})\n")
             lock.flush()
             yield
         finally:
@@ -55,30 +55,30 @@ def turn(cassette: Path, who: str, rewrite_for: str | None = None) -> Iterator[N
 
 
 def _lock_file(name: str) -> TextIO:
-    """The file `name` in a folder of the temporary one, whose name anybody can guess: nobody else may have made it."""
+    """Open the file `name` in a temporary folder of this user. Other users can guess its name, so check its owner."""
     folder = Path(tempfile.gettempdir(), f"openai-replay-{os.getuid()}")
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        seen = folder.lstat()
-        if not stat.S_ISDIR(seen.st_mode) or seen.st_uid != os.getuid() or seen.st_mode & 0o077:
+        status = folder.lstat()
+        if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
             raise StartError(
-                f"{folder}: is not a folder of this user's alone (mode 0700), so its locks are not to be trusted",
+                f"The folder {folder} does not belong to this user alone (mode 0700), so its locks cannot be trusted.",
                 "Remove it, or set TMPDIR to a folder of your own.",
             )
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise StartError(
-            f"{folder}: cannot be used for locks: {error.strerror}", "Set TMPDIR to a folder of your own."
+            f"Could not use {folder} for locks: {error.strerror}.", "Set TMPDIR to a folder of your own."
         ) from None
     return open(fd, "a+", encoding="utf-8")
 
 
-def _take_away(cassette: Path) -> None:
+def _delete(cassette: Path) -> None:
     try:
         cassette.unlink(missing_ok=True)
     except OSError as error:
         raise StartError(
-            f"{cassette}: cannot be rewritten: {error.strerror}", "Give the cassette another place."
+            f"Could not rewrite {cassette}: {error.strerror}.", "Give the cassette another name or folder."
         ) from None
 
 

@@ -1,5 +1,6 @@
-"""`--openai-replay-journal FILE`: what became of every request of a run, and whether the run says what `prune` has to
-know: a test that did not pass, or was left out, may need what nobody asked for.
+"""`--openai-replay-journal FILE`: every request of a run, and the reasons why `prune` may not rely on the run.
+
+A test that did not pass, or was left out, may need recordings that no request has played.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from openai_replay.journal.jsonl import JournalFile
 
 
-class JournalOfRun:
-    """What one pytest process adds to the journal at `path`; all workers of a run add to one file."""
+class RunJournal:
+    """The part of the journal at `path` that one pytest process writes; all workers of a run write to one file."""
 
     def __init__(self, path: Path, config: pytest.Config) -> None:
         self.path = path
@@ -25,7 +26,7 @@ class JournalOfRun:
         self._file: JournalFile | None = None
 
     def pytest_sessionstart(self) -> None:
-        """Begin, and note where only a part of the tests was asked for."""
+        """Open the journal, and mark it if the command line selects only some tests."""
         from openai_replay.errors import ReplayError
         from openai_replay.journal.jsonl import JournalFile
 
@@ -34,34 +35,35 @@ class JournalOfRun:
         except ReplayError as error:
             raise pytest.UsageError(error.text) from None
         arguments = self._config.invocation_params.args
-        if some := [one for one in map(str, arguments) if "::" in one or one.endswith(".py")]:
-            self._flawed(f"pytest ran a part of the tests only: {' '.join(some)}")
+        if selected := [name for name in map(str, arguments) if "::" in name or name.endswith(".py")]:
+            self._mark_incomplete(f"pytest ran only a part of the tests: {' '.join(selected)}")
         if self._config.getoption("lf", False):
-            self._flawed("pytest ran a part of the tests only: --last-failed")
+            self._mark_incomplete("pytest ran only a part of the tests: --last-failed")
 
     def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
-        """Note the tests with a session that were left out."""
-        if left := sum(_has_session(item) for item in items):
-            self._flawed(f"{left} tests with a session were deselected")
+        """Mark the journal if tests with a session were deselected."""
+        if count := sum(_has_session(item) for item in items):
+            tests = "1 test with a session was" if count == 1 else f"{count} tests with a session were"
+            self._mark_incomplete(f"{tests} deselected")
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Note a test with a session that did not pass."""
+        """Mark the journal if a test with a session did not pass."""
         report = yield
         if report.outcome != "passed" and _has_session(item):
-            self._flawed(f"{report.nodeid} {report.outcome}")
+            self._mark_incomplete(f"{report.nodeid} {report.outcome}")
         return report
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
-        """Note a run that was interrupted, or in which tests could not even be collected."""
+        """Mark the journal if the run was interrupted, or if tests could not be collected."""
         if exitstatus not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED, pytest.ExitCode.NO_TESTS_COLLECTED):
-            self._flawed(f"pytest ended with {int(exitstatus)}")
+            self._mark_incomplete(f"pytest exited with {int(exitstatus)}")
         if self._file is not None:
             self._file.ended()
 
-    def _flawed(self, why: str) -> None:
+    def _mark_incomplete(self, reason: str) -> None:
         if self._file is not None:
-            self._file.flawed(why)
+            self._file.flawed(reason)
 
 
 def _has_session(item: pytest.Item) -> bool:

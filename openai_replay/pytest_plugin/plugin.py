@@ -152,10 +152,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[_run] = Run(config)
     config.pluginmanager.register(config.stash[_run], "openai_replay_run")
     if journal := option(config, "journal"):
-        from openai_replay.pytest_plugin.journal import JournalOfRun
+        from openai_replay.pytest_plugin.journal import RunJournal
 
         config.stash[_run].journal = path = config.invocation_params.dir / journal
-        config.pluginmanager.register(JournalOfRun(path, config), "openai_replay_journal")
+        config.pluginmanager.register(RunJournal(path, config), "openai_replay_journal")
     if config.pluginmanager.has_plugin("recording"):
         config.pluginmanager.register(WithRecording(), "openai_replay_with_recording")
 
@@ -198,7 +198,7 @@ def openai_replay(
     """
     from openai_replay.config.settings import DEFAULT_UPSTREAM
     from openai_replay.errors import ReplayError
-    from openai_replay.pytest_plugin.cassette_lock import turn
+    from openai_replay.pytest_plugin.cassette_lock import exclusive_recording
     from openai_replay.server import embedded
     from openai_replay.server.child_process import environment
 
@@ -212,7 +212,7 @@ def openai_replay(
             values["mode"] = "new_episodes" if mode == "rewrite" else mode
             rules = embedded.rules_of_tests(values, advice(item))
             if mode not in ("none", "off"):
-                stack.enter_context(turn(path, item.nodeid, run.name if mode == "rewrite" else None))
+                stack.enter_context(exclusive_recording(path, item.nodeid, run.name if mode == "rewrite" else None))
             session = stack.enter_context(run.session(path, rules, None if mode == "none" else upstream))
         except ReplayError as error:
             refuse(f"openai_replay: {error.text}")

@@ -29,7 +29,7 @@ from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteError, StartError, UsageError
 from openai_replay.model import Mode, Request
 from openai_replay.playback import pace
-from openai_replay.pytest_plugin.cassette_lock import turn
+from openai_replay.pytest_plugin.cassette_lock import exclusive_recording
 from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.text import yaml_limits
 from tests.support.proxy import CHAT, Connection, Ended, ask, cassette, command, invoke, item, playing, run
@@ -567,11 +567,11 @@ def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_locks_lie_in_a_folder_of_ones_own(tmp_path: Path, locks: Path) -> None:
-    with turn(tmp_path / "tape.yaml", "me"):
+    with exclusive_recording(tmp_path / "tape.yaml", "me"):
         assert mode(locks) == "0o700"
         (lock,) = locks.iterdir()
         assert mode(lock) == "0o600"
-    with turn(tmp_path / "tape.yaml", "me"):
+    with exclusive_recording(tmp_path / "tape.yaml", "me"):
         pass
 
 
@@ -599,11 +599,11 @@ def test_locks_that_somebody_else_laid_out_are_refused(
             else:
                 os.chown(locks, 65534, -1)
         case "a link for a lock":
-            with turn(tape, "me"):
+            with exclusive_recording(tape, "me"):
                 (lock,) = locks.iterdir()
             lock.unlink()
             lock.symlink_to(victim)
-    with pytest.raises(StartError, match="openai-replay-") as refused, turn(tape, "me"):
+    with pytest.raises(StartError, match="openai-replay-") as refused, exclusive_recording(tape, "me"):
         pass
     assert "TMPDIR" in refused.value.hint
     assert victim.read_text() == "precious"

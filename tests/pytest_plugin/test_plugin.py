@@ -13,7 +13,7 @@ from openai import OpenAI
 
 import openai_replay
 from openai_replay.model import Mode
-from openai_replay.pytest_plugin.cassette_lock import turn
+from openai_replay.pytest_plugin.cassette_lock import exclusive_recording
 from tests.support.proxy import cassette, interactions, item
 from tests.support.upstream import Upstream, running_upstream
 
@@ -791,7 +791,7 @@ def test_a_turn_that_does_not_end_is_an_error(project: Project) -> None:
     project.write("conftest.py", "from openai_replay.pytest_plugin import cassette_lock\ncassette_lock.WAIT_S = 0.1\n")
     project.write("test_one.py", ONE)
     path = project.path / "cassettes/test_one/test_one.yaml"
-    with turn(path, "test_other.py::test_other"):
+    with exclusive_recording(path, "test_other.py::test_other"):
         ran = project.record()
     assert ran.outcomes == {"test_one": "error"}
     assert (
