@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from openai_replay.cassette import reader, writer
-from openai_replay.cli.convert import _FORMATS, _TARGETS
 from openai_replay.model import Interaction, Request
+from openai_replay.tools.formats import EXPORT_FORMATS, IMPORT_FORMATS
 from openai_replay.tools.importers import FORMAT_NAMES
 from openai_replay.tools.importers.run import ImportSettings, plan_jobs, run_job
 from tests.support.proxy import Connection, Finished, invoke, playing
@@ -279,12 +279,12 @@ def test_a_raw_stream_is_imported_with_its_request(tmp_path: Path) -> None:
 
 
 def test_the_names_of_the_command_are_those_of_the_formats() -> None:
-    assert ("auto", *FORMAT_NAMES) == _FORMATS
+    assert ("auto", *FORMAT_NAMES) == IMPORT_FORMATS
 
 
 def test_every_format_is_documented() -> None:
     page = (Path(__file__).parents[2] / "docs" / "importing.md").read_text("utf-8")
-    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *FORMAT_NAMES, "--to", *_TARGETS]
+    assert re.findall(r"(?m)^\| `([a-z-]+)` \|", page) == ["--format", *FORMAT_NAMES, "--to", *EXPORT_FORMATS]
 
 
 def test_only_one_file_at_a_time_is_in_memory(tmp_path: Path) -> None:

@@ -16,9 +16,9 @@ from vcr.persisters.filesystem import FilesystemPersister
 from vcr.serializers import yamlserializer
 
 from openai_replay.cassette import reader, writer
-from openai_replay.cli.convert import _TARGETS
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
 from openai_replay.tools import exporters, importers
+from openai_replay.tools.formats import EXPORT_FORMATS
 from tests.support.proxy import invoke
 from tests.support.upstream import plain, running_upstream
 
@@ -58,7 +58,7 @@ def exported(name: str, *interactions: Interaction) -> dict[str, bytes]:
 
 
 def test_the_names_of_the_command_are_those_of_the_formats() -> None:
-    assert tuple(exporters.FORMATS) == _TARGETS
+    assert tuple(exporters.FORMATS) == EXPORT_FORMATS
 
 
 # ------------------------------------------------------------------------------------------ vcrpy
@@ -222,7 +222,7 @@ def test_export_prints_its_notes_and_fails_without_recordings(tmp_path: Path) ->
     assert (result.code, "holds nothing to export" in result.stderr) == (1, True)
 
 
-@pytest.mark.parametrize("name", _TARGETS)
+@pytest.mark.parametrize("name", EXPORT_FORMATS)
 def test_secrets_that_another_recorder_left_are_not_exported(tmp_path: Path, name: str) -> None:
     key = "sk-proj-" + "Fake0Key1" * 6
     leaky = Interaction(
