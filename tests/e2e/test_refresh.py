@@ -346,7 +346,7 @@ def test_new_ids_go_into_later_requests(tmp_path: Path) -> None:
     with later() as up:
         result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert (result.code, result.stderr) == (0, "")
-        assert f"asking {up.origin} again: 5 requests of {cassette_path}" in result.stdout
+        assert f"Sending 5 requests of {cassette_path} to {up.origin} again." in result.stdout
         assert result.stdout.splitlines()[-1] == "5 refreshed"
         assert [request.header("authorization") for request in up.requests] == [f"Bearer {KEY}"] * 5
         assert up.requests[2].body == FORM
@@ -403,7 +403,7 @@ def test_a_failure_leaves_the_file_as_it_was(tmp_path: Path, change: Any, reason
         assert len(up.requests) == 1
     assert result.code == 1
     assert re.search(rf"#1  POST .*FAILED: .*{reason}", result.stdout)
-    assert result.stdout.endswith("The cassette is as it was. --keep-going refreshes the others.\n")
+    assert result.stdout.endswith("The cassette did not change. --keep-going refreshes the others.\n")
     assert cassette_path.read_bytes() == before
 
 
@@ -453,7 +453,7 @@ def test_a_request_with_a_redacted_body_is_not_sent(tmp_path: Path) -> None:
     with later() as up:
         result = invoke("refresh", cassette_path, "--upstream", up.url)
         assert (result.code, up.requests) == (1, [])
-        assert "#1  cannot be asked again: its body contains REDACTED" in result.stdout
+        assert "#1  cannot be sent again: its body contains REDACTED" in result.stdout
         for options, last in ((["--keep-going"], "1 refreshed, 1 failed"), (["--check"], "0 of 1 drifted, 1 failed")):
             result = invoke("refresh", cassette_path, "--upstream", up.url, *options)
             assert (result.code, result.stdout.splitlines()[-1]) == (1, last)
@@ -466,7 +466,7 @@ def test_the_key_goes_only_to_a_named_upstream(tmp_path: Path) -> None:
     (tmp_path / "openai-replay.toml").write_text('upstream = "http://127.0.0.1:9/v1"\n')
     result = invoke("refresh", cassette_path)  # that is api.openai.com, and the recording is not from there
     assert result.code == 1
-    assert "#1  cannot be asked again: it was recorded from http://127.0.0.1" in result.stdout
+    assert "#1  cannot be sent again: it was recorded from http://127.0.0.1" in result.stdout
     assert "asking" not in result.stdout
 
 
@@ -510,7 +510,7 @@ def test_a_cassette_changed_meanwhile_is_not_overwritten(tmp_path: Path) -> None
 
     with later(change) as up:
         result = invoke("refresh", cassette_path, "--upstream", up.url)
-    assert (result.code, "somebody else has changed it" in result.stderr) == (3, True)
+    assert (result.code, "another program changed it" in result.stderr) == (3, True)
     assert "theirs" in cassette_path.read_text("utf-8")
 
 

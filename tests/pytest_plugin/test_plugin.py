@@ -729,7 +729,7 @@ SAYS = {
     "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds\nWrite for example 0.",
     "test_no_url": "localhost",
     "test_unwritable": "taken/test.yaml: cannot be written: ",
-    "test_unwritable_again": "taken/test.yaml: cannot be rewritten: Not a directory\nGive the cassette another place.",
+    "test_unwritable_again": "taken/test.yaml: Not a directory.\nGive the cassette another name or folder.",
     "test_long_name": "File name too long.\nGive the cassette another name or folder.",
     "test_no_cassette": "broken.yaml:2: is not YAML: ",
     "test_wider_scope": "The fixture 'client' has the scope 'session' and uses `openai_replay`, a session of one test. "
@@ -797,7 +797,7 @@ def test_a_turn_that_does_not_end_is_an_error(project: Project) -> None:
     assert (
         f"{path}: another process has been recording to it for more than 0.1 s: test_other.py::test_other (process "
     ) in ran.out
-    assert "Give each its own cassette, or record without xdist's -n." in ran.out
+    assert "Give each test its own cassette, or record without the option -n of xdist." in ran.out
     assert project.record().outcomes == {"test_one": "passed"}
 
 

@@ -326,9 +326,9 @@ def test_a_pytest_run_tells_what_was_played(project: Project, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-k", "test_a"], "1 tests with a session were deselected"),
-        (["test_two.py::test_a"], "pytest ran a part of the tests only: test_two.py::test_a"),
-        (["--lf"], "pytest ran a part of the tests only: --last-failed"),
+        (["-k", "test_a"], "1 test with a session was deselected"),
+        (["test_two.py::test_a"], "pytest ran only a part of the tests: test_two.py::test_a"),
+        (["--lf"], "pytest ran only a part of the tests: --last-failed"),
     ],
 )
 def test_a_partial_pytest_run_prunes_nothing(project: Project, arguments: list[str], says: str) -> None:
