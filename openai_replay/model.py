@@ -19,14 +19,14 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Frame(NamedTuple):
-    """What one read from the upstream yielded, and when: ms since the request had been read."""
+    """The bytes of one read from the upstream, and its time in ms after the request was read."""
 
     at_ms: int
     data: bytes
 
 
 class End(StrEnum):
-    """How an answer ended."""
+    """The ending of a response."""
 
     COMPLETE = "complete"
     TRUNCATED = "truncated"  # closed in good order before the body was complete
@@ -44,7 +44,7 @@ class Mode(StrEnum):
 
 
 class OnExhausted(StrEnum):
-    """What an identical request gets when all its recordings have been played."""
+    """The response to a request whose recordings have all been played."""
 
     ERROR = "error"
     REPEAT = "repeat"  # the last one again
@@ -52,7 +52,7 @@ class OnExhausted(StrEnum):
 
 
 class Fallback(StrEnum):
-    """What is played for a request that no recording matches."""
+    """The choice of a recording for a request that no recording matches."""
 
     NONE = "none"  # nothing: it is a miss
     LAST_USER_MESSAGE = "last-user-message"  # the nearest one whose last user message is the same
@@ -83,10 +83,9 @@ class Request(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Status line and headers of an answer, hop-by-hop ones and content-length left out.
+    """Status line and headers of a response, without hop-by-hop headers and content-length.
 
-    `length` is the Content-Length the upstream declared, in bytes; None where it framed the body another way
-    (chunked, until close).
+    `length` is the Content-Length of the upstream in bytes, or None for other framing (chunked, until close).
     """
 
     status: int
@@ -123,11 +122,11 @@ class Interaction:
 
 
 def header(headers: Headers, name: str, default: str = "") -> str:
-    """The first value of the header `name` (any case), or `default`."""
-    wanted = name.lower()
-    return next((value for key, value in headers if key.lower() == wanted), default)
+    """Return the first value of the header `name` (any case), or `default`."""
+    name = name.lower()
+    return next((value for key, value in headers if key.lower() == name), default)
 
 
 def media_type(headers: Headers) -> str:
-    """The lower-case media type of `content-type` without parameters; empty if there is none."""
+    """Return the lower-case media type of `content-type` without parameters; empty without one."""
     return header(headers, "content-type").partition(";")[0].strip().lower()

@@ -114,7 +114,7 @@ def _answered(request: Request, value: Any) -> Item:
         status, reason = _field(answer, "status", _status_line)
         body = _optional(answer, "body", _body, b"")
     headers: Headers = _optional(answer, "headers", _headers, ())
-    head = Head(status, reason, kept(headers, everything=True))
+    head = Head(status, reason, kept(headers, keep_all=True))
     if answer.get("wire") is not None:
         response, summed = _field(answer, "wire", lambda value: _timed(request, head, body, value))
         return Item(Interaction(request, response), summed, True, headers)

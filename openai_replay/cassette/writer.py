@@ -44,7 +44,7 @@ def dump(interaction: Interaction, number: int, said: str | None = None) -> Iter
     string more. `said` is what `transcript.said` has of the answer, where it has been asked before.
     """
     response = interaction.response
-    yield f"{_comment(interaction, number, transcript.said(response) if said is None else said)}\n"
+    yield f"{_comment(interaction, number, transcript.preview(response) if said is None else said)}\n"
     yield from plain(interaction)
     yield f"    wire:\n      head: {response.head_ms}\n"
     if response.assumed:

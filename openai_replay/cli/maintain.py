@@ -63,10 +63,10 @@ def lint(
     max_age_s = parsed(ctx, "max_age", max_age) if max_age is not None else None
     clean = True
     for file in _files(paths):
-        for found in _findings(file, fix, max_age_s):
-            if found.rule not in lint_allow and (not rules or found.rule in rules):
-                click.echo(_annotation(file, found) if form == "github" else _line(file, found))
-                clean = clean and found.fixed
+        for finding in _findings(file, fix, max_age_s):
+            if finding.rule not in lint_allow and (not rules or finding.rule in rules):
+                click.echo(_annotation(file, finding) if form == "github" else _line(file, finding))
+                clean = clean and finding.fixed
     ctx.exit(0 if clean else 1)
 
 
@@ -79,29 +79,31 @@ def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
         text, torn_at = file_store.read_text(path)
     except CassetteError as error:
         return [linting.describe_unreadable(path, error)]
-    found = linting.find_problems(text, path, torn_at is not None, time.time(), max_age_s)
-    if fix and any(one.rule is Rule.FRAMES for one in found):
+    findings = linting.find_problems(text, path, torn_at is not None, time.time(), max_age_s)
+    if fix and any(finding.rule is Rule.FRAMES for finding in findings):
         file_store.rewrite(path, lambda text: linting.fix_frames(text, path))
-        found = [
-            one._replace(message=f"{one.message}; cut anew", fixed=True) if one.rule is Rule.FRAMES else one
-            for one in found
+        findings = [
+            finding._replace(message=f"{finding.message}; cut anew", fixed=True)
+            if finding.rule is Rule.FRAMES
+            else finding
+            for finding in findings
         ]
-    return found
+    return findings
 
 
-def _line(path: Path, found: Finding) -> str:
-    return f"{path}:{found.line}: {found.rule}: {found.message}"
+def _line(path: Path, finding: Finding) -> str:
+    return f"{path}:{finding.line}: {finding.rule}: {finding.message}"
 
 
-def _annotation(path: Path, found: Finding) -> str:
+def _annotation(path: Path, finding: Finding) -> str:
     """A workflow command of GitHub Actions, escaped as its toolkit does (actions/toolkit, core/src/command.ts)."""
-    level = "notice" if found.fixed else "error"
-    where = _escaped(str(path), ":,")
-    return f"::{level} file={where},line={found.line},title=openai-replay {found.rule}::{_escaped(found.message)}"
+    level = "notice" if finding.fixed else "error"
+    location = f"file={_escaped(str(path), ':,')},line={finding.line}"
+    return f"::{level} {location},title=openai-replay {finding.rule}::{_escaped(finding.message)}"
 
 
-def _escaped(text: str, more: str = "") -> str:
-    for character in f"%\r\n{more}":  # the percent sign first: the others become one
+def _escaped(text: str, characters: str = "") -> str:
+    for character in f"%\r\n{characters}":  # the percent sign first: the others become one
         text = text.replace(character, f"%{ord(character):02X}")
     return text
 
@@ -126,15 +128,15 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         text, torn_at = file_store.read_text(file)
         if torn_at is not None and not check:
             file_store.drop_torn(file)
-        done = redacting.redact_cassette(text, file, rules)
-        if done.changed and not check:
+        redaction = redacting.redact_cassette(text, file, rules)
+        if redaction.changed and not check:
             _redact(file, rules)
-        for line, what in done.unsearchable:
-            click.echo(f"{file}:{line}: unreadable: {what} Record it again: `record` asks for `identity`.")
+        for line, reason in redaction.unsearchable:
+            click.echo(f"{file}:{line}: unreadable: {reason} Record it again: `record` asks for `identity`.")
         verb = "would be redacted" if check else "redacted"
-        where = f" ({', '.join(done.locations)})" if done.locations else ""
-        click.echo(f"{file}: {done.changed} of {done.recordings} {verb}{where}")
-        clean = clean and not done.unsearchable and not (check and done.changed)
+        locations = f" ({', '.join(redaction.locations)})" if redaction.locations else ""
+        click.echo(f"{file}: {redaction.changed} of {redaction.recordings} {verb}{locations}")
+        clean = clean and not redaction.unsearchable and not (check and redaction.changed)
     ctx.exit(0 if clean else 1)
 
 
@@ -187,14 +189,14 @@ def prune(
     for file in _files(cassettes):
         usage = runs.cassettes.get(str(file.resolve()))
         if usage is None or not usage.played:
-            why = "no run opened it" if usage is None else "no run played anything of it"
+            reason = "no run opened it" if usage is None else "no run played anything of it"
             if unused_files and file.is_file():
-                click.echo(f"{file}: {'would be deleted' if check else 'deleted'}: {why}")
+                click.echo(f"{file}: {'would be deleted' if check else 'deleted'}: {reason}")
                 clean = clean and not check
                 if not check:
                     file.unlink()
             else:
-                click.echo(f"{file}: {why}: left alone")
+                click.echo(f"{file}: {reason}: left alone")
             continue
         try:
             clean = _prune(file, usage, check) and clean

@@ -126,9 +126,9 @@ def _is_redaction(name: str) -> bool:
 
 def _first_cassette(params: dict[str, Any]) -> Path:
     """Return the cassette that a command works on, or the first of several."""
-    several = params.get("cassettes") or params.get("paths")
+    paths = params.get("cassettes") or params.get("paths")
     single = params.get("cassette") or params.get("destination") or "."
-    return Path(several[0] if several else single)
+    return Path(paths[0] if paths else single)
 
 
 def _as_default(name: str, value: Any) -> Any:

@@ -118,7 +118,7 @@ def _local_path(url: str, quiet: bool) -> Path:
     from openai_replay.cassette import remote
     from openai_replay.journal import console
 
-    return remote.fetched(url, _no_output if quiet else console.say)
+    return remote.fetched(url, _no_output if quiet else console.print_line)
 
 
 def _position_store(url: str | None) -> PositionStore | None:

@@ -1,4 +1,4 @@
-"""What became of each request: in memory, as JSON Lines, on the terminal, in the log.
+"""The outcome of each request: in memory, as JSON Lines, on the terminal, in the log.
 
 Enter at `exchanges.Journal`. Must not import the proxy or anything above it.
 """

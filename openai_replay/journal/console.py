@@ -1,6 +1,6 @@
-"""What the terminal shows: a line an exchange, a line at the end, errors.
+"""Output on the terminal: one line per exchange, the summary, warnings and errors.
 
-All of it to stderr; stdout belongs to the base URL.
+All of it goes to stderr; stdout belongs to the base URL.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SAID = 48
 _NAMED = 20
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     """Write one line (or several) to stderr. Who has closed it does not want to hear; answers go on."""
     with suppress(OSError):
         sys.stderr.write(line + "\n")  # in one go: several processes may write there
@@ -37,36 +37,36 @@ def say(line: str) -> None:
 
 
 def warn(warning: str) -> None:
-    """What is odd about a cassette, and does not stop anything."""
-    say(f"Warning: {warning}")
+    """Print a warning, for example about a cassette that can still be used."""
+    print_line(f"Warning: {warning}")
 
 
-def reading(done: int, size: int) -> None:
-    """How much of a big tape has been read, in bytes: a bar at a terminal, a line at the start elsewhere."""
+def reading(read_bytes: int, size: int) -> None:
+    """Show how many bytes of a large cassette have been read: a bar on a terminal, one line at the start elsewhere."""
     if sys.stderr.isatty():
         with suppress(OSError):
-            filled = 40 * done // size
-            bar = f"\rreading {size / 1e6:,.0f} MB of cassettes  [{'#' * filled:40}] {100 * done // size} %"
-            print(bar, end="\n" if done == size else "", file=sys.stderr, flush=True)
-    elif not done:
-        say(f"reading {size / 1e6:,.0f} MB of cassettes; what is found is remembered for the next time")
+            filled = 40 * read_bytes // size
+            bar = f"\rreading {size / 1e6:,.0f} MB of cassettes  [{'#' * filled:40}] {100 * read_bytes // size} %"
+            print(bar, end="\n" if read_bytes == size else "", file=sys.stderr, flush=True)
+    elif not read_bytes:
+        print_line(f"reading {size / 1e6:,.0f} MB of cassettes, and remembering their contents for the next time")
 
 
 def error(problem: ReplayError) -> None:
     """Write `Error: FILE:LINE: what happened.`, and on the next line what to do."""
     is_sentence = "\n" in problem.message or problem.message.endswith((".", "?", "!", ":"))
     message = problem.message if is_sentence else f"{problem.message}."
-    say(f"Error: {message}\n{problem.hint}" if problem.hint else f"Error: {message}")
+    print_line(f"Error: {message}\n{problem.hint}" if problem.hint else f"Error: {message}")
 
 
-def teller(quiet: bool) -> Callable[[Exchange], None]:
-    """What to call with every exchange: a line each, or, if `quiet`, only what went wrong."""
+def exchange_printer(quiet: bool) -> Callable[[Exchange], None]:
+    """Return a function that prints each exchange, or, if `quiet`, only failures and fallbacks."""
 
-    def tell(exchange: Exchange) -> None:
-        if exchange.error or exchange.note or not quiet:
-            say(line(exchange))
+    def print_exchange(exchange: Exchange) -> None:
+        if exchange.error or exchange.fallback_note or not quiet:
+            print_line(line(exchange))
 
-    return tell
+    return print_exchange
 
 
 def line(exchange: Exchange) -> str:
@@ -79,15 +79,15 @@ def line(exchange: Exchange) -> str:
     parts += [f"{exchange.frames} frame{'' if exchange.frames == 1 else 's'}", f"{exchange.ms} ms"]
     if exchange.end is not End.COMPLETE:
         parts.append(exchange.end)
-    if exchange.said:
-        said = exchange.said if len(exchange.said) <= _SAID else exchange.said[: _SAID - 1] + "…"
-        parts.append(escape.line(json.dumps(said, ensure_ascii=False)))
-    note = "\n  " + exchange.note.replace("\n", "\n  ") if exchange.note else ""
+    if exchange.preview:
+        preview = exchange.preview if len(exchange.preview) <= _SAID else exchange.preview[: _SAID - 1] + "…"
+        parts.append(escape.line(json.dumps(preview, ensure_ascii=False)))
+    note = "\n  " + exchange.fallback_note.replace("\n", "\n  ") if exchange.fallback_note else ""
     return "  ".join(parts) + note
 
 
-def closing(counts: Counter[Outcome], failures: Iterable[str], tape: str) -> str:
-    """The last line: what was recorded, what was played, what went wrong; the name of the `tape`, if there is one."""
+def summary_line(counts: Counter[Outcome], failures: Iterable[str], tape: str) -> str:
+    """Return the last line: how many exchanges had which outcome, and the name of the cassette, if any."""
     parts = [f"{counts[outcome]} {outcome}" for outcome in (Outcome.RECORDED, Outcome.PLAYED)]
     parts += [
         f"{counts[outcome]} {outcome}"
@@ -95,11 +95,11 @@ def closing(counts: Counter[Outcome], failures: Iterable[str], tape: str) -> str
         if outcome not in (Outcome.RECORDED, Outcome.PLAYED) and counts[outcome]
     ]
     unlike = list(dict.fromkeys(failures))
-    why = f" ({'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''})" if unlike else ""
-    return f"openai-replay: {', '.join(parts)}{why}{f' - {tape}' if tape else ''}"
+    reasons = f" ({'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''})" if unlike else ""
+    return f"openai-replay: {', '.join(parts)}{reasons}{f' - {tape}' if tape else ''}"
 
 
 def unplayed(lines: list[str]) -> str:
-    """Which recordings nobody asked for, a line each."""
-    shown = [f"{len(lines)} not played:", *(f"  {line}" for line in lines[:_NAMED])]
-    return "\n".join(shown + ([f"  and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []))
+    """Return the list of recordings that were not played, one line each."""
+    text_lines = [f"{len(lines)} not played:", *(f"  {line}" for line in lines[:_NAMED])]
+    return "\n".join(text_lines + ([f"  and {len(lines) - _NAMED} more"] if len(lines) > _NAMED else []))

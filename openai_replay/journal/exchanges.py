@@ -1,4 +1,4 @@
-"""What became of every request."""
+"""Exchanges: each request with its outcome, and how many there are of each outcome."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from openai_replay.model import End
 
 
 class Outcome(StrEnum):
-    """What became of a request. FAILED: the client got an error of ours.
+    """The outcome of a request. FAILED: the client got an error from this proxy.
 
-    LOST: it got its answer, and the tape did not.
+    LOST: the client got its response, but the cassette did not.
     """
 
     PLAYED = auto()
@@ -26,7 +26,7 @@ class Outcome(StrEnum):
 
 
 class Exchange(NamedTuple):
-    """One request and what became of it, for the journal and the terminal; `recording` is its number on the tape."""
+    """One request and its outcome, for the journal and the terminal. `recording` is its number in the cassette."""
 
     outcome: Outcome
     method: str
@@ -35,31 +35,31 @@ class Exchange(NamedTuple):
     frames: int = 0
     ms: int = 0
     end: End = End.COMPLETE
-    said: str = ""
+    preview: str = ""
     recording: int | None = None
     error: str = ""
     reason: MissReason | None = None  # of a miss
-    note: str = ""  # what is odd about it, though nothing went wrong: another recording was played than its own
+    fallback_note: str = ""  # which other recording was played instead
 
     @property
     def failure(self) -> str:
-        """What went wrong, in a line, where it is no miss; else empty."""
+        """The failure in one line, unless it is a miss. Empty without a failure."""
         return self.error.partition("\n")[0] if self.outcome in (Outcome.FAILED, Outcome.LOST) else ""
 
 
 class Journal:
-    """Every exchange since the start, and how many there were of each outcome; the oldest go when there are very many.
+    """The exchanges since the start, and the number of each outcome. Of very many exchanges, the oldest are dropped.
 
-    `tell` is called with each as it is over.
+    `on_exchange` is called with each exchange when it ends.
     """
 
-    def __init__(self, tell: Callable[[Exchange], None] = lambda exchange: None) -> None:
+    def __init__(self, on_exchange: Callable[[Exchange], None] = lambda exchange: None) -> None:
         self.exchanges: deque[Exchange] = deque(maxlen=10_000)
         self.counts: Counter[Outcome] = Counter()
-        self._tell = tell
+        self._on_exchange = on_exchange
 
     def add(self, exchange: Exchange) -> None:
         """Note `exchange`."""
         self.exchanges.append(exchange)
         self.counts[exchange.outcome] += 1
-        self._tell(exchange)
+        self._on_exchange(exchange)

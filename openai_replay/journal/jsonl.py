@@ -57,12 +57,12 @@ class JournalFile:
 
     def exchange(self, exchange: Exchange, tape: Cassette | None = None) -> None:
         """Note what became of a request on `tape`; None: it belonged to no session."""
-        where: dict[str, Any] = {"cassette": _full(tape.path)} if tape else {}
+        location: dict[str, Any] = {"cassette": _full(tape.path)} if tape else {}
         number = exchange.recording
         if tape and exchange.outcome is Outcome.PLAYED and number and number <= len(tape.recordings):
             recording = tape.recordings[number - 1]
             first = self._firsts(tape)[recording.path]
-            where = {"cassette": _full(recording.path), "item": number - first + 1, "key": recording.key.hex()}
+            location = {"cassette": _full(recording.path), "item": number - first + 1, "key": recording.key.hex()}
         self._write(
             event="exchange",
             outcome=exchange.outcome,
@@ -72,7 +72,7 @@ class JournalFile:
             ms=exchange.ms,
             frames=exchange.frames,
             end=exchange.end,
-            **where,
+            **location,
             **({"reason": exchange.reason} if exchange.reason else {}),
             error=self._text(exchange.error),
         )
@@ -82,7 +82,7 @@ class JournalFile:
         recordings, firsts = self._known.get(tape, (tape.recordings, {}))
         if recordings is not tape.recordings:
             # What was under way then is noted by a number that may be another one's now.
-            self.flawed(f"a cassette that was changed while it was played: {tape.name}")
+            self.mark_incomplete(f"a cassette that was changed while it was played: {tape.name}")
             firsts = {}
         if not firsts:
             for recording in tape.recordings:
@@ -90,9 +90,9 @@ class JournalFile:
             self._known[tape] = tape.recordings, firsts
         return firsts
 
-    def flawed(self, why: str) -> None:
+    def mark_incomplete(self, reason: str) -> None:
         """Note `why` this run does not say what is needed."""
-        self._write(event="flawed", why=self._text(why))
+        self._write(event="flawed", why=self._text(reason))
 
     def ended(self) -> None:
         """Note that the run is over. Nothing more can be noted."""

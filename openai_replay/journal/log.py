@@ -1,7 +1,7 @@
-"""What is said of the inside, on stderr: nothing in it may hold a secret.
+"""The log of internal events, on stderr. It never holds a secret.
 
-An exception's message, and so a traceback as Python prints it, may hold anything that was sent. So a failure is told
-by its kinds and its places in the code.
+The message of an exception, and with it a traceback as Python prints it, may hold anything that was sent. So the log
+shows only the types of the exceptions and their locations in the code.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from openai_replay.model import Headers
 log = logging.getLogger("openai_replay")
 
 
-def bare(error: BaseException | None) -> str:
+def safe_traceback(error: BaseException | None) -> str:
     """A traceback without any value: where it happened, and the kind of error; its causes first."""
     parts: list[str] = []
     while error is not None and len(parts) < 20:
-        places = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
-        parts.append(f"{places}{type(error).__module__}.{type(error).__qualname__}")
+        stack = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
+        parts.append(f"{stack}{type(error).__module__}.{type(error).__qualname__}")
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return (
         "\nwhile that was handled:\n".join(reversed(parts))
@@ -56,4 +56,4 @@ def to_stderr(level: str) -> Iterator[None]:
 
 def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """An event loop's exception handler: what nobody waits for is told without values, too."""
-    log.error("openai-replay failed: %s\n%s", context.get("message"), bare(context.get("exception")))
+    log.error("openai-replay failed: %s\n%s", context.get("message"), safe_traceback(context.get("exception")))

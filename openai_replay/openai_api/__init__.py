@@ -1,5 +1,5 @@
-"""Meaning of OpenAI's JSON: what a request asks for, what a response or stream says, its tokens and ids.
+"""Meaning of OpenAI's JSON: the messages of requests, responses and streams, their tokens and IDs.
 
-Enter at `requests.asked`, `stream_assembler.assembled` and `transcript`. Pure. Must not import `redaction` or
+Enter at `requests.parse_request`, `stream_assembler.assembled` and `transcript`. Pure. Must not import `redaction` or
 anything above it.
 """

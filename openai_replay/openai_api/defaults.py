@@ -1,4 +1,4 @@
-"""What the API does where a parameter is not given: so `n: 1`, `n: null` and no `n` are one request."""
+"""Defaults of the API for parameters that a request leaves out: `n: 1`, `n: null` and no `n` are the same request."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 _SAMPLING = {"n": 1, "stream": False, "temperature": 1, "top_p": 1}
 _PENALTIES = {"frequency_penalty": 0, "presence_penalty": 0}
-#: What the API does where a parameter is not given, by the end of the path, as its reference says it; parameters whose
-#: default hangs on the model are not among them. (https://platform.openai.com/docs/api-reference)
+#: Default values by the end of the path, from the API reference. Parameters whose default depends on the model are left
+#: out. (https://platform.openai.com/docs/api-reference)
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "chat/completions": {
         **_SAMPLING,
@@ -44,7 +44,7 @@ _RUN = re.compile(r"/threads/[^/]+/runs")
 
 
 def without(path: str, kind: str, body: Any) -> Any:
-    """`body` without what says what the API does anyway, and without parameters that are null."""
+    """Return `body` without parameters that are null or have the API's default value."""
     path = _RUN.sub("/threads/runs", path)
     table = next((table for end, table in _DEFAULTS.items() if path.endswith(f"/{end}")), None)
     if table is None or not isinstance(body, dict) or kind not in ("json", "form", "multipart"):
@@ -56,10 +56,10 @@ def _is_default(kind: str, value: Any, default: Any) -> bool:
     if kind == "json":
         return value is None or _equal(value, default)
     text = value.get("content") if isinstance(value, dict) else value
-    said = str(default).lower() if isinstance(default, (bool, int)) else default
-    return isinstance(text, str) and text == said
+    default_text = str(default).lower() if isinstance(default, (bool, int)) else default
+    return isinstance(text, str) and text == default_text
 
 
 def _equal(value: Any, default: Any) -> bool:
-    """Equal as JSON: `true` is no number; `1.0` is the number 1."""
+    """Compare as JSON does: `true` is not a number, and `1.0` is the number 1."""
     return value == default and isinstance(value, bool) is isinstance(default, bool)

@@ -1,4 +1,4 @@
-"""What a request asks: the model, the messages, and the rest of its parameters."""
+"""Requests, parsed: the model, the messages, and the other parameters."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from openai_replay.text import json_codec, multipart
 _DEPLOYMENT = re.compile(r"/deployments/([^/]+)/")
 
 
-class Asked(NamedTuple):
-    """A request taken apart: `messages` by role, `rest` the parameters that are none, by name."""
+class ParsedRequest(NamedTuple):
+    """A parsed request. `parameters` are the ones that are neither model nor messages, by name."""
 
     model: str
     messages: list[Message]
-    rest: Json
+    parameters: Json
 
 
-def asked(request: Request) -> Asked:
-    """Read `request`, of any endpoint; what cannot be read is said in the messages."""
+def parse_request(request: Request) -> ParsedRequest:
+    """Parse `request`, of any endpoint. A body that cannot be parsed becomes a note among the messages."""
     fields = _fields(request)
-    found = fields.pop("model", None)
-    model = found if isinstance(found, str) else ""
+    named = fields.pop("model", None)
+    model = named if isinstance(named, str) else ""
     if not model and (match := _DEPLOYMENT.search(request.path)):
         model = match[1]
     messages = []
@@ -37,11 +37,11 @@ def asked(request: Request) -> Asked:
             messages += _messages(fields.pop(name), name)
     if not fields and not messages and request.body and not model:
         messages.append(Message([Part(Kind.NOTE, _size(request.body, media_type(request.headers)))]))
-    return Asked(model, messages, fields)
+    return ParsedRequest(model, messages, fields)
 
 
 def _fields(request: Request) -> Json:
-    """The parameters by name, of JSON and of a form; files as a note of their size."""
+    """Return the parameters of JSON or of a form by name. A file becomes a note of its size."""
     media = media_type(request.headers)
     if media == "multipart/form-data":
         parts = multipart.parts(request.body, multipart.boundary(header(request.headers, "content-type"))) or ()
@@ -59,8 +59,8 @@ def _part(part: multipart.Part) -> str:
             return bytes(part.content).decode()
         except UnicodeDecodeError:
             pass
-    what = _size(bytes(part.content), part.content_type)
-    return f"{part.filename} ({what})" if part.filename else what
+    description = _size(bytes(part.content), part.content_type)
+    return f"{part.filename} ({description})" if part.filename else description
 
 
 def _size(body: bytes, media: str) -> str:
@@ -70,22 +70,22 @@ def _size(body: bytes, media: str) -> str:
 def _messages(value: Any, name: str) -> list[Message]:
     if isinstance(value, str):
         return [_text(value, "user" if name in ("input", "messages") else name)]
-    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
         return [_text(json_codec.canonical(value).decode(), name)]
-    return [_one(one) for one in value]
+    return [_one(entry) for entry in value]
 
 
 def _one(value: Json) -> Message:
-    """A message of a chat, or an item of a response's input."""
+    """Parse a message of a chat, or an input item of a response."""
     kind = value.get("type")
     if isinstance(kind, str) and kind != "message" and "role" not in value:
-        said = value.get("output")
-        parts = [Part(Kind.TEXT, said)] if isinstance(said, str) else item(value)
-        named = value.get("call_id")
-        return Message(parts or [Part(Kind.NOTE, kind)], f"{kind} {named}" if isinstance(named, str) else kind)
-    found = message(value)
+        output = value.get("output")
+        parts = [Part(Kind.TEXT, output)] if isinstance(output, str) else item(value)
+        call_id = value.get("call_id")
+        return Message(parts or [Part(Kind.NOTE, kind)], f"{kind} {call_id}" if isinstance(call_id, str) else kind)
+    parsed = message(value)
     call = value.get("tool_call_id")
-    return found._replace(role=f"{found.role} {call}") if isinstance(call, str) else found
+    return parsed._replace(role=f"{parsed.role} {call}") if isinstance(call, str) else parsed
 
 
 def _text(text: str, role: str) -> Message:

@@ -1,4 +1,4 @@
-"""What an answer says: texts, refusals, calls of tools, errors, of any endpoint, as JSON or as a stream."""
+"""Responses, parsed: texts, refusals, tool calls and errors, of any endpoint, from JSON or from a stream."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Json = dict[str, Any]
 
 
 class Kind(StrEnum):
-    """What a part of an answer is."""
+    """The kind of a part of a message."""
 
     TEXT = "text"
     REFUSAL = "refusal"
     REASONING = "reasoning"
     CALL = "call"
-    NOTE = "note"  # what cannot be read, said in words: pictures, sound, vectors
+    NOTE = "note"  # describes parts that cannot be read: images, audio, vectors
     ERROR = "error"
 
 
 class Part(NamedTuple):
-    """A part of what is said. Of a call, `name` and `id` are the tool's and the call's, and `text` its arguments."""
+    """A part of a message. In a tool call, `name` is the tool, `id` the call, and `text` its arguments."""
 
     kind: Kind
     text: str
@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 class Message(NamedTuple):
-    """What one message says. `finish`: why it ended, where that is said; `choice`: its index among several."""
+    """One message. `finish` is the finish reason, if there is one, and `choice` the index among several."""
 
     parts: list[Part]
     role: str = ""
@@ -39,22 +39,22 @@ class Message(NamedTuple):
 
     @property
     def text(self) -> str:
-        """All that a person reads of it in one text: the calls with their arguments, but no notes."""
+        """The text that a person reads: also tool calls with their arguments, but no notes."""
         return "".join(
             part.name + part.text for part in self.parts if part.kind not in (Kind.NOTE, Kind.REASONING, Kind.ERROR)
         )
 
 
-def messages(answer: Any) -> list[Message]:
-    """What `answer`, a JSON answer or one that `streams` has put together, says, choices in order of their index.
+def parse_messages(answer: Any) -> list[Message]:
+    """Return the messages of a response as JSON, or as `stream_assembler` assembled it, in the order of their choices.
 
-    An error is a message of its own, the last one.
+    An error is its own message, the last one.
     """
     value = _dict(answer)
-    found = list(_messages(value))
+    parsed = list(_messages(value))
     if error := _error(value):
-        found.append(Message([Part(Kind.ERROR, error)]))
-    return found
+        parsed.append(Message([Part(Kind.ERROR, error)]))
+    return parsed
 
 
 def _messages(value: Json) -> Iterator[Message]:
@@ -65,8 +65,8 @@ def _messages(value: Json) -> Iterator[Message]:
         if parts:
             yield Message(parts, "assistant", _ending(value))
     elif isinstance(value.get("messages"), list) or isinstance(value.get("run"), dict):  # an Assistants stream
-        for one in _list(value.get("messages")):
-            yield message(_dict(one))
+        for choice in _list(value.get("messages")):
+            yield message(_dict(choice))
         for step in _list(value.get("steps")):
             details = _dict(_dict(step).get("step_details"))
             if calls := list(_calls(details.get("tool_calls"))):
@@ -92,12 +92,12 @@ def _choice(choice: Json) -> Message:
     index = index if isinstance(index, int) else 0
     if isinstance(choice.get("text"), str):
         return Message([Part(Kind.TEXT, choice["text"])] if choice["text"] else [], "", finish, index)
-    said = message(_dict(choice.get("message")))
-    return said._replace(finish=finish, choice=index)
+    parsed = message(_dict(choice.get("message")))
+    return parsed._replace(finish=finish, choice=index)
 
 
 def message(message: Json) -> Message:
-    """What a message of a chat, or of a thread, says."""
+    """Parse a message of a chat or of a thread."""
     parts = []
     if reasoning := _str(message.get("reasoning_content")) or _str(message.get("reasoning")):
         parts.append(Part(Kind.REASONING, reasoning))
@@ -125,7 +125,7 @@ def _calls(calls: Any) -> Iterator[Part]:
 
 
 def item(item: Json) -> list[Part]:
-    """What an item of a response's output, or of its input, says."""
+    """Return the parts of an output item or input item of a response."""
     kind = _str(item.get("type"))
     if kind == "reasoning" or (not kind and "summary" in item):  # of a stream without the item's first event
         texts = [*_contents(item.get("summary")), *_contents(item.get("content"))]
@@ -149,14 +149,16 @@ def _contents(contents: Any) -> list[Part]:
         if isinstance(content, str):
             parts.append(Part(Kind.TEXT, content))
             continue
-        one = _dict(content)
-        text = _str(one.get("text")) or _str(_dict(one.get("text")).get("value")) or _str(one.get("transcript"))
+        fields = _dict(content)
+        text = (
+            _str(fields.get("text")) or _str(_dict(fields.get("text")).get("value")) or _str(fields.get("transcript"))
+        )
         if text:
             parts.append(Part(Kind.TEXT, text))
-        elif refusal := _str(one.get("refusal")):
+        elif refusal := _str(fields.get("refusal")):
             parts.append(Part(Kind.REFUSAL, refusal))
-        elif one.get("type") not in (None, "text", "output_text", "input_text", "refusal"):
-            parts.append(Part(Kind.NOTE, _str(one.get("type")) or "?"))
+        elif fields.get("type") not in (None, "text", "output_text", "input_text", "refusal"):
+            parts.append(Part(Kind.NOTE, _str(fields.get("type")) or "?"))
     return parts
 
 
@@ -181,8 +183,8 @@ def _data(data: list[Any]) -> Iterator[Message]:
     elif "b64_json" in first or "url" in first:
         yield Message([Part(Kind.NOTE, f"{len(data)} picture{'s' if len(data) > 1 else ''}")])
     elif first.get("object") == "thread.message":
-        for one in data:
-            yield message(_dict(one))
+        for entry in data:
+            yield message(_dict(entry))
 
 
 def _error(value: Json) -> str:
@@ -192,8 +194,8 @@ def _error(value: Json) -> str:
     return message or (str(_dict(error).get("code") or _dict(error).get("type") or "error") if error else "")
 
 
-def _bytes(base64: str, what: str) -> Part:
-    return Part(Kind.NOTE, f"{len(base64) * 3 // 4} bytes of {what}")
+def _bytes(base64: str, media_name: str) -> Part:
+    return Part(Kind.NOTE, f"{len(base64) * 3 // 4} bytes of {media_name}")
 
 
 def _str(value: Any) -> str:

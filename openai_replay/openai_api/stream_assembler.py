@@ -21,7 +21,7 @@ Json = dict[str, Any]
 
 #: Keys whose text replaces what was there; the text of any other is the next piece of one.
 _WHOLE = frozenset({"id", "type", "role", "object", "status", "model", "finish_reason", "call_id", "created", "index"})
-#: Pieces of a Responses item, by the event that brings one: where it stands in the item, and in what.
+#: Deltas of a Responses item by their event: the list in the item, and the field in its entry.
 _PIECES = {
     "output_text": ("content", "text"),
     "refusal": ("content", "refusal"),
@@ -34,45 +34,45 @@ _PIECES = {
     "audio.transcript": ("content", "transcript"),
 }
 _PIECE = re.compile(rf"(?:response\.)?({'|'.join(map(re.escape, _PIECES))})\.delta")
-#: An index further than this behind the last item is none of an API, but one that somebody wrote to fill the memory.
+#: No API skips more indexes than this. A larger gap is an attempt to fill the memory.
 _GAP = 128
 
 
 class Assembly:
-    """An answer that is being put together: `add` event by event, then take `value`."""
+    """A response in the making: `add` each event, then take `value`."""
 
     def __init__(self) -> None:
         self.value: Json = {}
-        #: Whether the event has come after which nothing more does: of a stream that was cut it has not.
+        #: True after the last event. A stream that was cut off has none.
         self.ended = False
 
     def add(self, event: Event) -> None:
-        """Put `event` to the rest."""
+        """Add `event`."""
         if event.data.strip() == "[DONE]":
             self.ended = True
             return
         try:
-            found = json_codec.shallow(event.data.encode("utf-8", "surrogatepass"))
+            fields = json_codec.shallow(event.data.encode("utf-8", "surrogatepass"))
         except ValueError:
             return
-        if not isinstance(found, dict):
+        if not isinstance(fields, dict):
             return
-        kind = _str(found.get("type")) or event.type
-        if kind == "error" or found.get("error"):
-            self.value["error"] = found.get("error") or found
-        elif isinstance(found.get("choices"), list):
-            self._chunk(found)
-        elif event.type.startswith("thread.") or _str(found.get("object")).startswith("thread."):
-            self._assistant(event.type, found)
-        elif isinstance(found.get("response"), dict):
-            self._response(kind, found["response"])
+        kind = _str(fields.get("type")) or event.type
+        if kind == "error" or fields.get("error"):
+            self.value["error"] = fields.get("error") or fields
+        elif isinstance(fields.get("choices"), list):
+            self._chunk(fields)
+        elif event.type.startswith("thread.") or _str(fields.get("object")).startswith("thread."):
+            self._assistant(event.type, fields)
+        elif isinstance(fields.get("response"), dict):
+            self._response(kind, fields["response"])
         elif kind.startswith("response.") or _PIECE.fullmatch(kind):
-            self._piece(kind, found)
+            self._piece(kind, fields)
         else:
-            self._other(kind, found)
+            self._other(kind, fields)
 
     def _chunk(self, chunk: Json) -> None:
-        """A chunk of chat or legacy completions. The last one may have usage and no choices."""
+        """Add a chunk of chat or legacy completions. The last one may have usage and no choices."""
         for name, value in chunk.items():
             if name != "choices" and (value is not None or name not in self.value):
                 self.value[name] = value.removesuffix(".chunk") if name == "object" and value else value
@@ -80,14 +80,14 @@ class Assembly:
         for choice in chunk["choices"]:
             if not isinstance(choice, dict):
                 continue
-            whole = _at(choices, choice.get("index", 0))
+            choice_so_far = _at(choices, choice.get("index", 0))
             delta = choice.get("delta")
-            _merge(whole, {name: value for name, value in choice.items() if name != "delta"})
+            _merge(choice_so_far, {name: value for name, value in choice.items() if name != "delta"})
             if isinstance(delta, dict):
-                _merge(_dict_in(whole, "message"), delta)
+                _merge(_dict_in(choice_so_far, "message"), delta)
 
     def _response(self, kind: str, response: Json) -> None:
-        """The whole of a response so far. Some APIs leave out of the last one what they have streamed."""
+        """Take a snapshot of the response. Some APIs leave the streamed output out of the last one."""
         output = response.get("output") or self.value.get("output")
         error = response.get("error") or self.value.get("error")
         self.value = response | ({"output": output} if output else {}) | ({"error": error} if error else {})
@@ -102,39 +102,41 @@ class Assembly:
                 item.update(event["item"])
             return
         if match := _PIECE.fullmatch(kind):
-            where, name = _PIECES[match[1]]
+            list_name, name = _PIECES[match[1]]
             target = _at(items, event.get("output_index", 0))
-            if where:
-                place = event.get("summary_index" if where == "summary" else "content_index", 0)
-                target = _at(_list_in(target, where), place)
+            if list_name:
+                index = event.get("summary_index" if list_name == "summary" else "content_index", 0)
+                target = _at(_list_in(target, list_name), index)
             _merge(target, {name: event.get("delta")})
 
-    def _assistant(self, kind: str, found: Json) -> None:
-        """Runs, steps and messages of an Assistants stream, each as it was last."""
-        sort = _str(found.get("object"))
+    def _assistant(self, kind: str, data: Json) -> None:
+        """Add a run, a step or a message of an Assistants stream. Each replaces its earlier version."""
+        sort = _str(data.get("object"))
         if sort in ("thread.message", "thread.message.delta"):
-            self._put("messages", found, sort.endswith(".delta"))
+            self._put("messages", data, sort.endswith(".delta"))
         elif sort in ("thread.run.step", "thread.run.step.delta"):
-            self._put("steps", found, sort.endswith(".delta"))
+            self._put("steps", data, sort.endswith(".delta"))
         elif sort == "thread.run":
-            self.value["run"] = found
-        elif "delta" in found:  # without an `object`, by compatible servers
-            self._put("steps" if ".step." in kind else "messages", found, True)
+            self.value["run"] = data
+        elif "delta" in data:  # without an `object`, by compatible servers
+            self._put("steps" if ".step." in kind else "messages", data, True)
 
-    def _put(self, place: str, found: Json, delta: bool) -> None:
-        items = _list_in(self.value, place)
-        known = next((one for one in items if isinstance(one, dict) and one.get("id") == found.get("id")), None)
-        if known is None:
-            known = {"id": found.get("id")}
-            items.append(known)
+    def _put(self, list_name: str, data: Json, delta: bool) -> None:
+        items = _list_in(self.value, list_name)
+        present = next(
+            (entry for entry in items if isinstance(entry, dict) and entry.get("id") == data.get("id")), None
+        )
+        if present is None:
+            present = {"id": data.get("id")}
+            items.append(present)
         if not delta:
-            known.clear()
-            known.update(found)
-        elif isinstance(found.get("delta"), dict):
-            _merge(known, found["delta"])
+            present.clear()
+            present.update(data)
+        elif isinstance(data.get("delta"), dict):
+            _merge(present, data["delta"])
 
     def _other(self, kind: str, event: Json) -> None:
-        """Audio and images: pieces of text or base64, and a last event that says the usage."""
+        """Add an event of audio or images: a piece of text or base64, or a last event with the usage."""
         name = "audio" if "audio" in event or ".audio." in kind else "text"
         if isinstance(piece := event.get("delta", event.get("audio")), str):
             _merge(self.value, {name: piece})
@@ -144,7 +146,7 @@ class Assembly:
 
 
 def assembled(events: Iterable[Event]) -> Json:
-    """The answer that `events` bring, as JSON; empty where they bring none."""
+    """Return the response that `events` add up to, as JSON. Empty if they have no data."""
     assembly = Assembly()
     for event in events:
         assembly.add(event)
@@ -152,13 +154,13 @@ def assembled(events: Iterable[Event]) -> Json:
 
 
 def _merge(into: Json, delta: Json) -> None:
-    """Add a delta: texts go on, objects are merged, lists by the `index` of their items, all else is replaced."""
+    """Merge a delta: append to texts, merge objects, and lists by the `index` of their items, replace all else."""
     for name, value in delta.items():
-        known = into.get(name)
-        if value is None and known is not None:
+        present = into.get(name)
+        if value is None and present is not None:
             continue
-        if isinstance(known, str) and isinstance(value, str) and name not in _WHOLE:
-            into[name] = known + value if name != "name" or known != value else known
+        if isinstance(present, str) and isinstance(value, str) and name not in _WHOLE:
+            into[name] = present + value if name != "name" or present != value else present
         elif isinstance(value, dict):
             _merge(_dict_in(into, name), value)
         elif isinstance(value, list):
@@ -173,29 +175,29 @@ def _merge(into: Json, delta: Json) -> None:
 
 
 def _at(items: list[Any], index: Any) -> Json:
-    """The object at `index`, made where it is not there; one of its own where there is no such place."""
+    """Return the object at `index`, and add it first if it is missing. An impossible index gets an object outside."""
     if not isinstance(index, int) or not 0 <= index <= len(items) + _GAP:
         return {}
     while len(items) <= index:
         items.append({})
     if not isinstance(items[index], dict):
         items[index] = {}
-    found: Json = items[index]
-    return found
+    entry: Json = items[index]
+    return entry
 
 
 def _dict_in(value: Json, name: str) -> Json:
     if not isinstance(value.get(name), dict):
         value[name] = {}
-    found: Json = value[name]
-    return found
+    fields: Json = value[name]
+    return fields
 
 
 def _list_in(value: Json, name: str) -> list[Any]:
     if not isinstance(value.get(name), list):
         value[name] = []
-    found: list[Any] = value[name]
-    return found
+    entries: list[Any] = value[name]
+    return entries
 
 
 def _str(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""An answer read: as JSON, a stream put together, and what it says, in a line or in full."""
+"""Transcripts of responses: JSON or an assembled stream, its messages, and a preview in one line."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from itertools import islice
 from typing import Any
 
 from openai_replay.model import Response, media_type
-from openai_replay.openai_api.responses import Kind, Message, Part, messages
+from openai_replay.openai_api.responses import Kind, Message, Part, parse_messages
 from openai_replay.openai_api.stream_assembler import Assembly
 from openai_replay.text import json_codec, sse
 from openai_replay.text.http_headers import decoded
 
 STREAM = "text/event-stream"
-#: Characters of an answer that are worth reading for a summary.
+#: Characters of a preview.
 _ENOUGH = 200
-#: Bytes of a body that are read for it.
+#: Bytes of a body that are read for a preview.
 _READ = 1 << 16
-#: Events after which a summary looks whether it has enough, and after twice as many again.
-_A_FEW = 8
+#: Events in the first batch of a preview. Each further batch is twice as large.
+_FIRST_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. `value` is the JSON answer, or what the stream's events come to, None where it is neither;
-    `body` the bytes it was read from, without compression. `ended`: no event after which a stream is over is missing.
+    """A complete response. `value` is its JSON or its assembled stream, or None for other media types.
+
+    `body` is uncompressed. `ended` is False for a stream without its last event.
     """
 
     media: str
@@ -36,7 +37,7 @@ class Answer:
 
     @property
     def is_stream(self) -> bool:
-        """Whether it came as server-sent events."""
+        """True for server-sent events."""
         return self.media == STREAM
 
 
@@ -49,18 +50,18 @@ def answer(response: Response) -> Answer:
         assembly = Assembly()
         for event in events:
             assembly.add(event)
-        return Answer(media, body, assembly.value or None, events, assembly.ended, messages(assembly.value))
+        return Answer(media, body, assembly.value or None, events, assembly.ended, parse_messages(assembly.value))
     value = _loads(body) if is_json(media) else None
-    return Answer(media, body, value, [], True, messages(value) if value is not None else _bare(media, body))
+    return Answer(media, body, value, [], True, parse_messages(value) if value is not None else _bare(media, body))
 
 
 def is_json(media: str) -> bool:
-    """Whether a media type is that of JSON."""
+    """Return True for media types of JSON."""
     return media == "application/json" or media.endswith("+json")
 
 
-def said(response: Response) -> str:
-    """The text of the answer's start, white space collapsed; empty where it says nothing a person could read.
+def preview(response: Response) -> str:
+    """Return the first text of `response` with collapsed white space. Empty if it has no readable text.
 
     For comments and progress lines only.
     """
@@ -69,15 +70,15 @@ def said(response: Response) -> str:
     if media == STREAM:
         return _stream(body)
     value = _loads(body) if is_json(media) else None
-    return summary(messages(value) if value is not None else _bare(media, body[:_READ], len(body)))
+    return summary(parse_messages(value) if value is not None else _bare(media, body[:_READ], len(body)))
 
 
-def summary(found: list[Message], notes: bool = True) -> str:
-    """What the first message says, and an error, in a line; where that is nothing, its `notes`."""
-    text = found[0].text if found else ""
-    text += "".join(part.text for one in found for part in one.parts if part.kind is Kind.ERROR)
+def summary(messages: list[Message], notes: bool = True) -> str:
+    """Return the first message and an error in one line. If both are empty, return the `notes` instead."""
+    text = messages[0].text if messages else ""
+    text += "".join(part.text for message in messages for part in message.parts if part.kind is Kind.ERROR)
     if not text and notes:
-        text = ", ".join(part.text for one in found[:1] for part in one.parts if part.kind is Kind.NOTE)
+        text = ", ".join(part.text for message in messages[:1] for part in message.parts if part.kind is Kind.NOTE)
     # Two halves of a character may come in two deltas. A half alone cannot be written anywhere.
     text = text[: _ENOUGH * 4].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     return " ".join(text[:_ENOUGH].split())
@@ -86,20 +87,20 @@ def summary(found: list[Message], notes: bool = True) -> str:
 def _stream(body: bytes) -> str:
     assembly = Assembly()
     events = sse.events(body[:_READ])
-    few = _A_FEW
-    while batch := list(islice(events, few)):
+    batch_size = _FIRST_BATCH
+    while batch := list(islice(events, batch_size)):
         for event in batch:
             assembly.add(event)
-        found = messages(assembly.value)
-        if found and len(found[0].text) >= _ENOUGH:
+        parsed = parse_messages(assembly.value)
+        if parsed and len(parsed[0].text) >= _ENOUGH:
             break
-        few *= 2
-    # How much sound there is shows at the end only.
-    return summary(messages(assembly.value), notes=len(body) <= _READ)
+        batch_size *= 2
+    # The length of audio is known only at the end.
+    return summary(parse_messages(assembly.value), notes=len(body) <= _READ)
 
 
 def _bare(media: str, body: bytes, size: int | None = None) -> list[Message]:
-    """What is neither JSON nor a stream."""
+    """Return the message of a body that is neither JSON nor a stream."""
     if not body or not media or is_json(media):
         return []
     if media.startswith("text/"):

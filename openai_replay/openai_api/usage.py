@@ -1,4 +1,4 @@
-"""What an answer says that it cost: tokens, or seconds of sound. Never estimated."""
+"""Usage as responses report it: tokens, or seconds of audio. Never estimated."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 
 class Usage(NamedTuple):
-    """Tokens in and out; `cached` ones are among those in, `reasoning` among those out.
+    """Input and output tokens. `cached` tokens are part of the input, `reasoning` tokens part of the output.
 
-    `sound_s`: seconds of sound that were billed by their length.
+    `sound_s` are the seconds of audio that were billed by length.
     """
 
     tokens_in: int = 0
@@ -17,38 +17,38 @@ class Usage(NamedTuple):
     reasoning: int = 0
     sound_s: float = 0.0
 
-    def plus(self, other: Usage) -> Usage:
-        """The sum of both."""
+    def plus(self, addend: Usage) -> Usage:
+        """Return the sum of both."""
         return Usage(
-            self.tokens_in + other.tokens_in,
-            self.tokens_out + other.tokens_out,
-            self.cached + other.cached,
-            self.reasoning + other.reasoning,
-            self.sound_s + other.sound_s,
+            self.tokens_in + addend.tokens_in,
+            self.tokens_out + addend.tokens_out,
+            self.cached + addend.cached,
+            self.reasoning + addend.reasoning,
+            self.sound_s + addend.sound_s,
         )
 
 
-#: The names that chat, completions and embeddings give, and those of Responses, images and transcriptions.
+#: Names in chat, completions and embeddings, and in Responses, images and transcriptions.
 _NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
 def usage(answer: Any) -> Usage | None:
-    """What `answer`, a JSON answer or one put together from a stream, says of it; None where it says nothing.
+    """Return the usage in a response as JSON, or as an assembled stream. None if it reports none.
 
-    A run of Assistants brings it in the run.
+    An Assistants stream has it in the run.
     """
     value = _dict(answer)
-    said = _dict(value.get("usage") or _dict(value.get("run")).get("usage"))
+    fields = _dict(value.get("usage") or _dict(value.get("run")).get("usage"))
     for tokens_in, tokens_out in _NAMES:
-        if tokens_in in said or tokens_out in said:
-            inner = _dict(said.get(f"{tokens_in}_details")), _dict(said.get(f"{tokens_out}_details"))
+        if tokens_in in fields or tokens_out in fields:
+            inner = _dict(fields.get(f"{tokens_in}_details")), _dict(fields.get(f"{tokens_out}_details"))
             return Usage(
-                _count(said.get(tokens_in)),
-                _count(said.get(tokens_out)),
+                _count(fields.get(tokens_in)),
+                _count(fields.get(tokens_out)),
                 _count(inner[0].get("cached_tokens")),
                 _count(inner[1].get("reasoning_tokens")),
             )
-    seconds = said.get("seconds")
+    seconds = fields.get("seconds")
     if isinstance(seconds, (int, float)) and 0 <= seconds < 1e9:
         return Usage(sound_s=float(seconds))
     return None

@@ -1,4 +1,4 @@
-"""When each piece of a recorded answer leaves, as an absolute schedule: offsets from the start, so that errors never
+"""The pace of a playback, and the schedule that it makes of a recording: offsets from the start, so that errors never
 add up.
 """
 
@@ -16,9 +16,7 @@ _HINT = "Write instant, original, a speed such as 2x or 0.5x, and after it, if w
 
 
 class Pace(NamedTuple):
-    """How fast a recording is played: `speed` 2.0 is twice as fast, None is at once; no pause is longer than
-    `max_gap_ms`.
-    """
+    """The speed of a playback: 2.0 is twice as fast, None is at once. No pause is longer than `max_gap_ms`."""
 
     speed: float | None = None
     max_gap_ms: float | None = None

@@ -27,7 +27,7 @@ class Assumed(NamedTuple):
 def parse(text: str) -> Assumed:
     """Read `ttft=300ms,50tps`; either may be left out. Raises UsageError with the part that is wrong."""
     ttft_ms = tps = 0.0
-    for part in (one.strip() for one in text.split(",")):
+    for part in (setting.strip() for setting in text.split(",")):
         if part.startswith("ttft="):
             ttft_ms = parse_duration(part.removeprefix("ttft="))
         elif (match := _TPS.fullmatch(part)) and float(match[1]) > 0:

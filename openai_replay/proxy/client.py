@@ -74,4 +74,6 @@ def journal_entry(
 ) -> Exchange:
     """Return the journal entry of a `request` that got `response` and was over after `ms` milliseconds."""
     head, frames, end = response.head, len(response.frames), response.end
-    return Exchange(outcome, request.method, request.path, head.status, frames, ms, end, preview, recording, note=note)
+    return Exchange(
+        outcome, request.method, request.path, head.status, frames, ms, end, preview, recording, fallback_note=note
+    )

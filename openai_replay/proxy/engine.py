@@ -171,7 +171,7 @@ class Engine:
 
     def _log_error(self, request: Request, error: ReplayError, start: float) -> None:
         redactor, ms = self.rules.redactor, int(elapsed_ms(start))
-        named, text = redactor.named(request), redactor.log_text(error.text)
+        target, text = redactor.redacted_target(request), redactor.log_text(error.text)
         reason = error.reason if isinstance(error, CassetteMissError) else None
         outcome = Outcome.FAILED if reason is None else Outcome.MISSED
-        self.journal.add(Exchange(outcome, named.method, named.path, error.status, ms=ms, error=text, reason=reason))
+        self.journal.add(Exchange(outcome, target.method, target.path, error.status, ms=ms, error=text, reason=reason))

@@ -68,10 +68,10 @@ class LiveResponse:
     def take_data(self, leave: int = 0) -> list[bytes]:
         """Take the reads in the queue, except the last `leave`."""
         split = len(self._queue) - leave
-        taken, self._queue = self._queue[:split], self._queue[split:]
+        ready, self._queue = self._queue[:split], self._queue[split:]
         self._queued_bytes = sum(map(len, self._queue))
         self._has_capacity.set()
-        return taken
+        return ready
 
     def detach(self) -> None:
         """Go on without a reader."""

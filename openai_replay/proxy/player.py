@@ -116,7 +116,7 @@ class Player:
                 remaining -= len(batch.frames)
                 schedule.append(ScheduledWrite(beat.at_ms / 1000, batch, not remaining))
         is_small = sum(len(frame.data) for frame in response.frames) <= _MAX_CACHED_BYTES
-        recording.ready = prepared = PreparedRecording(head, schedule, transcript.said(response), is_small, {})
+        recording.ready = prepared = PreparedRecording(head, schedule, transcript.preview(response), is_small, {})
         return prepared
 
 

@@ -13,7 +13,7 @@ from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.rules import Rules
 from openai_replay.errors import ERROR_HEADER, LoopError, PatternTimeoutError, ReplayError, UpstreamError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
-from openai_replay.journal.log import bare, log
+from openai_replay.journal.log import log, safe_traceback
 from openai_replay.model import End, Interaction, Mode, Request, Response, header
 from openai_replay.openai_api import transcript
 from openai_replay.playback.scheduler import elapsed_ms
@@ -87,7 +87,7 @@ class Recorder:
         try:
             await self._upstream.fetch(request, live)
         except Exception as error:  # our own mistake: the request goes to the journal all the same
-            log.error("openai-replay failed to read a response\n%s", bare(error))
+            log.error("openai-replay failed to read a response\n%s", safe_traceback(error))
             live.cancelled = f"openai-replay failed: {type(error).__name__}"
             if live.head is None:
                 live.error = UpstreamError(f"{live.cancelled}.", "See the openai-replay log for details.")
@@ -95,17 +95,17 @@ class Recorder:
 
     async def _log_forwarded(self, request: Request, live: LiveResponse) -> None:
         """Add a response that has ended to the journal."""
-        response, named = live.response, self._rules.redactor.named(request)
+        response, target = live.response, self._rules.redactor.redacted_target(request)
         if response is not None:
             redact, is_slow = self._rules.redactor.response, self._rules.has_user_patterns
             clean, preview = response, ""
             with suppress(PatternTimeoutError):  # then the journal goes without the preview
                 clean = await run_aside(len(response.body), redact, response, is_slow=is_slow)
-                preview = transcript.said(clean)
-            self._journal.add(journal_entry(Outcome.FORWARDED, named, clean, response.end_ms, preview))
+                preview = transcript.preview(clean)
+            self._journal.add(journal_entry(Outcome.FORWARDED, target, clean, response.end_ms, preview))
         elif live.head is not None:  # the client left, or the response is too large to keep
             end, status, count = live.end or End.TRUNCATED, live.head.status, live.frame_count
-            self._journal.add(Exchange(Outcome.FORWARDED, named.method, named.path, status, count, live.end_ms, end))
+            self._journal.add(Exchange(Outcome.FORWARDED, target.method, target.path, status, count, live.end_ms, end))
 
     async def _store(self, request: Request, live: LiveResponse) -> None:
         """Append a response that has ended to the cassette, if it is complete.
@@ -118,9 +118,9 @@ class Recorder:
             return
         status = response.head.status
         if code := header(response.head.headers, ERROR_HEADER):
-            named = self._rules.redactor.named(request)
+            target = self._rules.redactor.redacted_target(request)
             reason = f"The upstream is an openai-replay, and answered {code}."
-            self._journal.add(Exchange(Outcome.FAILED, named.method, named.path, status, error=reason))
+            self._journal.add(Exchange(Outcome.FAILED, target.method, target.path, status, error=reason))
             return
         try:
             redacted = None
@@ -132,7 +132,7 @@ class Recorder:
             self._report_lost(request, status, str(error))
             return
         except Exception as error:  # our own mistake: the response goes on all the same
-            log.error("openai-replay failed to store a recording\n%s", bare(error))
+            log.error("openai-replay failed to store a recording\n%s", safe_traceback(error))
             self._report_lost(request, status, f"openai-replay failed: {type(error).__name__}")
             return
         self._journal.add(
@@ -153,10 +153,10 @@ class Recorder:
 
     def _redacted(self, request: Request, response: Response) -> Interaction:
         """Return both as they are stored, without secrets."""
-        redactor, everything = self._rules.redactor, self._rules.all_headers
+        redactor, all_headers = self._rules.redactor, self._rules.all_headers
         clean_request, clean_response = redactor.request(request), redactor.response(response)
-        request_headers = kept(clean_request.headers, everything, self._rules.matcher.headers)
-        head = replace(clean_response.head, headers=kept(clean_response.head.headers, everything))
+        request_headers = kept(clean_request.headers, all_headers, self._rules.matcher.headers)
+        head = replace(clean_response.head, headers=kept(clean_response.head.headers, all_headers))
         return Interaction(
             Request(clean_request.method, clean_request.uri, request_headers, clean_request.body),
             replace(clean_response, head=head),
@@ -167,7 +167,7 @@ class Recorder:
     ) -> tuple[Interaction, str, int]:
         """Append both to the cassette. Return them without secrets, the preview of the response, and their number."""
         clean = redacted or self._redacted(request, response)
-        preview = transcript.said(clean.response)
+        preview = transcript.preview(clean.response)
         return clean, preview, self._cassette.append(clean, preview)
 
     async def _sync(self, request: Request) -> None:
@@ -207,8 +207,8 @@ class Recorder:
         return in_time
 
     def _report_lost(self, request: Request, status: int, reason: str) -> None:
-        named = self._rules.redactor.named(request)
-        self._journal.add(Exchange(Outcome.LOST, named.method, named.path, status, error=f"NOT RECORDED: {reason}"))
+        target = self._rules.redactor.redacted_target(request)
+        self._journal.add(Exchange(Outcome.LOST, target.method, target.path, status, error=f"NOT RECORDED: {reason}"))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

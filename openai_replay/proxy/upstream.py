@@ -204,7 +204,7 @@ def request_headers(sent: Headers) -> CIMultiDict[str]:
     # aiohttp encodes values as UTF-8, and takes a name in another case for a replacement of the first one.
     spelled: dict[str, str] = {}
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in kept(sent, everything=True):
+    for name, value in kept(sent, keep_all=True):
         headers.add(spelled.setdefault(name.lower(), name), _utf8(value))
     headers["Accept-Encoding"] = "identity"  # so that text stays text in the cassette
     headers.add("Via", f"1.1 {VIA}")
@@ -225,7 +225,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
     return Head(
         response.status,
         (response.reason or "").encode("utf-8", "surrogateescape").decode("latin-1"),  # as `model.Headers` has it
-        kept(headers, everything=True),
+        kept(headers, keep_all=True),
         int(length) if length.isdecimal() and not chunked else None,
     )
 

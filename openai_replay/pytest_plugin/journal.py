@@ -63,7 +63,7 @@ class RunJournal:
 
     def _mark_incomplete(self, reason: str) -> None:
         if self._file is not None:
-            self._file.flawed(reason)
+            self._file.mark_incomplete(reason)
 
 
 def _has_session(item: pytest.Item) -> bool:

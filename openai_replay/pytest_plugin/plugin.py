@@ -289,7 +289,7 @@ def pytest_runtest_makereport(
             "counts": {
                 **counts,
                 "unplayed": 0 if state.records else len(session.unplayed),
-                "by fallback": sum(bool(exchange.note) for exchange in session.journal),
+                "by fallback": sum(bool(exchange.fallback_note) for exchange in session.journal),
             },
             "cassette": str(session.cassette.resolve()),
             "folder": str(state.folder.resolve()),

@@ -1,4 +1,4 @@
-"""What keys look like: those that their makers gave a prefix of its own, so that they are told from chance.
+"""Patterns of API keys: only of kinds with their own prefix, which distinguishes them from random text.
 
 A shape has a fixed prefix, and a length that is fixed or bounded: what is masked by mistake is a recording that is
 damaged. A key starts where a word starts, and ends where a word ends; inside base64 media, a prefix has word characters
@@ -28,8 +28,8 @@ class Shape(NamedTuple):
     pattern: str
 
 
-def _shape(kind: str, sign: str, rest: str) -> Shape:
-    return Shape(kind, sign, re.escape(sign) + rest)
+def _shape(kind: str, sign: str, pattern: str) -> Shape:
+    return Shape(kind, sign, re.escape(sign) + pattern)
 
 
 SHAPES = (
@@ -92,7 +92,7 @@ def keys(text: bytes) -> Iterator[tuple[int, int]]:
 
 
 def may_hold(text: bytes) -> bool:
-    """Whether there is a sign of a key in `text`."""
+    """Return True if `text` has the prefix of a key."""
     return any(_signs(text)) or _BEARER_SIGN in text.lower()
 
 
@@ -113,9 +113,9 @@ def _compiled(pattern: bytes) -> re.Pattern[bytes]:
     return re.compile(pattern)
 
 
-def _matches(pattern: re.Pattern[bytes], text: bytes, places: Iterable[int]) -> Iterator[tuple[int, int]]:
+def _matches(pattern: re.Pattern[bytes], text: bytes, starts: Iterable[int]) -> Iterator[tuple[int, int]]:
     end = 0
-    for at in places:
+    for at in starts:
         if at >= end and (match := pattern.match(text, at)) is not None:
             yield match.span(1)
             end = match.end()

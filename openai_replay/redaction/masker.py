@@ -56,7 +56,7 @@ def unmask(body: bytes) -> bytes:
 
 
 class _Regions(NamedTuple):
-    """Where a body is JSON, and where it is other text that one's own patterns apply to."""
+    """The regions of a body that are JSON, and those of other text, to which users' patterns apply."""
 
     json: list[Edit]
     plain: list[Edit]
@@ -64,7 +64,7 @@ class _Regions(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Masker:
-    """One's own patterns and pointers, beside the built-in keys."""
+    """Masks built-in key patterns, users' patterns, and the values at users' pointers."""
 
     patterns: tuple[UserPattern, ...] = ()
     pointers: tuple[Pointer, ...] = ()
@@ -74,7 +74,7 @@ class Masker:
         events is masked in place.
         """
         stream = _media(content_type) == "text/event-stream"
-        if stream and not self.patterns and not self._named(body) and not stream_text.may_hold(body):
+        if stream and not self.patterns and not self._named(body) and not stream_text.might_contain_key(body):
             return body
         while True:
             clean = body
@@ -91,21 +91,21 @@ class Masker:
             body = clean
 
     def may_mask(self, text: bytes) -> bool:
-        """Whether there is a sign in `text` of what would be masked; it costs a tenth of looking for it."""
+        """Return False if `text` surely has nothing to mask. That takes a tenth of the time of masking."""
         return bool(self.patterns) or key_patterns.may_hold(text) or self._named(text)
 
     def _named(self, text: bytes) -> bool:
-        """Whether `text` may hold what a pointer names."""
+        """Return True if `text` may hold a value that a pointer names."""
         return any(key in text for key in _last_keys(self.pointers))
 
     def _in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
         for start, end in documents:
             document = body[start:end]
-            named = self._named(document)
-            if not named and not (patterns and self.patterns):
+            pointed = self._named(document)
+            if not pointed and not (patterns and self.patterns):
                 continue
             for path, first, last in json_codec.strings(document):
-                if named and any(json_codec.points_at(pointer, path[: len(pointer)]) for pointer in self.pointers):
+                if pointed and any(json_codec.points_at(pointer, path[: len(pointer)]) for pointer in self.pointers):
                     yield start + first, start + last
                 elif patterns:
                     yield from (
@@ -121,7 +121,7 @@ class Masker:
                 yield start + offsets[low], start + offsets[high]
 
     def _hits(self, raw: bytes) -> Iterator[Edit]:
-        """What one's own patterns match in a JSON string, `raw` being what stands between its quotes."""
+        """Yield the spans that users' patterns match in a JSON string. `raw` is the text between its quotes."""
         text = json_codec.loads(b'"%b"' % raw) if b"\\" in raw else raw.decode()
         offsets = None
         for low, high in self._spans(text):
@@ -132,9 +132,9 @@ class Masker:
                 yield offsets[low], offsets[high]
 
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
-        """What one's own patterns match between the marks of `text`, in characters."""
+        """Yield the spans of `text` that users' patterns match outside the marks, in characters."""
         start = 0
-        for stop, after in [*(one.span() for one in _MARKED.finditer(text)), (len(text), 0)]:
+        for stop, after in [*(marked.span() for marked in _MARKED.finditer(text)), (len(text), 0)]:
             for pattern in self.patterns:
                 yield from pattern.spans(text, start, stop)
             start = after
@@ -149,12 +149,14 @@ class Masker:
                 edits += key_patterns.keys(text)
             for first, last in _merged(edits):
                 edited = edited if edited is not None else bytearray(body)
-                shown = mask(last - first)
+                masked_text = mask(last - first)
                 position = 0  # of the piece, in the joined text
                 for start, end in pieces:
                     low, high = max(first, position), min(last, position + end - start)
                     if low < high:
-                        edited[start + low - position : start + high - position] = shown[low - first : high - first]
+                        edited[start + low - position : start + high - position] = masked_text[
+                            low - first : high - first
+                        ]
                     position += end - start
         return body if edited is None else bytes(edited)
 
@@ -163,7 +165,9 @@ class Masker:
 def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
     """The last key of each pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
     return frozenset(
-        next((one for one in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", one)), "").encode()
+        next(
+            (segment for segment in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", segment)), ""
+        ).encode()
         for pointer in pointers
     )
 
@@ -182,15 +186,15 @@ def _merged(edits: Iterable[Edit]) -> list[Edit]:
 def _replace(body: bytes, edits: list[Edit], mark: Mark) -> bytes:
     if not edits:
         return body
-    out, position = [], 0
+    chunks, position = [], 0
     for start, end in edits:
-        out += [body[position:start], mark(end - start)]
+        chunks += [body[position:start], mark(end - start)]
         position = end
-    return b"".join([*out, body[position:]])
+    return b"".join([*chunks, body[position:]])
 
 
 def _offsets(text: str) -> list[int] | range:
-    """Where every character of `text`, and its end, lies in UTF-8."""
+    """Return the UTF-8 offset of each character of `text`, and of its end."""
     if text.isascii():
         return range(len(text) + 1)
     offsets = [0]
@@ -206,17 +210,17 @@ def _media(content_type: str) -> str:
 def _regions(body: bytes, content_type: str) -> _Regions:
     media = _media(content_type)
     if media == "multipart/form-data" and (parts := multipart.parts(body, multipart.boundary(content_type))):
-        found, end = _Regions([], []), 0
+        regions, end = _Regions([], []), 0
         for part in parts:
-            found.plain.extend(match.span(1) for match in _QUOTED.finditer(body, end, part.start))
+            regions.plain.extend(match.span(1) for match in _QUOTED.finditer(body, end, part.start))
             end = part.start + len(part.content)
-            found.plain.append((part.start, end))
-        return found
+            regions.plain.append((part.start, end))
+        return regions
     if media == "text/event-stream":
-        found = _Regions([], [])
+        regions = _Regions([], [])
         for match in stream_text.data(body):
-            (found.json if _is_json(match[1]) else found.plain).append(match.span(1))
-        return found
+            (regions.json if _is_json(match[1]) else regions.plain).append(match.span(1))
+        return regions
     first = re.match(rb"\s*+(.)", body, re.DOTALL)
     if first and (first[1] in b'{["' or "json" in media):
         if _is_json(body):

@@ -57,14 +57,14 @@ _FRAMING = frozenset({"content-type", "content-encoding"})
 
 @dataclass(frozen=True, slots=True)
 class Redactor:
-    """What to take out: header names (lower case), and, beside the built-in ones, one's own patterns and pointers."""
+    """Redacts headers by their lower-case names, and bodies by built-in and users' patterns and pointers."""
 
     headers: frozenset[str] = HEADERS
     patterns: tuple[UserPattern, ...] = ()
     pointers: tuple[Pointer, ...] = POINTERS
     _masker: Masker = field(init=False, compare=False, repr=False)
     # A client sends the same headers to the same URI again and again.
-    _known: dict[tuple[str, Headers], tuple[str, Headers]] = field(
+    _address_cache: dict[tuple[str, Headers], tuple[str, Headers]] = field(
         default_factory=dict, init=False, compare=False, repr=False
     )
 
@@ -80,7 +80,7 @@ class Redactor:
             body = clean
         return Request(request.method, *self._address(request.uri, headers), body)
 
-    def named(self, request: Request) -> Request:
+    def redacted_target(self, request: Request) -> Request:
         """Return the method and the URI of `request` for logs, without secrets; like `log_text`, it never fails."""
         try:
             return Request(request.method, *self._address(request.uri, ()), b"")
@@ -126,19 +126,26 @@ class Redactor:
 
     def _address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
         """A request's URI and headers without secrets."""
-        known = self._known.get((uri, headers))
-        if known is None:
-            if len(self._known) >= _MOST_KNOWN:
-                self._known.clear()
-            self._known[uri, headers] = known = self._uri(uri), self._headers(headers)
-        return known
+        cached = self._address_cache.get((uri, headers))
+        if cached is None:
+            if len(self._address_cache) >= _MOST_KNOWN:
+                self._address_cache.clear()
+            self._address_cache[uri, headers] = cached = self._uri(uri), self._headers(headers)
+        return cached
 
     def _headers(self, headers: Headers) -> Headers:
-        shown = "\n".join(value for name, value in headers if name.lower() not in self.headers)
+        visible_values = "\n".join(value for name, value in headers if name.lower() not in self.headers)
         # All of them looked at together: most say nothing that could be a secret.
-        value = self.text if self._masker.may_mask(shown.encode("utf-8", "backslashreplace")) else str
+        value = self.text if self._masker.may_mask(visible_values.encode("utf-8", "backslashreplace")) else str
         return tuple(
-            (name, _hidden(one) if name.lower() in self.headers else one if name.lower() in _FRAMING else value(one))
+            (
+                name,
+                _redact_header(one)
+                if name.lower() in self.headers
+                else one
+                if name.lower() in _FRAMING
+                else value(one),
+            )
             for name, one in headers
         )
 
@@ -166,7 +173,11 @@ def redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers
     )
 
 
-def _hidden(value: str) -> str:
+def _redact_header(value: str) -> str:
     """A header's value without its secret, its scheme (`Bearer`) kept."""
-    scheme, space, rest = value.partition(" ")
-    return f"{scheme} {MARK.decode()}" if space and rest and scheme.lower() in ("bearer", "basic") else MARK.decode()
+    scheme, space, credentials = value.partition(" ")
+    return (
+        f"{scheme} {MARK.decode()}"
+        if space and credentials and scheme.lower() in ("bearer", "basic")
+        else MARK.decode()
+    )

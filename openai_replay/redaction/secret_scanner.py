@@ -20,7 +20,7 @@ _END = r"(?![A-Za-z0-9_-])"
 
 
 class Shape(NamedTuple):
-    """What a kind of secret looks like. `sign` is a word, in lower case, without which there is none."""
+    """The pattern of one kind of secret. Texts without the lower-case word `sign` have none."""
 
     kind: str
     sign: str
@@ -105,20 +105,20 @@ class Leak(NamedTuple):
     kind: str
     start: int
     end: int
-    shown: str
+    preview: str
 
 
 def leaks(text: str) -> Iterator[Leak]:
     """The secrets in `text`, in no order; of those that overlap, one."""
     lower = text.lower()
-    taken: list[tuple[int, int]] = []
+    reported_spans: list[tuple[int, int]] = []
     for kind, sign, pattern in SHAPES:
         if sign in lower:
             for match in pattern.finditer(text):
                 start, end = match.span(match.re.groups)
                 secret = text[start:end]
-                if _free(start, end, taken) and (kind == "private key" or not is_placeholder(secret)):
-                    taken.append((start, end))
+                if _free(start, end, reported_spans) and (kind == "private key" or not is_placeholder(secret)):
+                    reported_spans.append((start, end))
                     yield Leak(kind, start, end, _shown(secret, sign))
     if any(name in lower for name in _NAMES):
         for match in _ASSIGNED.finditer(text):
@@ -126,13 +126,13 @@ def leaks(text: str) -> Iterator[Leak]:
             word = re.match("[A-Za-z]+", match[0])
             before = _NAME_BEFORE.search(text, max(0, match.start() - 40), match.start())
             name = f"{before[0] if before else ''}{word[0] if word else ''}"
-            if _NAME.fullmatch(name) and _free(start, end, taken) and _looks_like_chance(match["value"]):
-                taken.append((start, end))
+            if _NAME.fullmatch(name) and _free(start, end, reported_spans) and _looks_like_chance(match["value"]):
+                reported_spans.append((start, end))
                 yield Leak(f"value of {name!r}", start, end, _shown(match["value"]))
 
 
 def is_placeholder(value: str) -> bool:
-    """Whether `value` stands in the place of a secret, or could not be one: a key mixes letters and digits."""
+    """Return True if `value` is a placeholder, or cannot be a secret: a key mixes letters and digits."""
     key = re.sub(r"^(?:sk-(?:proj|ant|or|lf|admin|svcacct|None)-|[a-z0-9]+_(?:live|test)_)", "", value)
     return bool(_PLACEHOLDER.search(key)) or len(set(key)) < 4 or not _MIXED.search(key)
 
@@ -141,17 +141,17 @@ _MIXED = re.compile(r"[0-9]|[a-z][A-Z]|[A-Z][a-z]|[^A-Za-z0-9_-]")
 
 
 def _shown(secret: str, sign: str = "") -> str:
-    """What may be said of a secret: the prefix its maker gives to all of them, or two characters."""
+    """Return the part of a secret that may be shown: the prefix of all secrets of its kind, or two characters."""
     prefix = secret[: len(sign)] if sign and secret.lower().startswith(sign) else secret[:2]
     return f"{prefix}… ({len(secret)} characters)"
 
 
-def _free(start: int, end: int, taken: list[tuple[int, int]]) -> bool:
-    return all(end <= low or high <= start for low, high in taken)
+def _free(start: int, end: int, reported_spans: list[tuple[int, int]]) -> bool:
+    return all(end <= low or high <= start for low, high in reported_spans)
 
 
 def _looks_like_chance(value: str) -> bool:
-    """Whether a value that is assigned to a secret's name is likely one: letters and digits mixed as by dice."""
+    """Return True if a value that is assigned to the name of a secret looks random: letters and digits mixed."""
     if is_placeholder(value) or _PUBLIC.match(value):
         return False
     has_letters, has_digits = re.search("[A-Za-z]", value), re.search("[0-9]", value)

@@ -39,14 +39,15 @@ def data(body: bytes) -> Iterator[re.Match[bytes]]:
         at = body.find(_FIELD, at + 1)
 
 
-def may_hold(body: bytes) -> bool:
-    """Whether there may be a key in a stream, in one event or split over several. What is said is looked at once,
-    however often it is said: to tell where a key lies costs six times as much, and most streams have none.
+def might_contain_key(body: bytes) -> bool:
+    """Return False if a stream surely has no key, neither in one event nor split over several.
+
+    Equal texts are searched once. Locating a key takes six times as long, and most streams have none.
     """
     if len(body) > _HELD_TWICE:
         return True
-    kinds: dict[object, _Place] = defaultdict(_Place)
-    said: set[str] = set()
+    kinds: dict[object, _TextChannel] = defaultdict(_TextChannel)
+    texts_seen: set[str] = set()
     raw: set[bytes] = set()
     quotes = strings = 0
     for line in body.splitlines():
@@ -58,7 +59,7 @@ def may_hold(body: bytes) -> bool:
         try:
             value = json_codec.loads(line[len(_FIELD) :])
             kind = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
-            strings += _gather(value, kinds[kind], said)
+            strings += _gather(value, kinds[kind], texts_seen)
         except ValueError:
             raw.add(line)
             continue
@@ -68,62 +69,62 @@ def may_hold(body: bytes) -> bool:
     # A parser keeps one of two values of the same name: then there are more quotes than strings.
     if quotes != 2 * strings:
         return True
-    texts = (text for place in kinds.values() for text in place.all())
-    return key_patterns.may_hold(b"\n".join([*raw, "\n".join([*said, *texts]).encode("utf-8", "surrogatepass")]))
+    texts = (text for channel in kinds.values() for text in channel.all())
+    return key_patterns.may_hold(b"\n".join([*raw, "\n".join([*texts_seen, *texts]).encode("utf-8", "surrogatepass")]))
 
 
-class _Place:
+class _TextChannel:
     """A place in all events of one kind: the pieces of the texts that it says by their name, and the places in it."""
 
     __slots__ = ("inside", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[str | None, list[str]] = defaultdict(list)
-        self.inside: dict[object, _Place] = defaultdict(_Place)
+        self.inside: dict[object, _TextChannel] = defaultdict(_TextChannel)
 
     def all(self) -> Iterator[str]:
         """The texts, put together."""
         yield from map("".join, self.texts.values())
-        for place in self.inside.values():
-            yield from place.all()
+        for channel in self.inside.values():
+            yield from channel.all()
 
 
-def _gather(value: Any, place: _Place, said: set[str]) -> int:
+def _gather(value: Any, channel: _TextChannel, texts_seen: set[str]) -> int:
     """Add the strings in `value` to `place`, and the names and what is said anew in every event to `said`. How many
     there are, names included.
     """
     kind, count = type(value), 0  # what a parser makes has no subclasses, and `isinstance` takes longer
     if kind is dict:
         count = len(value)
-        said.update(value)
+        texts_seen.update(value)
         for name, inner in value.items():
             kind = type(inner)
             if kind is str:
                 count += 1
                 if name in _WHOLE:
-                    said.add(inner)
+                    texts_seen.add(inner)
                 else:
-                    place.texts[name].append(inner)
+                    channel.texts[name].append(inner)
             elif kind is dict or kind is list:
-                count += _gather(inner, place.inside[name], said)
+                count += _gather(inner, channel.inside[name], texts_seen)
     elif kind is list:
         for number, inner in enumerate(value):
             index = inner.get("index", number) if type(inner) is dict else number
-            count += _gather(inner, place.inside[index], said)
+            count += _gather(inner, channel.inside[index], texts_seen)
     elif kind is str:
-        place.texts[None].append(value)
+        channel.texts[None].append(value)
         count = 1
     return count
 
 
 def pieces(body: bytes, documents: Iterable[Piece]) -> Iterable[list[Piece]]:
-    """Where the pieces of each text lie that is streamed in `documents`."""
+    """Yield, for each text that is streamed in `documents`, the positions of its pieces."""
     lanes: dict[object, list[Piece]] = defaultdict(list)
     for start, end in documents:
         value = json_codec.loads(body[start:end])
-        said = repr([value.get(name) for name in _LANE]) if isinstance(value, dict) else ""
+        channel_key = repr([value.get(name) for name in _LANE]) if isinstance(value, dict) else ""
         for path, first, last in json_codec.strings(body[start:end]):
-            lane = (start, path) if path and path[-1] in _WHOLE else (said, _by_index(path, value))
+            lane = (start, path) if path and path[-1] in _WHOLE else (channel_key, _by_index(path, value))
             lanes[lane].append((start + first, start + last))
     return lanes.values()
 

@@ -45,7 +45,7 @@ class ExchangeOut(BaseModel):
     recording: int | None
     error: str
     reason: MissReason | None
-    note: str
+    fallback_note: str
 
 
 async def answer(sessions: Sessions, method: str, target: str, body: bytes) -> Any:

@@ -73,7 +73,7 @@ async def _run(config: ServerConfig, command: Sequence[str]) -> int:
             gc.freeze()  # the cassette stays in memory: a collection would go through all of it in vain
             code = await _until_stopped(config, command, base_url, stop)
             if code and sessions.journal_file is not None:
-                sessions.journal_file.flawed(f"the command ended with {code}: {command[0]}")
+                sessions.journal_file.mark_incomplete(f"the command ended with {code}: {command[0]}")
     except (CassetteWriteError, StateError) as error:
         if sessions is None:
             raise
@@ -105,10 +105,10 @@ def _print_summary(config: ServerConfig, sessions: Sessions) -> int:
     counts = sessions.counts()
     unplayed = sessions.unplayed() if config.strict else []
     if unplayed:
-        console.say(console.unplayed(unplayed))
+        console.print_line(console.unplayed(unplayed))
     if not config.quiet or counts[Outcome.LOST]:
         name = sessions.default.engine.cassette.name if sessions.default else ""
-        console.say(console.closing(counts, sessions.failures(), name))
+        console.print_line(console.summary_line(counts, sessions.failures(), name))
     return exit_code(counts, unplayed)
 
 

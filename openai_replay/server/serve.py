@@ -92,7 +92,7 @@ async def serving(config: ServerConfig) -> AsyncIterator[RunningServer]:
         sessions = Sessions(
             config.rules,
             config.folder,
-            config.on_exchange or console.teller(config.quiet),
+            config.on_exchange or console.exchange_printer(config.quiet),
             console.warn,
             config.rules_for,
             upstream,

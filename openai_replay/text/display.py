@@ -26,9 +26,9 @@ _WORD = re.compile(r"\w+")
 _STEP = 1 << 12
 
 
-def path(places: Iterable[str | int]) -> str:
+def path(segments: Iterable[str | int]) -> str:
     """`messages[0].content`; empty for the root."""
-    text = "".join(f"[{place}]" if isinstance(place, int) else f".{_name(place)}" for place in places)
+    text = "".join(f"[{segment}]" if isinstance(segment, int) else f".{_name(segment)}" for segment in segments)
     return text.removeprefix(".")
 
 
@@ -36,135 +36,135 @@ def _name(key: str, room: int = ROOM) -> str:
     return line(key if len(key) <= room else key[:room] + "…")
 
 
-def value(thing: Any, room: int = ROOM) -> str:
+def value(document: Any, room: int = ROOM) -> str:
     """A JSON value (or bytes) as text: `{role: user, content: 'Hi'}`; what goes beyond `room` characters is cut."""
-    said = ""
-    for piece in _pieces(thing, room):
-        said += piece
-        if len(said) > room:
-            return said[:room] + "…"
-    return said
+    text = ""
+    for piece in _pieces(document, room):
+        text += piece
+        if len(text) > room:
+            return text[:room] + "…"
+    return text
 
 
-def _pieces(thing: Any, room: int) -> Iterator[str]:
-    if isinstance(thing, dict):
+def _pieces(document: Any, room: int) -> Iterator[str]:
+    if isinstance(document, dict):
         yield "{"
-        for number, name in enumerate(_ordered(thing)):
+        for number, name in enumerate(_ordered(document)):
             yield f"{', ' if number else ''}{_name(name, room)}: "
-            yield from _pieces(thing[name], room)
+            yield from _pieces(document[name], room)
         yield "}"
-    elif isinstance(thing, list):
+    elif isinstance(document, list):
         yield "["
-        for number, inner in enumerate(thing):
+        for number, inner in enumerate(document):
             yield ", " if number else ""
             yield from _pieces(inner, room)
         yield "]"
-    elif isinstance(thing, str | bytes):
-        yield repr(thing[: room + 1])
-    elif thing is None or isinstance(thing, bool):
-        yield {None: "null", True: "true", False: "false"}[thing]
+    elif isinstance(document, str | bytes):
+        yield repr(document[: room + 1])
+    elif document is None or isinstance(document, bool):
+        yield {None: "null", True: "true", False: "false"}[document]
     else:
-        yield repr(thing)
+        yield repr(document)
 
 
 def _ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
-def changes(recorded: str, now: str) -> str:
-    """What differs in two long strings: `… the [-quick-]{+slow+} brown fox …`; empty where they are short, or have
-    little in common.
+def changes(recorded: str, current: str) -> str:
+    """Return the differences of two long strings: `… the [-quick-]{+slow+} brown fox …`. Empty if they are short, or
+    have little in common.
     """
-    longest = max(len(recorded), len(now))
-    if longest <= ROOM or recorded == now:
+    longest = max(len(recorded), len(current))
+    if longest <= ROOM or recorded == current:
         return ""
-    start, end = _ends(recorded, now)
-    old, new = recorded[start : len(recorded) - end], now[start : len(now) - end]
+    start, end = _ends(recorded, current)
+    old, new = recorded[start : len(recorded) - end], current[start : len(current) - end]
     before, after = recorded[:start][-2 * _AROUND :], recorded[len(recorded) - end :][: 2 * _AROUND]
     between = word_diff.pieces(old, new) if max(len(old), len(new)) <= _COMPARED else [word_diff.Piece(old, new)]
-    kept = start + end + sum(len(one.old) for one in between if one.same)
-    if kept * 3 < longest:
+    same_length = start + end + sum(len(piece.old) for piece in between if piece.same)
+    if same_length * 3 < longest:
         return ""
     pieces = [word_diff.Piece(before, before), *between, word_diff.Piece(after, after)]
     return _rendered(pieces, len(before) < start, len(after) < end)
 
 
-def _ends(recorded: str, now: str) -> tuple[int, int]:
-    """How many characters both begin and end with, but for a word of which only a part is the same."""
-    start = _alike(recorded, now)
-    end = _alike_at_the_end(recorded, now, min(len(recorded), len(now)) - start)
-    if any(_WORD.match(text[start : start + 1]) for text in (recorded, now)):
+def _ends(recorded: str, current: str) -> tuple[int, int]:
+    """Return the lengths of the common start and end. A word that is only partly equal does not count."""
+    start = _alike(recorded, current)
+    end = _alike_at_the_end(recorded, current, min(len(recorded), len(current)) - start)
+    if any(_WORD.match(text[start : start + 1]) for text in (recorded, current)):
         start -= _of_a_word(recorded[max(0, start - _AROUND - 1) : start][::-1])
-    if any(_WORD.match(text[: len(text) - end][-1:]) for text in (recorded, now)):
+    if any(_WORD.match(text[: len(text) - end][-1:]) for text in (recorded, current)):
         end -= _of_a_word(recorded[len(recorded) - end :][: _AROUND + 1])
     return start, end
 
 
 def _of_a_word(text: str) -> int:
-    """How many characters at the start of `text` belong to one word; 0 for one without end, such as base64."""
+    """Return the length of the word at the start of `text`; 0 for a very long one, such as base64."""
     match = _WORD.match(text)
     return match.end() if match and match.end() <= _AROUND else 0
 
 
 def _rendered(pieces: list[word_diff.Piece], before: bool, after: bool) -> str:
-    """`before`, `after`: whether the strings go on beyond the first and the last piece, which are the same in both."""
-    out = [_tail(pieces[0].old, before)]
+    """Render the pieces. `before` and `after` are True if the strings go on beyond the first and the last piece."""
+    rendered = [_tail(pieces[0].old, before)]
     changed = [number for number, piece in enumerate(pieces) if not piece.same]
     last = changed[:_CHANGES][-1]
     for piece in pieces[1 : last + 1]:
         if not piece.same:
             old, new = (_cut(text) for text in piece)
-            out.append((f"[-{old}-]" if old else "") + (f"{{+{new}+}}" if new else ""))
+            rendered.append((f"[-{old}-]" if old else "") + (f"{{+{new}+}}" if new else ""))
         elif len(piece.old) <= 2 * _AROUND:
-            out.append(line(piece.old))
+            rendered.append(line(piece.old))
         else:
-            out.append(_head(piece.old, True) + _tail(piece.old, True).removeprefix("…"))
-    out.append(_head(pieces[last + 1].old, after or len(changed) > _CHANGES))
-    if (more := len(changed) - _CHANGES) > 0:
-        out.append(f" and {more} more change{'s' if more > 1 else ''}")
-    return "".join(out)
+            rendered.append(_head(piece.old, True) + _tail(piece.old, True).removeprefix("…"))
+    rendered.append(_head(pieces[last + 1].old, after or len(changed) > _CHANGES))
+    if (hidden_changes := len(changed) - _CHANGES) > 0:
+        rendered.append(f" and {hidden_changes} more change{'s' if hidden_changes > 1 else ''}")
+    return "".join(rendered)
 
 
 def _cut(text: str) -> str:
     return line(text if len(text) <= _CHANGE else f"{text[: _CHANGE // 2]}…{text[-_CHANGE // 4 :]}")
 
 
-def _head(text: str, more: bool) -> str:
+def _head(text: str, is_cut: bool) -> str:
     """The first characters of `text`, whole words where it has some; `more`: the string goes on behind it."""
     if len(text) <= _AROUND:
-        return line(text) + ("…" if more else "")
+        return line(text) + ("…" if is_cut else "")
     start = text[:_AROUND]
     words, space, _ = start.rpartition(" ")
     return line(words + space if words.strip() else start) + "…"
 
 
-def _tail(text: str, more: bool) -> str:
+def _tail(text: str, is_cut: bool) -> str:
     """The last characters of `text`, whole words where it has some; `more`: the string begins before it."""
     if len(text) <= _AROUND:
-        return ("…" if more else "") + line(text)
+        return ("…" if is_cut else "") + line(text)
     end = text[-_AROUND:]
     _, space, words = end.partition(" ")
     return "…" + line(space + words if words.strip() else end)
 
 
 def _alike(first: str, second: str) -> int:
-    """How many characters both begin with."""
-    at, most = 0, min(len(first), len(second))
+    """Return the length of the common start."""
+    at, limit = 0, min(len(first), len(second))
     step = _STEP
-    while step and at < most:
-        if first[at : at + step] == second[at : at + step] and at + step <= most:
+    while step and at < limit:
+        if first[at : at + step] == second[at : at + step] and at + step <= limit:
             at += step
         else:
             step //= 2
     return at
 
 
-def _alike_at_the_end(first: str, second: str, most: int) -> int:
-    """How many characters both end with, `most` at most."""
+def _alike_at_the_end(first: str, second: str, limit: int) -> int:
+    """Return the length of the common end, at most `limit`."""
     at, step = 0, _STEP
-    while step and at < most:
-        one, other = (text[len(text) - at - step : len(text) - at] for text in (first, second))
-        if at + step <= most and one == other:
+    while step and at < limit:
+        first_part, second_part = (text[len(text) - at - step : len(text) - at] for text in (first, second))
+        if at + step <= limit and first_part == second_part:
             at += step
         else:
             step //= 2

@@ -1,4 +1,4 @@
-"""Which headers are stored and passed on, and whether one tells the truth."""
+"""Headers: the ones that are stored and passed on, and the true content encoding."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ _UNSAFE = re.compile(r"[\r\n\0]")
 _MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
-def kept(headers: Headers, everything: bool = False, wanted: Container[str] = ()) -> Headers:
+def kept(headers: Headers, keep_all: bool = False, extra_names: Container[str] = ()) -> Headers:
     """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too), what has no name
     that can be sent, and, unless `everything`, noise; but what is `wanted` (lower case) is none.
     """
-    named = {
+    connection_names = {
         token.strip().lower() for name, value in headers if name.lower() == "connection" for token in value.split(",")
     }
     return tuple(
         (name, value)
         for name, value in headers
         if _TOKEN.fullmatch(name)
-        and name.lower() not in HOP_BY_HOP | named
-        and (everything or name.lower() in wanted or not NOISE.fullmatch(name))
+        and name.lower() not in HOP_BY_HOP | connection_names
+        and (keep_all or name.lower() in extra_names or not NOISE.fullmatch(name))
     )
 
 
@@ -89,7 +89,7 @@ def true_encoding(headers: Headers, body: bytes) -> Headers:
             true = False
         except UnicodeDecodeError:
             true = True
-    return headers if true else tuple(one for one in headers if one[0].lower() != "content-encoding")
+    return headers if true else tuple(header for header in headers if header[0].lower() != "content-encoding")
 
 
 def decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:

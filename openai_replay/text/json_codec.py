@@ -46,7 +46,7 @@ def strings(text: bytes) -> Iterator[tuple[Path, int, int]]:
 
 def pretty(text: bytes) -> bytes:
     """`text`, which must be valid JSON, indented by two spaces. Only white space between tokens changes."""
-    out: list[bytes] = []
+    chunks: list[bytes] = []
     depth = 0
     previous = b""
     for match in _TOKEN.finditer(text):
@@ -54,12 +54,12 @@ def pretty(text: bytes) -> bytes:
         if token in b"}]":
             depth -= 1
         if (token in b"}]" and previous not in b"{[") or (previous and previous in b"{[," and token not in b"}]"):
-            out.append(b"\n" + b"  " * depth)
-        out.append(b": " if token == b":" else token)
+            chunks.append(b"\n" + b"  " * depth)
+        chunks.append(b": " if token == b":" else token)
         if token in b"{[":
             depth += 1
         previous = token
-    return b"".join(out)
+    return b"".join(chunks)
 
 
 # orjson reads integers past 64 bits as floats, and two of them could look equal.
@@ -104,7 +104,7 @@ def canonical(value: Any) -> bytes:
 
 
 def _depth(value: Any) -> int:
-    """How deeply `value` is nested, as far as that is no more than one level too deep."""
+    """Return the nesting depth of `value`, at most one level more than is allowed."""
     level, depth = [value], 0
     while depth <= _DEEPEST and (level := [inner for outer in level for inner in _inside(outer)]):
         depth += 1
@@ -151,13 +151,13 @@ def pointer_text(pointer: Pointer) -> str:
 
 
 def points_at(pointer: Pointer, path: Path) -> bool:
-    """Whether `pointer` names the value at `path`."""
+    """Return True if `pointer` names the value at `path`."""
     return len(pointer) == len(path) and all(want in ("*", str(have)) for want, have in zip(pointer, path, strict=True))
 
 
 def drop(value: Any, pointer: Pointer) -> None:
     """Take what `pointer` names out of `value`, in place. What is not there is no error."""
-    segment, rest = pointer[0], pointer[1:]
+    segment, remaining = pointer[0], pointer[1:]
     if isinstance(value, dict):
         keys: list[Any] = list(value) if segment == "*" else [segment] if segment in value else []
     elif isinstance(value, list):
@@ -165,8 +165,8 @@ def drop(value: Any, pointer: Pointer) -> None:
     else:
         return
     for key in keys:
-        if rest:
-            drop(value[key], rest)
+        if remaining:
+            drop(value[key], remaining)
         else:
             del value[key]
 

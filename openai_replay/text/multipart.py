@@ -45,7 +45,7 @@ def parts(body: bytes, boundary: str) -> list[Part] | None:
         position += len(delimiter)
     else:
         return None
-    found: list[Part] = []
+    part_list: list[Part] = []
     while not body.startswith(b"--", position):
         start = body.find(b"\r\n", position)
         end = body.find(delimiter, start)
@@ -55,7 +55,7 @@ def parts(body: bytes, boundary: str) -> list[Part] | None:
             return None
         headers = _headers(body[start + 2 : head_end])
         disposition = _parameters(headers.get("content-disposition", ""))
-        found.append(
+        part_list.append(
             Part(
                 disposition.get("name", ""),
                 _extended(disposition.get("filename*", "")) or disposition.get("filename", ""),
@@ -65,7 +65,7 @@ def parts(body: bytes, boundary: str) -> list[Part] | None:
             )
         )
         position = end + len(delimiter)
-    return found if body[position + 2 :].lstrip(_PADDING)[:2] in (b"", b"\r\n") else None
+    return part_list if body[position + 2 :].lstrip(_PADDING)[:2] in (b"", b"\r\n") else None
 
 
 def _headers(block: bytes) -> dict[str, str]:
@@ -77,8 +77,8 @@ def _headers(block: bytes) -> dict[str, str]:
 
 def _parameters(value: str) -> dict[str, str]:
     """The parameters of a header's value by lower-case name, as they stand between the quotes; of two the first."""
-    found = _PARAMETER.findall(value)
-    return {name.lower(): quoted or other or token.strip() for name, quoted, other, token in reversed(found)}
+    matches = _PARAMETER.findall(value)
+    return {name.lower(): quoted or encoded or token.strip() for name, quoted, encoded, token in reversed(matches)}
 
 
 def _extended(value: str) -> str:

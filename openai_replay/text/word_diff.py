@@ -19,30 +19,30 @@ class Piece(NamedTuple):
 
     @property
     def same(self) -> bool:
-        """Whether both texts have it."""
+        """True if both texts have it."""
         return self.old == self.new
 
 
 def pieces(old: str, new: str) -> list[Piece]:
     """Both texts as a sequence of pieces; joined, the `old` of all are the one text, the `new` the other."""
     first, second = _WORD.findall(old), _WORD.findall(new)
-    same: list[str] = []  # words of a piece that is not over yet
-    found: list[Piece] = []
+    common: list[str] = []  # words of a piece that is not over yet
+    result: list[Piece] = []
     i = j = 0
     for a, b in [*align.matched(first, second), (len(first), len(second))]:
         if i < a or j < b:
-            _add(found, "".join(same), "".join(first[i:a]), "".join(second[j:b]))
-            same = []
-        same += first[a : a + 1]
+            _add(result, "".join(common), "".join(first[i:a]), "".join(second[j:b]))
+            common = []
+        common += first[a : a + 1]
         i, j = a + 1, b + 1
-    text = "".join(same)
-    return [*found, Piece(text, text)] if text else found
+    text = "".join(common)
+    return [*result, Piece(text, text)] if text else result
 
 
-def _add(found: list[Piece], same: str, old: str, new: str) -> None:
+def _add(result: list[Piece], common: str, old: str, new: str) -> None:
     """Add what is the same, and the change behind it. Two changes with only white space between them are one."""
-    if same.isspace() and found:
-        last = found.pop()
-        found.append(Piece(last.old + same + old, last.new + same + new))
+    if common.isspace() and result:
+        last = result.pop()
+        result.append(Piece(last.old + common + old, last.new + common + new))
     else:
-        found += ([Piece(same, same)] if same else []) + [Piece(old, new)]
+        result += ([Piece(common, common)] if common else []) + [Piece(old, new)]

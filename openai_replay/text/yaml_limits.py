@@ -1,4 +1,4 @@
-"""What a YAML text may do to its reader: aliases that make something very large of it, or endless; nesting."""
+"""Limits of YAML texts: aliases, which can make them huge or endless, and nesting."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def is_too_deep(text: str) -> bool:
-    """Whether `text` may be nested so deeply that composing it ends the process."""
+    """Return True if `text` may be nested so deeply that composing it ends the process."""
     brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
@@ -42,7 +42,7 @@ def is_nesting_error(error: Exception) -> bool:
 
 
 def may_hold_alias(text: str) -> bool:
-    """Whether `text` may hold an alias: a name behind `*` that stands behind `&`, too.
+    """Return False if `text` surely has no alias: a name after `*` that also follows `&`.
 
     HTML has many an `&amp;`, and Markdown many a `*`.
     """
@@ -67,19 +67,19 @@ def check(text: str, root: Any, path: Path) -> None:
         if isinstance(node.value, str):
             inner: list[Any] = []
         else:
-            inner = [one for part in node.value for one in (part if isinstance(part, tuple) else (part,))]
+            inner = [child for part in node.value for child in (part if isinstance(part, tuple) else (part,))]
         if id(node) not in sizes:
             sizes[id(node)] = 0
-            todo += [one for one in inner if id(one) not in sizes]
-            if any(sizes.get(id(one)) == 0 for one in inner):
+            todo += [child for child in inner if id(child) not in sizes]
+            if any(sizes.get(id(child)) == 0 for child in inner):
                 raise CassetteError(path, node.start_mark.line + 1, "holds an alias of itself", hint)
             if todo[-1] is not node:
                 continue
         todo.pop()
         if not sizes[id(node)]:
-            own = _NODE_BYTES + (len(node.value) if isinstance(node.value, str) else 0)
-            plain += own
-            sizes[id(node)] = own + sum(sizes[id(one)] for one in inner)
+            node_bytes = _NODE_BYTES + (len(node.value) if isinstance(node.value, str) else 0)
+            plain += node_bytes
+            sizes[id(node)] = node_bytes + sum(sizes[id(child)] for child in inner)
             if sizes[id(node)] > 1 << 62:  # numbers of thousands of digits are slow themselves
                 break
     if max(sizes.values()) > max(_UNFOLDED_BYTES, _UNFOLDED_TIMES * plain):

@@ -29,8 +29,8 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 class NotYaml(ValueError):
     """A text that is no YAML, or none that may be read; `line` counts from 1, None where it is not known."""
 
-    def __init__(self, what: str, line: int | None = None) -> None:
-        super().__init__(what)
+    def __init__(self, reason: str, line: int | None = None) -> None:
+        super().__init__(reason)
         self.line = line
 
 
@@ -60,8 +60,8 @@ def load(text: str) -> Any:
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise NotYaml(str(error).splitlines()[0]) from None
     except CassetteError as error:
-        what = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
-        raise NotYaml(what, error.line) from None
+        reason = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
+        raise NotYaml(reason, error.line) from None
     except RecursionError:
         raise NotYaml("nested too deeply") from None
     finally:
@@ -73,7 +73,7 @@ def _value(node: yaml.Node) -> Any:
     if isinstance(node, yaml.ScalarNode):
         return _scalar(node)
     if isinstance(node, yaml.SequenceNode):
-        values = [_value(one) for one in node.value]
+        values = [_value(child) for child in node.value]
         return values[0] if values and _CALLED.match(node.tag) else values
     mapping: dict[Any, Any] = {}
     for key, value in node.value:
@@ -102,9 +102,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 def typed(value: Any) -> Any:
     """`value` with numbers, true and false in the place of the unquoted texts that YAML 1.1 takes for them."""
     if isinstance(value, dict):
-        return {str(key): typed(one) for key, one in value.items()}
+        return {str(key): typed(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [typed(one) for one in value]
+        return [typed(child) for child in value]
     if not isinstance(value, Plain):
         return value
     tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]  # not in its stubs

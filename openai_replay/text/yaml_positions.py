@@ -1,4 +1,4 @@
-"""Where values stand in a YAML text: the scalars of a node, and the line of each character of one."""
+"""Positions in YAML texts: the scalars of a node, and the line of each character of a scalar."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Scalar(NamedTuple):
         return int(self.node.start_mark.line) + 1
 
 
-def scalars(node: Any, path: Path = (), seen: set[int] | None = None) -> Iterator[Scalar]:
+def scalars(node: Any, path: Path = (), visited: set[int] | None = None) -> Iterator[Scalar]:
     """Every scalar in `node`, keys left out; what an alias refers to is given once, where it stands."""
-    seen = set() if seen is None else seen
-    if id(node) in seen:
+    visited = set() if visited is None else visited
+    if id(node) in visited:
         return
-    seen.add(id(node))
+    visited.add(id(node))
     if node.id == "scalar":
         yield Scalar(path, node)
     elif node.id == "mapping":
         for key, value in node.value:
-            yield from scalars(value, (*path, str(key.value)), seen)
+            yield from scalars(value, (*path, str(key.value)), visited)
     else:
         for index, value in enumerate(node.value):
-            yield from scalars(value, (*path, index), seen)
+            yield from scalars(value, (*path, index), visited)
 
 
 # What stands in a quoted or plain text for how many characters of the value: line folds (YAML 1.1, 7.3 and 8.2) and
@@ -69,11 +69,13 @@ def line_at(text: str, node: Any, offset: int) -> int:
 
 
 def _in_folded(raw: str, value: str, offset: int, line: int) -> int:
-    """In a folded block white space is all that changes: the same number of other characters stand before."""
+    """Return the line of a character in a folded block: folding changes white space only, so the other characters
+    before it are counted.
+    """
     before = len(re.sub(r"\s", "", value[:offset]))
-    for one in raw.rstrip().split("\n")[1:]:  # behind the line of the `>`
+    for raw_line in raw.rstrip().split("\n")[1:]:  # after the line of the `>`
         line += 1
-        before -= len(re.sub(r"\s", "", one))
+        before -= len(re.sub(r"\s", "", raw_line))
         if before < 0:
             break
     return line

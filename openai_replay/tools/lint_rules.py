@@ -211,7 +211,7 @@ def recorded_at_s(response: Response) -> float | None:
 
 def describe_leak(leak: secret_scanner.Leak, position: str = "") -> str:
     """Return a message about a secret, without the secret itself."""
-    return f"{leak.kind}{position}: {leak.shown}"
+    return f"{leak.kind}{position}: {leak.preview}"
 
 
 def read_comments_above(text: str, node: Any) -> str:

@@ -99,7 +99,7 @@ def refuses_update(recorded: Response, current: Response) -> str:
     """Return the reason why `current` must not replace `recorded`, empty if it may."""
     recorded_status, status = recorded.head.status, current.head.status
     if (recorded_status < 400) != (status < 400):
-        preview = transcript.said(current)
+        preview = transcript.preview(current)
         return f"the status was {recorded_status} and is now {status}{f': {preview}' if preview else ''}"
     if recorded.end is End.COMPLETE and current.end is not End.COMPLETE:
         return f"the response was {current.end} after {len(current.body)} bytes"

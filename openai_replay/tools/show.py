@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from openai_replay.model import End, Headers, Interaction
 from openai_replay.openai_api import transcript
-from openai_replay.openai_api.requests import asked
+from openai_replay.openai_api.requests import parse_request
 from openai_replay.openai_api.responses import Kind, Message, Part
 from openai_replay.openai_api.usage import Usage, usage
 from openai_replay.text import escape, json_codec
@@ -47,7 +47,7 @@ def summarize(number: int, interaction: Interaction) -> Summary:
         number,
         request.method,
         request.path,
-        asked(request).model,
+        parse_request(request).model,
         answer.is_stream,
         response.head.status,
         response.end_ms,
@@ -98,13 +98,13 @@ def format_heading(number: int, interaction: Interaction) -> str:
 def format_recording(interaction: Interaction) -> Iterator[str]:
     """Yield request and response for a reader, line by line."""
     request, response = interaction.request, interaction.response
-    parsed = asked(request)
+    parsed = parse_request(request)
     yield "request"
     if request.query:
         yield f"  ?{escape.line(request.query)}"
     for message in parsed.messages:
         yield from _format_message(message)
-    for name, value in parsed.rest.items():
+    for name, value in parsed.parameters.items():
         yield from _format_field(name, value)
     yield ""
     yield "response"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from openai_replay.errors import UsageError
 from openai_replay.model import End, Interaction
 from openai_replay.openai_api import transcript
-from openai_replay.openai_api.requests import asked
+from openai_replay.openai_api.requests import parse_request
 from openai_replay.openai_api.usage import Usage, usage
 from openai_replay.text import escape
 
@@ -86,7 +86,7 @@ def count_by_model(interactions: Iterable[Interaction], prices: Mapping[str, Pri
         value = parsed.value if isinstance(parsed.value, dict) else {}
         run = value.get("run")
         inner = run if isinstance(run, dict) else value
-        requested_model, responded_model = asked(interaction.request).model, inner.get("model")
+        requested_model, responded_model = parse_request(interaction.request).model, inner.get("model")
         responded_model = responded_model if isinstance(responded_model, str) else ""
         response = interaction.response
         failed = response.head.status >= 400 or response.end is not End.COMPLETE or bool(value.get("error"))

@@ -574,7 +574,7 @@ def test_rule_7_headers_that_are_stored(name: str, is_kept: bool, with_all: bool
     one = (name, "x")
     connection = ("connection", "keep-alive, x-hop")
     assert (one in headers.kept((connection, one))) is is_kept
-    assert (one in headers.kept((connection, one), everything=True)) is with_all
+    assert (one in headers.kept((connection, one), keep_all=True)) is with_all
 
 
 @pytest.mark.parametrize(

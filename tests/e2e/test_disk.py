@@ -220,7 +220,7 @@ async def test_a_disk_that_cannot_keep_what_it_took(tmp_path: Path, upstream: Up
     before = tape.read_bytes()
     async with command("record", tape, "--mode", mode, "--upstream", upstream.url, program=BAD_DISK) as process:
         assert (await process.ask("POST", "/v1/small", {})).body == SMALL
-        await process.says("NOT RECORDED: the disk refused to keep it: [Errno 5] Input/output error")
+        await process.says("NOT RECORDED: the disk did not accept it: [Errno 5] Input/output error")
         assert await process.stop() == 1
         assert ("cannot be written: Input/output error" in process.stderr) is (mode == "all")
     assert tape.read_bytes().startswith(before)

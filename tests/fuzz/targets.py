@@ -98,7 +98,7 @@ def fuzz_headers(data: bytes) -> None:
         else data.decode("latin-1")
     )
     pairs = tuple((name, value) for name, _, value in (line.partition(":") for line in text.split("\x1e")))
-    stored = http_headers.kept(pairs, everything=True)
+    stored = http_headers.kept(pairs, keep_all=True)
     assert all(name.isascii() and name.lower() not in http_headers.HOP_BY_HOP for name, _ in stored)
     head = http_headers.head_bytes([f"HTTP/1.1 200 {text}", *(f"{name}: {value}" for name, value in stored)])
     assert head.endswith(b"\r\n\r\n")

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay.openai_api.responses import Kind, Message, Part, item, messages
+from openai_replay.openai_api.responses import Kind, Message, Part, item, parse_messages
 from openai_replay.openai_api.stream_assembler import Assembly, assembled
 from openai_replay.text import sse
 from openai_replay.text.sse import Event
@@ -48,8 +48,8 @@ def test_a_stream_comes_to_the_answer_without_one(path: str, parameters: Any, st
     model = {"model": "gpt-4o-mini", **parameters}
     whole = json.loads(asked(path, **model))
     streamed = assembled(sse.events(asked(path, **model, **streaming, stream=True)))
-    assert messages(streamed) == messages(whole)
-    assert messages(whole)
+    assert parse_messages(streamed) == parse_messages(whole)
+    assert parse_messages(whole)
     for name in ("object", "model", *(["usage"] if path != "/v1/completions" else [])):
         assert streamed[name] == whole[name]
 
@@ -59,18 +59,20 @@ def test_a_response_is_put_together_where_its_end_is_missing() -> None:
         body = asked("/v1/responses", model="gpt-5-mini", input="Say hello.", tools=tools, stream=True)
         whole = assembled(sse.events(body))
         events = [one for one in sse.events(body) if ".delta" in one.type or one.type == "response.output_item.added"]
-        assert [part for one in messages(assembled(events)) for part in one.parts] == messages(whole)[0].parts
+        assert [part for one in parse_messages(assembled(events)) for part in one.parts] == parse_messages(whole)[
+            0
+        ].parts
 
 
 def test_assistants() -> None:
     body = asked("/v1/threads/runs", assistant_id="asst_1", thread={"messages": MESSAGES}, stream=True)
     events = list(sse.events(body))
-    said, run = messages(assembled(events))
+    said, run = parse_messages(assembled(events))
     assert said.role == "assistant"
     assert said.parts[0].text.startswith("You said “Say hello.”. Héllo 🌍!\nThis answer")
     assert run == Message([], "", "completed")
     deltas = [one for one in events if one.type in ("thread.message.created", "thread.message.delta")]
-    assert messages(assembled(deltas)) == [said]
+    assert parse_messages(assembled(deltas)) == [said]
 
 
 def test_transcriptions_and_speech() -> None:
@@ -80,7 +82,7 @@ def test_transcriptions_and_speech() -> None:
         assembly.add(one)
     assert assembly.ended
     assert assembly.value["usage"]["total_tokens"] == 98
-    ((part,),) = [one.parts for one in messages(assembly.value)]
+    ((part,),) = [one.parts for one in parse_messages(assembly.value)]
     assert part.kind is Kind.NOTE
     assert part.text.endswith("bytes of sound")
     deltas = [{"type": "transcript.text.delta", "delta": "Hel"}, {"type": "transcript.text.delta", "delta": "lo"}]
@@ -207,7 +209,7 @@ def test_streams(events: list[Event], said: list[Message] | None) -> None:
             "max_output_tokens",
         )
     ]  # fmt: skip
-    assert [one for one in messages(assembled(events)) if one.parts] == expected
+    assert [one for one in parse_messages(assembled(events)) if one.parts] == expected
 
 
 @pytest.mark.parametrize(
@@ -249,7 +251,7 @@ def test_whether_the_last_event_came(last: Any, ended: bool) -> None:
     ],
 )  # fmt: skip
 def test_answers(answer: Any, said: list[Message]) -> None:
-    assert messages(answer) == said
+    assert parse_messages(answer) == said
 
 
 def test_an_item_of_a_file_search() -> None:
@@ -278,9 +280,9 @@ OBJECTS = st.sampled_from(["thread.message", "thread.message.delta", "thread.run
 def test_no_stream_of_any_shape_raises(events: list[tuple[str, Any, str | None]]) -> None:
     given = [{**one, "object": sort} if isinstance(one, dict) and sort else one for _, one, sort in events]
     value = assembled(Event(kind, json.dumps(one)) for (kind, _, _), one in zip(events, given, strict=True))
-    assert isinstance(messages(value), list)
+    assert isinstance(parse_messages(value), list)
     for one in given:
-        assert isinstance(messages(one), list)
+        assert isinstance(parse_messages(one), list)
 
 
 def test_the_shipped_streams_end(tmp_path: Path) -> None:
@@ -292,4 +294,4 @@ def test_the_shipped_streams_end(tmp_path: Path) -> None:
         for event in sse.events(one.response.body):
             assembly.add(event)
         assert assembly.ended
-        assert messages(assembly.value)[0].finish in ("stop", "completed")
+        assert parse_messages(assembly.value)[0].finish in ("stop", "completed")

@@ -56,7 +56,7 @@ CALL = {"function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
     ],
 )
 def test_json(value: Any, said: str) -> None:
-    assert transcript.said(answer(json.dumps(value).encode())) == said
+    assert transcript.preview(answer(json.dumps(value).encode())) == said
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_json(value: Any, said: str) -> None:
     ],
 )
 def test_streams_and_others(response: Response, said: str) -> None:
-    assert transcript.said(response) == said
+    assert transcript.preview(response) == said
 
 
 NAMES = st.sampled_from(["choices", "delta", "message", "content", "tool_calls", "function", "text", "value", "error"])
@@ -123,9 +123,9 @@ ODD = st.recursive(
 
 @given(ODD)
 def test_no_answer_of_any_shape_raises(value: Any) -> None:
-    assert isinstance(transcript.said(answer(json.dumps(value).encode())), str)
-    assert isinstance(transcript.said(stream(value, ("x.text.delta", value))), str)
-    transcript.said(stream(value)).encode()  # nothing that cannot be written
+    assert isinstance(transcript.preview(answer(json.dumps(value).encode())), str)
+    assert isinstance(transcript.preview(stream(value, ("x.text.delta", value))), str)
+    transcript.preview(stream(value)).encode()  # nothing that cannot be written
 
 
 def test_a_whole_answer_is_read() -> None:

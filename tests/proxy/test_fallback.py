@@ -120,8 +120,8 @@ async def test_the_nearest_unplayed_first_and_it_is_said(tmp_path: Path) -> None
             "Note:  fallback last-user-message found no recording of POST /v1/chat/completions with the last user "
             "message 'hi'; all 3 of these have been played"
         ) in heard.json["error"]["message"]
-        assert [bool(one.note) for one in proxy.journal] == [True, True, False, False]
-        assert proxy.journal[0].note == (
+        assert [bool(one.fallback_note) for one in proxy.journal] == [True, True, False, False]
+        assert proxy.journal[0].fallback_note == (
             "fallback last-user-message: #2 is played; it differs at\n  seed: recorded 1  now 3"
         )
         assert proxy.outcomes == ["played", "played", "played", "missed"]
@@ -161,5 +161,5 @@ async def test_the_terminal_and_the_journal_say_it(tmp_path: Path) -> None:
         await process.says("fallback last-user-message: #1 is played; it differs at\n    n: recorded absent  now 2")
         journal = (await ask(process.origin, "GET", "/@/journal")).json
         assert journal["unplayed"] == 0
-        assert journal["exchanges"][0]["note"].startswith("fallback last-user-message: #1")
+        assert journal["exchanges"][0]["fallback_note"].startswith("fallback last-user-message: #1")
         assert await process.stop() == 0

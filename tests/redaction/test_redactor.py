@@ -227,7 +227,7 @@ def test_what_is_remembered_of_requests_has_an_end_and_changes_nothing(monkeypat
         clean = cleans.request(Request("GET", f"https://h/{number}?api-key={KEYS['sk']}", headers))
         assert clean.uri == f"https://h/{number}?api-key=REDACTED"
         assert clean.headers == (("Authorization", "Bearer REDACTED"), ("X-Number", str(number)))
-        assert len(cleans._known) <= 4
+        assert len(cleans._address_cache) <= 4
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_keys_are_told_by_their_makers_prefix(kind: str, secret: str, around: st
     [found] = secret_scanner.leaks(text)
     assert found.kind == kind
     assert text[found.start : found.end] == secret
-    assert secret[12:] not in found.shown
-    assert str(len(secret)) in found.shown
+    assert secret[12:] not in found.preview
+    assert str(len(secret)) in found.preview
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_secrets_are_told_by_what_they_are_assigned_to(kind: str, before: str, s
     text = before + secret + ("@db/x" if "URL" in kind else '"')
     [found] = secret_scanner.leaks(text)
     assert (found.kind, text[found.start : found.end]) == (kind, secret)
-    assert secret[2:] not in found.shown
+    assert secret[2:] not in found.preview
 
 
 def test_a_private_key_is_told_by_its_first_line() -> None:

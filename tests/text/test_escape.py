@@ -39,5 +39,5 @@ def test_nothing_is_left_that_steers(text: str) -> None:
 
 
 def test_the_line_of_an_exchange_steers_no_terminal() -> None:
-    said = console.line(Exchange(Outcome.PLAYED, "GET", "/v1/a\x9b2J", 200, said="\u202ecod.exe \x9b2J \x7f"))
+    said = console.line(Exchange(Outcome.PLAYED, "GET", "/v1/a\x9b2J", 200, preview="\u202ecod.exe \x9b2J \x7f"))
     assert said == r'play    GET /v1/a\x9b2J  200  0 frames  0 ms  "\u202ecod.exe \x9b2J \x7f"'

@@ -202,7 +202,9 @@ def test_input_items_become_messages() -> None:
         {"type": "function_call_output", "call_id": "call_1", "output": "snow"},
         {"type": "item_reference", "id": "msg_1"},
     ]
-    parsed = requests.asked(Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode()))
+    parsed = requests.parse_request(
+        Request("POST", URI, JSON, json.dumps({"instructions": "b", "input": items}).encode())
+    )
     assert parsed.messages == [
         Message([Part(Kind.TEXT, "b")], "instructions"),
         Message([Part(Kind.TEXT, "a")], "user"),
@@ -215,28 +217,28 @@ def test_input_items_become_messages() -> None:
 @pytest.mark.parametrize(
     ("body", "parsed"),
     [
-        ({"input": "a"}, requests.Asked("", [Message([Part(Kind.TEXT, "a")], "user")], {})),
-        ({"input": ["a", "b"]}, requests.Asked("", [Message([Part(Kind.TEXT, '["a","b"]')], "input")], {})),
-        ({"model": 5, "n": 1}, requests.Asked("", [], {"n": 1})),
-        (b"\xff\xfe", requests.Asked("", [Message([Part(Kind.NOTE, "2 bytes of application/json")])], {})),
-        ([1], requests.Asked("", [], {"body": [1]})),
-        (b"", requests.Asked("", [], {})),
+        ({"input": "a"}, requests.ParsedRequest("", [Message([Part(Kind.TEXT, "a")], "user")], {})),
+        ({"input": ["a", "b"]}, requests.ParsedRequest("", [Message([Part(Kind.TEXT, '["a","b"]')], "input")], {})),
+        ({"model": 5, "n": 1}, requests.ParsedRequest("", [], {"n": 1})),
+        (b"\xff\xfe", requests.ParsedRequest("", [Message([Part(Kind.NOTE, "2 bytes of application/json")])], {})),
+        ([1], requests.ParsedRequest("", [], {"body": [1]})),
+        (b"", requests.ParsedRequest("", [], {})),
     ],
 )
-def test_other_requests_are_parsed(body: Any, parsed: requests.Asked) -> None:
+def test_other_requests_are_parsed(body: Any, parsed: requests.ParsedRequest) -> None:
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    assert requests.asked(Request("POST", URI, JSON, data)) == parsed
+    assert requests.parse_request(Request("POST", URI, JSON, data)) == parsed
 
 
 def test_a_model_in_the_path() -> None:
     uri = "https://x.openai.azure.com/openai/deployments/mine/chat/completions?api-version=1"
-    assert requests.asked(Request("POST", uri)).model == "mine"
+    assert requests.parse_request(Request("POST", uri)).model == "mine"
 
 
 def test_an_upload() -> None:
     sound = ("file", '; filename="a.wav"\r\nContent-Type: audio/wav', b"1234")
     request = upload(("model", "", b"whisper-1"), sound, ("x", "", b"\xff"))
-    assert requests.asked(request) == requests.Asked(
+    assert requests.parse_request(request) == requests.ParsedRequest(
         "whisper-1", [], {"file": "a.wav (4 bytes of audio/wav)", "x": "1 bytes"}
     )
 

@@ -249,6 +249,6 @@ class Supervisor:
             console.error(error)
             return error.exit_code
         except Exception as error:
-            console.say(f"Error: A worker failed.\n{log.bare(error)}")
+            console.print_line(f"Error: A worker failed.\n{log.safe_traceback(error)}")
             return 1
         return 0

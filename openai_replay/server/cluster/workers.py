@@ -125,7 +125,7 @@ class _Workers:
         for listener_number, listener in enumerate(self._listening):
             if listener_number != number:
                 listener.close()
-        print_exchange = self._config.on_exchange or console.teller(self._config.quiet)
+        print_exchange = self._config.on_exchange or console.exchange_printer(self._config.quiet)
 
         def on_exchange(exchange: Exchange) -> None:
             self._counts.add(number, exchange.outcome)
@@ -149,9 +149,9 @@ class _Workers:
                 console.error(error)
                 code = 1
         if unplayed:
-            console.say(console.unplayed(unplayed))
+            console.print_line(console.unplayed(unplayed))
         if not self._config.quiet or counts[Outcome.LOST]:
-            console.say(console.closing(counts, self._failures, self._cassette.name))
+            console.print_line(console.summary_line(counts, self._failures, self._cassette.name))
         return code or process.exit_code(counts, unplayed)
 
     async def _unplayed(self) -> list[str]:

@@ -19,7 +19,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser, HttpVersion11
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 
 from openai_replay.errors import BadRequestError, ReplayError
-from openai_replay.journal.log import bare, log
+from openai_replay.journal.log import log, safe_traceback
 from openai_replay.model import End
 from openai_replay.server.http import peer
 from openai_replay.server.http.connection_registry import ConnectionRegistry
@@ -219,7 +219,7 @@ class HttpProtocol(BaseProtocol):
         except ConnectionError:  # the client has left, and the engine has dealt with it
             return False
         except Exception as error:
-            log.error("openai-replay failed on %s\n%s", request.head.method, bare(error))
+            log.error("openai-replay failed on %s\n%s", request.head.method, safe_traceback(error))
             hint = "See the openai-replay log for details."
             await self._send_error(response, ReplayError("openai-replay failed on this request.", hint))
         if not request.body.is_eof() and not self._ignore_input:
