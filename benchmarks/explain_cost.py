@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from openai_replay.matching.diff import Recorded
-from openai_replay.matching.explain import Tape, explain
+from openai_replay.matching.explain import MissContext, explain
 from openai_replay.matching.matcher import Matcher
 from openai_replay.matching.suggestions import at_the_command_line
 from openai_replay.model import Request
@@ -86,7 +86,7 @@ def main() -> int:
     advice = at_the_command_line("tape.yaml")
 
     def missed(now: Request, seen: dict[bytes, frozenset[int]]) -> str:
-        tape = Tape("tape.yaml", "none", recorded, lambda names: (), seen)
+        tape = MissContext("tape.yaml", "none", recorded, lambda names: (), seen)
         return "\n".join(explain(now, tape, advice, MATCHER, CLEAN))
 
     changed = Request("POST", requests[0].uri, JSON, requests[777].body.replace(b"You are an agent", b"You are one"))

@@ -90,10 +90,11 @@ def test_edit_a_prompt_see_the_miss_and_do_what_it_says(tmp_path: Path, upstream
     assert shell.code == 1
     assert "5 failed, 1 passed" in said, said
     assert (
-        "Closest is #1; it differs at\n  messages[0].content: recorded 'You answer the customers of a bicycle shop in "
+        "The closest recording is #1. It differs in:\n"
+        "  messages[0].content: recorded 'You answer the customers of a bicycle shop in "
         "one sentence.'  now 'You answer the customers of a bicycle shop in two sentences.'\n"
     ) in said
-    [advice] = set(re.findall(r"Record it:  (pytest .*as_a_program.*)", said))
+    [advice] = set(re.findall(r"To record it, run:  (pytest .*as_a_program.*)", said))
     shell.run(advice, upstream)
     assert shell.code == 0
     # What nobody plays any more is still there, and the project is strict about it.
@@ -142,7 +143,7 @@ def test_a_miss_fails_nodes_test_though_the_app_swallows_it(node: Shell) -> None
     assert node.code == 1
     assert "# fail 2" in said, said
     # The runner says it, and the proxy at the terminal.
-    assert said.count("Closest is #") == 4, said
+    assert said.count("The closest recording is #") == 4, said
 
 
 @needs_node

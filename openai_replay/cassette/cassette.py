@@ -107,7 +107,7 @@ class Cassette:
     def _look(self, path: Path, start: str) -> None:
         """See by what matching the cassette at `path`, which starts so, was recorded."""
         said = writer.declared(start)
-        if said and not matcher.alike(said, self._described):
+        if said and not matcher.same_matching(said, self._described):
             now = self._described or "the default one"
             mismatch = f"{path}: was recorded with another matching: {said}; this run's is {now}"
             if mismatch not in self.mismatches:

@@ -50,7 +50,7 @@ def read_text(path: Path) -> tuple[str, int | None]:
         with locked(path, write=False) as fd, open(fd, "rb", closefd=False) as file:
             data = file.read(_checked_size(fd))
     except FileNotFoundError:
-        hint = f"Record it:  openai-replay record {path} -- <your command>"
+        hint = f"To record it, run:  openai-replay record {path} -- <your command>"
         raise CassetteError(path, None, "there is no such cassette", hint) from None
     except OSError as error:
         hint = error.hint if isinstance(error, _Unfit) else ""

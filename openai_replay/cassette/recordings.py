@@ -158,7 +158,9 @@ class Source:
         text, document = read_document(file, self._warn)
         self._look(file, text)
         if not document.interactions and not text.strip():
-            raise CassetteError(file, None, "is empty", f"Record it:  openai-replay record {file} -- <your command>")
+            raise CassetteError(
+                file, None, "is empty", f"To record it, run:  openai-replay record {file} -- <your command>"
+            )
         return held(file, document.interactions, self._key)
 
     def _big(self, found: list[Path], size: int) -> list[Recording]:

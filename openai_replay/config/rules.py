@@ -12,7 +12,7 @@ from openai_replay.playback import pace as pacing
 from openai_replay.redaction.redactor import Redactor
 
 if TYPE_CHECKING:
-    from openai_replay.matching.suggestions import Advice
+    from openai_replay.matching.suggestions import Wording
 
 
 class Action(Enum):
@@ -47,7 +47,7 @@ class Rules:
     fallback: Fallback = Fallback.NONE
     all_headers: bool = False
     retry_after_s: float | None = None  # replaces that of a played `retry-after`; None keeps it
-    advice: Advice | None = None  # suggestions after a miss; None: those of the command line
+    advice: Wording | None = None  # suggestions after a miss; None: those of the command line
     drain_timeout_s: float = 300.0  # reads the rest of a response after its client has left
 
     def key(self, request: Request) -> bytes:
@@ -62,7 +62,7 @@ class Rules:
     @property
     def matching_summary(self) -> str:
         """Return the settings of the matching as one line without secrets; empty for the default."""
-        return self.redactor.text(self.matcher.described)
+        return self.redactor.text(self.matcher.description)
 
     @property
     def key_fingerprint(self) -> str:

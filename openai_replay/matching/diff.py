@@ -1,8 +1,9 @@
-"""Where two requests differ, and which recordings come closest to a request.
+"""Differences of two requests, and the recordings that are closest to a request.
 
-Three looks, each at fewer recordings: at the parts a body is made of (a message, a tool, a parameter), which parse
-every recording once; at the words of the parts that are not the same; and at every place, for the few that are left.
-Nothing depends on the order of keys or on chance: between equals the unplayed one is closer, then the lower number.
+The search has three stages with fewer and fewer recordings. The first compares the parts of each body (a message, a
+tool, a parameter), and parses each recording once. The second compares the words of unequal parts. The third compares
+all values of the few recordings that remain. The result does not depend on the order of keys: of two equally close
+recordings, the unplayed one comes first, then the one with the lower number.
 """
 
 from __future__ import annotations
@@ -14,28 +15,28 @@ from enum import Enum, auto
 from itertools import accumulate, zip_longest
 from typing import Any, NamedTuple
 
-from openai_replay.matching.matcher import Matcher, Meaning
+from openai_replay.matching.matcher import ComparableRequest, Matcher
 from openai_replay.model import Request, header
 from openai_replay.text import align, json_codec
 from openai_replay.text.json_codec import Path
 
-#: Recordings that are compared place by place.
+#: Recordings that are compared value by value.
 COMPARED = 8
-#: Bytes of the recordings that are read at all. Where there are more, those of about the size of the request are.
+#: Bytes of recordings that are read. If there are more, those of about the size of the request are.
 _READ = 1 << 28
-#: Bytes of the recordings that are read a second time, word by word. The closest by their parts come first.
+#: Bytes of recordings that are compared word by word. The closest by their parts come first.
 _READ_AGAIN = 1 << 21
 #: Characters of a part that are compared word by word.
 _WORDS_OF = 20_000
 _WORD = re.compile(rb"[\w\x80-\xff]+")
-#: The text of what is nested too deeply to have one. JSON would put it in quotes.
+#: The text of a value that is nested too deeply for one. No JSON text is equal: it would have quotes.
 _NESTED = b"nested"
-#: What the difference of two strings weighs if they have every word in common, and if they have none.
+#: Weight of the difference of two strings with all words in common, and with none.
 _LITTLE, _MUCH = 25, 100
 
 
-class How(Enum):
-    """What became of a value."""
+class Change(Enum):
+    """The kind of a difference."""
 
     CHANGED = auto()
     ADDED = auto()
@@ -44,41 +45,45 @@ class How(Enum):
     UNKNOWN = auto()  # nested too deeply to be compared
 
 
-class Apart(NamedTuple):
-    """A place where a recording and a request differ. `field` is that of `Meaning`; `path` leads through a body, by the
-    indices of the request; `aligned`: the recording has it at the same path.
+class Difference(NamedTuple):
+    """One difference of a recording and a request.
+
+    `field` is a field of `ComparableRequest`. `path` leads through the body of the request. `aligned` is True if the
+    recording has the value at the same path.
     """
 
     field: str
     path: Path
-    how: How
+    change: Change
     recorded: Any = None
-    now: Any = None
+    current: Any = None
     aligned: bool = True
 
     @property
     def pointer(self) -> str:
-        """What `--ignore` names the place by; empty where it reaches only one of the two requests, or none."""
+        """The JSON pointer for `--ignore`. Empty if it would not name the value in both requests."""
         if self.field != "body" or not self.aligned:
             return ""
-        return "".join("/" + str(one).replace("~", "~0").replace("/", "~1") for one in self.path)
+        return "".join("/" + str(segment).replace("~", "~0").replace("/", "~1") for segment in self.path)
 
     @property
     def weight(self) -> int:
-        """How far it puts two requests apart: a message that is not there more than a word that is another."""
-        if self.how is How.MOVED:
+        """The distance that this difference adds: a missing message adds more than a changed word."""
+        if self.change is Change.MOVED:
             return _LITTLE
-        if self.how is How.UNKNOWN:
+        if self.change is Change.UNKNOWN:
             return 1 << 32
-        if isinstance(self.recorded, str) and isinstance(self.now, str):
-            mine, other = (_words([text[:_WORDS_OF].encode("utf-8", "surrogatepass")]) for text in self[3:5])
-            both = mine.total() + other.total()
-            return _LITTLE + (_MUCH - _LITTLE) * _unlike(mine, other) // both if both else _MUCH
-        return _MUCH * max(_leaves(self.recorded), _leaves(self.now))
+        if isinstance(self.recorded, str) and isinstance(self.current, str):
+            recorded_words, current_words = (
+                _words([text[:_WORDS_OF].encode("utf-8", "surrogatepass")]) for text in self[3:5]
+            )
+            total = recorded_words.total() + current_words.total()
+            return _LITTLE + (_MUCH - _LITTLE) * _unlike(recorded_words, current_words) // total if total else _MUCH
+        return _MUCH * max(_leaves(self.recorded), _leaves(self.current))
 
 
 class Recorded(NamedTuple):
-    """A recorded request: its number on the tape (from 1), its key, and whether it has been played."""
+    """A recorded request, its number in the cassette (from 1) and its key. `played`: it has been played."""
 
     number: int
     request: Request
@@ -86,17 +91,17 @@ class Recorded(NamedTuple):
     played: bool = False
 
 
-class Near(NamedTuple):
-    """A recording that comes close, without its secrets, and where it differs; nowhere where it is the same."""
+class Candidate(NamedTuple):
+    """A recording that is close to a request, its redacted request, and the differences."""
 
     recorded: Recorded
     request: Request
-    apart: list[Apart]
+    differences: list[Difference]
 
     @property
     def weight(self) -> int:
-        """How far off it is."""
-        return sum(one.weight for one in self.apart)
+        """The distance from the request."""
+        return sum(difference.weight for difference in self.differences)
 
 
 def nearest(
@@ -104,72 +109,70 @@ def nearest(
     recorded: Sequence[Recorded],
     matcher: Matcher,
     clean: Callable[[Request], Request],
-    seen: MutableMapping[bytes, frozenset[int]],
+    parts_cache: MutableMapping[bytes, frozenset[int]],
     count: int = 3,
-) -> list[Near]:
-    """The `count` recordings that come closest to `request`, which holds no secret, the closest first.
+) -> list[Candidate]:
+    """Return the `count` recordings that are closest to the redacted `request`, the closest first.
 
-    Among those of its method and path, as far as these are matched; recordings that are the same request as each
-    other count once. `clean` takes the secrets out of a recording. `seen` keeps what the first look has found, by
-    key, so that the next miss need not read the tape again.
+    Only recordings with the same method and path are compared, as far as these are matched, and equal recordings count
+    once. `clean` redacts a recorded request. `parts_cache` keeps the results of the first stage by key, so that the
+    next miss does not read the cassette again.
     """
     target = matcher.target(request)
-    unlike: dict[bytes, Recorded] = {}
-    for one in sorted(recorded, key=lambda one: (one.played, one.number)):
-        if matcher.target(one.request) == target:
-            unlike.setdefault(one.key, one)
+    distinct: dict[bytes, Recorded] = {}
+    for recording in sorted(recorded, key=lambda entry: (entry.played, entry.number)):
+        if matcher.target(recording.request) == target:
+            distinct.setdefault(recording.key, recording)
     key = matcher.key(request)
-    if key in unlike:
-        return [Near(unlike[key], clean(unlike[key].request), [])]
-    now = matcher.meaning(request)
-    wanted = _parts(now)
-    found = []
-    for one in _readable([*unlike.values()], len(request.body)):
-        parts = seen.get(one.key)
+    if key in distinct:
+        return [Candidate(distinct[key], clean(distinct[key].request), [])]
+    current = matcher.comparable(request)
+    wanted_parts = _parts(current)
+    ranking = []
+    for recording in _readable([*distinct.values()], len(request.body)):
+        parts = parts_cache.get(recording.key)
         if parts is None:
-            parts = seen[one.key] = frozenset(_parts(_read(one.request, matcher, clean)))
-        found.append((len(parts ^ wanted.keys()), one.played, one.number, one))
-    found.sort(key=lambda entry: entry[:3])
-    close = [one for *_, one in found]
+            parts = parts_cache[recording.key] = frozenset(_parts(_read(recording.request, matcher, clean)))
+        ranking.append((len(parts ^ wanted_parts.keys()), recording.played, recording.number, recording))
+    ranking.sort(key=lambda entry: entry[:3])
+    close = [recording for *_, recording in ranking]
     if len(close) > COMPARED:
-        # Where twice as many parts differ, words make no difference.
-        near = sum(parts <= 2 * found[0][0] + 2 for parts, *_ in found)
-        close = _by_words(close[:near], wanted, matcher, clean) + close[near:]
+        # A recording with twice as many unequal parts cannot become the closest by its words.
+        near = sum(parts <= 2 * ranking[0][0] + 2 for parts, *_ in ranking)
+        close = _by_words(close[:near], wanted_parts, matcher, clean) + close[near:]
     compared = []
-    for one in close[:COMPARED]:
-        cleaned = clean(one.request)
-        compared.append(Near(one, cleaned, list(differences(matcher.meaning(cleaned), now))))
+    for recording in close[:COMPARED]:
+        cleaned = clean(recording.request)
+        compared.append(Candidate(recording, cleaned, list(differences(matcher.comparable(cleaned), current))))
     compared.sort(key=lambda near: (near.weight, near.recorded.played, near.recorded.number))
     return compared[:count]
 
 
 def _readable(recorded: list[Recorded], size: int) -> list[Recorded]:
-    """Those that there is time to read, for a request of `size` bytes."""
-    closest = sorted(recorded, key=lambda one: abs(len(one.request.body) - size))
-    sizes = accumulate(len(one.request.body) for one in closest)
+    """Return the recordings that there is time to read, for a request of `size` bytes."""
+    closest = sorted(recorded, key=lambda recording: abs(len(recording.request.body) - size))
+    sizes = accumulate(len(recording.request.body) for recording in closest)
     return closest[: max(1, sum(size <= _READ for size in sizes))]
 
 
-def _read(request: Request, matcher: Matcher, clean: Callable[[Request], Request]) -> Meaning:
-    """What a recording says. Nobody sees it, so its secrets are not looked for, but what is packed is unpacked."""
-    return matcher.meaning(clean(request) if header(request.headers, "content-encoding") else request)
+def _read(request: Request, matcher: Matcher, clean: Callable[[Request], Request]) -> ComparableRequest:
+    """Return a recording for comparison only: its secrets stay, and a compressed body is decompressed."""
+    return matcher.comparable(clean(request) if header(request.headers, "content-encoding") else request)
 
 
-def _parts(said: Meaning) -> dict[int, bytes]:
-    """What a request is made of, as texts by their hashes: the values of its body, and the items of those that are
-    lists.
-    """
-    fields = [("query", said.query), ("headers", said.headers), ("kind", said.kind)]
-    body = said.body
+def _parts(request: ComparableRequest) -> dict[int, bytes]:
+    """Return the parts of a request by their hashes: the values of its body, and the items of lists among them."""
+    fields = [("query", request.query), ("headers", request.headers), ("kind", request.kind)]
+    body = request.body
     fields += [(f"/{name}", value) for name, value in body.items()] if isinstance(body, dict) else [("/", body)]
     parts: dict[int, bytes] = {}
-    again: dict[int, int] = {}
+    repeats: dict[int, int] = {}
     for name, value in fields:
         for item in value if isinstance(value, list) else [value]:
             text = _text(item)
             part = hash((name, text))
-            if part in parts:  # the same message once more
-                again[part] = number = again.get(part, 0) + 1
+            if part in parts:  # a repeated message
+                repeats[part] = number = repeats.get(part, 0) + 1
                 part = hash((part, number))
             parts[part] = text
     return parts
@@ -185,28 +188,28 @@ def _text(value: Any) -> bytes:
 
 
 def _by_words(
-    close: list[Recorded], wanted: dict[int, bytes], matcher: Matcher, clean: Callable[[Request], Request]
+    close: list[Recorded], wanted_parts: dict[int, bytes], matcher: Matcher, clean: Callable[[Request], Request]
 ) -> list[Recorded]:
-    """Those of `close` that are read again, in the order of how many words of their parts differ."""
+    """Sort the first recordings of `close` by the number of words that differ in their unequal parts."""
     ordered: list[tuple[int, bool, int, Recorded]] = []
     size = 0
-    for one in close:
-        size += len(one.request.body)
+    for recording in close:
+        size += len(recording.request.body)
         if size > _READ_AGAIN and len(ordered) >= COMPARED:
             break
-        parts = _parts(_read(one.request, matcher, clean))
-        mine = _words(text for part, text in parts.items() if part not in wanted)
-        other = _words(text for part, text in wanted.items() if part not in parts)
-        ordered.append((_unlike(mine, other), one.played, one.number, one))
-    return [one for *_, one in sorted(ordered, key=lambda entry: entry[:3])]
+        parts = _parts(_read(recording.request, matcher, clean))
+        recorded_words = _words(text for part, text in parts.items() if part not in wanted_parts)
+        wanted_words = _words(text for part, text in wanted_parts.items() if part not in parts)
+        ordered.append((_unlike(recorded_words, wanted_words), recording.played, recording.number, recording))
+    return [recording for *_, recording in sorted(ordered, key=lambda entry: entry[:3])]
 
 
 def _words(texts: Iterable[bytes]) -> Counter[bytes]:
     return Counter(_WORD.findall(b" ".join(text[:_WORDS_OF] for text in texts)))
 
 
-def _unlike(mine: Counter[bytes], other: Counter[bytes]) -> int:
-    return mine.total() + other.total() - 2 * (mine & other).total()
+def _unlike(first: Counter[bytes], second: Counter[bytes]) -> int:
+    return first.total() + second.total() - 2 * (first & second).total()
 
 
 def _leaves(value: Any) -> int:
@@ -214,81 +217,82 @@ def _leaves(value: Any) -> int:
     return sum(map(_leaves, inner)) or 1
 
 
-# ------------------------------------------------------------------------------------------------ place by place
+# ------------------------------------------------------------------------------------------------ value by value
 
 
-def differences(recorded: Meaning, now: Meaning) -> Iterator[Apart]:
-    """Where two requests differ, keys in their order: what is not the body first."""
+def differences(recorded: ComparableRequest, current: ComparableRequest) -> Iterator[Difference]:
+    """Yield the differences of two requests: first those outside the body, then those in it, sorted by key."""
     for field in ("method", "path", "query", "headers", "kind"):
-        was, is_now = getattr(recorded, field), getattr(now, field)
-        if was != is_now:
-            yield Apart(field, (), How.CHANGED, was, is_now)
-    if recorded.kind == now.kind:
-        if recorded.kind != "bytes" and _NESTED in (_text(recorded.body), _text(now.body)):
-            yield Apart("body", (), How.UNKNOWN)
+        recorded_value, current_value = getattr(recorded, field), getattr(current, field)
+        if recorded_value != current_value:
+            yield Difference(field, (), Change.CHANGED, recorded_value, current_value)
+    if recorded.kind == current.kind:
+        if recorded.kind != "bytes" and _NESTED in (_text(recorded.body), _text(current.body)):
+            yield Difference("body", (), Change.UNKNOWN)
         else:
-            yield from _walk(recorded.body, now.body, (), True)
+            yield from _walk(recorded.body, current.body, (), True)
 
 
-def _walk(recorded: Any, now: Any, path: Path, aligned: bool) -> Iterator[Apart]:
-    if isinstance(recorded, dict) and isinstance(now, dict):
-        for name in sorted({*recorded, *now}):
+def _walk(recorded: Any, current: Any, path: Path, aligned: bool) -> Iterator[Difference]:
+    if isinstance(recorded, dict) and isinstance(current, dict):
+        for name in sorted({*recorded, *current}):
             inner = (*path, name)
             if name not in recorded:
-                yield Apart("body", inner, How.ADDED, None, now[name], aligned)
-            elif name not in now:
-                yield Apart("body", inner, How.REMOVED, recorded[name], None, aligned)
+                yield Difference("body", inner, Change.ADDED, None, current[name], aligned)
+            elif name not in current:
+                yield Difference("body", inner, Change.REMOVED, recorded[name], None, aligned)
             else:
-                yield from _walk(recorded[name], now[name], inner, aligned)
-    elif isinstance(recorded, list) and isinstance(now, list):
-        yield from _items(recorded, now, path, aligned)
-    elif type(recorded) is not type(now) or recorded != now:
-        yield Apart("body", path, How.CHANGED, recorded, now, aligned)
+                yield from _walk(recorded[name], current[name], inner, aligned)
+    elif isinstance(recorded, list) and isinstance(current, list):
+        yield from _items(recorded, current, path, aligned)
+    elif type(recorded) is not type(current) or recorded != current:
+        yield Difference("body", path, Change.CHANGED, recorded, current, aligned)
 
 
-def _items(recorded: list[Any], now: list[Any], path: Path, aligned: bool) -> Iterator[Apart]:
-    """Two lists, laid side by side: one item more in the middle is one difference."""
-    first, second = ([_text(item) for item in items] for items in (recorded, now))
+def _items(recorded: list[Any], current: list[Any], path: Path, aligned: bool) -> Iterator[Difference]:
+    """Yield the differences of two lists. An additional item in the middle is one difference."""
+    first, second = ([_text(item) for item in items] for items in (recorded, current))
     if first != second and sorted(first) == sorted(second):
-        yield Apart("body", path, How.MOVED, recorded, now, aligned)
+        yield Difference("body", path, Change.MOVED, recorded, current, aligned)
         return
-    for i, j in _side_by_side(first, second, recorded, now):
+    for i, j in _unequal_pairs(first, second, recorded, current):
         if j is None:
-            assert i is not None, "one of them is there"
-            yield Apart("body", (*path, i), How.REMOVED, recorded[i], None, aligned)
+            assert i is not None, "a pair has at least one index"
+            yield Difference("body", (*path, i), Change.REMOVED, recorded[i], None, aligned)
         elif i is None:
-            yield Apart("body", (*path, j), How.ADDED, None, now[j], aligned)
+            yield Difference("body", (*path, j), Change.ADDED, None, current[j], aligned)
         else:
-            yield from _walk(recorded[i], now[j], (*path, j), aligned and i == j)
+            yield from _walk(recorded[i], current[j], (*path, j), aligned and i == j)
 
 
-def _side_by_side(
-    first: list[bytes], second: list[bytes], recorded: list[Any], now: list[Any]
+def _unequal_pairs(
+    first: list[bytes], second: list[bytes], recorded: list[Any], current: list[Any]
 ) -> Iterator[tuple[int | None, int | None]]:
-    """Which items that are not the same stand for each other: those of one role, type and name, else those of one
-    place; None where there is no other.
+    """Yield index pairs of items that are not equal but correspond: by role, type and name, or by position.
+
+    None stands for a missing item.
     """
     i = j = 0
     for a, b in [*align.matched(first, second), (len(first), len(second))]:
-        mine, other = ([_name(item) for item in items] for items in (recorded[i:a], now[j:b]))
+        first_names, second_names = ([_name(item) for item in items] for items in (recorded[i:a], current[j:b]))
         x = y = 0
-        for c, d in [*align.matched(mine, other), (len(mine), len(other))]:
+        for c, d in [*align.matched(first_names, second_names), (len(first_names), len(second_names))]:
             yield from zip_longest(range(i + x, i + c), range(j + y, j + d))
-            if c < len(mine):
+            if c < len(first_names):
                 yield i + c, j + d
             x, y = c + 1, d + 1
         i, j = a + 1, b + 1
 
 
 def _name(item: Any) -> str:
-    """What an item of a list goes by, where it can say so."""
+    """Return a text that corresponding items have in common: their role, type and name."""
     if not isinstance(item, dict):
         return type(item).__name__
     return repr([item.get("role"), item.get("type"), called(item)])
 
 
 def called(item: dict[str, Any]) -> str:
-    """The name of a tool, a call or a message; empty if it has none."""
+    """Return the name of a tool, a call or a message; empty if it has none."""
     function = item.get("function")
     names = (function.get("name") if isinstance(function, dict) else "", item.get("name"), item.get("server_label"))
     return next((name for name in names if name and isinstance(name, str)), "")

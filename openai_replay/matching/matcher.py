@@ -1,8 +1,9 @@
 """A request becomes a key: equal keys are the same request.
 
-In the key: method, path, query in any order, and the body by what it means: JSON by value (numbers exactly: `1` is
-not `1.0`), a form by its fields, multipart by its parts without the random boundary, anything else by its bytes. The
-order of fields is not, that of parts of one name is. Not in the key: the host, and headers that are not named.
+The key contains the method, the path, the query in any order, and the meaning of the body: JSON by value (numbers
+exactly: `1` is not `1.0`), a form by its fields, multipart by its parts without the random boundary, and anything else
+by its bytes. The order of fields does not count, but the order of parts with one name does. The host and headers that
+are not named do not count.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from openai_replay.text import json_codec, multipart
 from openai_replay.text.http_headers import HOP_BY_HOP
 from openai_replay.text.json_codec import Pointer
 
-#: What of a request can be compared.
+#: Parts of a request that can be compared.
 ON = ("method", "path", "query", "body")
-#: Text of a multipart part up to this many bytes is shown as it is, anything longer by its digest.
+#: Bytes of a multipart text up to which it is compared as text, and not by its digest.
 _SHOWN_PART = 4096
 #: A header's name (RFC 9110 5.1).
 _NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
-class Meaning(NamedTuple):
-    """What a request says, as far as it is compared; what is not is empty.
+class ComparableRequest(NamedTuple):
+    """The compared parts of a request. Parts that are not compared are empty.
 
-    `query` and `headers` are sorted pairs, `kind` and `body` what `meaning` gives, a body of kind `bytes` as its
-    bytes.
+    `query` and `headers` are sorted pairs. `kind` and `body` come from `parse_body`, except that a body of the kind
+    `bytes` is its bytes.
     """
 
     method: str
@@ -48,10 +49,10 @@ class Meaning(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Matcher:
-    """What decides whether two requests are the same.
+    """Decides whether two requests are equal.
 
-    `ignore`: what is left out of their bodies. `on`: what of `ON` is compared, `headers` (lower case): those that are
-    compared, too. `normalize`: what is made the same before.
+    `ignore` names values of bodies that are left out, `on` the compared parts (of `ON`), and `headers` the compared
+    headers in lower case. `normalize` are replacements before the comparison.
     """
 
     ignore: tuple[Pointer, ...] = ()
@@ -60,16 +61,16 @@ class Matcher:
     normalize: tuple[Normalizer, ...] = ()
 
     def target(self, request: Request) -> tuple[str, str]:
-        """Method and path of `request` as they are compared; cheap."""
+        """Return the method and path of `request` as they are compared, without reading its body."""
         method = request.method.upper() if "method" in self.on else ""
         path = request.path if "path" in self.on else ""
         return method, normalizers.normalized(self.normalize, path, "", None)[0] if self.normalize and path else path
 
-    def meaning(self, request: Request) -> Meaning:
-        """What of `request` is compared; `explaining` shows where two of them differ."""
+    def comparable(self, request: Request) -> ComparableRequest:
+        """Return the compared parts of `request`."""
         kind, body = "", None
         if "body" in self.on:
-            kind, body = meaning(request, whole=bool(self.normalize))
+            kind, body = parse_body(request, full_text=bool(self.normalize))
             for pointer in self.ignore:
                 json_codec.drop(body, pointer)
             if kind == "bytes":
@@ -77,64 +78,68 @@ class Matcher:
         method = request.method.upper() if "method" in self.on else ""
         path = request.path if "path" in self.on else ""
         query = pairs(request.query) if "query" in self.on else []
-        said = Meaning(method, path, query, kind, body, self._headers(request) if self.headers else [])
-        return _normalized(self.normalize, said) if self.normalize else said
+        comparable_request = ComparableRequest(
+            method, path, query, kind, body, self._headers(request) if self.headers else []
+        )
+        return _normalized(self.normalize, comparable_request) if self.normalize else comparable_request
 
     @property
-    def described(self) -> str:
+    def description(self) -> str:
         """All of this in a line: `on method,path,query,body; normalize uuid,date; ignore /metadata/run`. Empty where it
         is the default; `parse` reads it.
         """
         if self == Matcher():
             return ""
-        said = {
+        settings = {
             "on": self.on,
             "headers": self.headers,
             "normalize": map(str, self.normalize),
             "ignore": map(json_codec.pointer_text, self.ignore),
         }
-        texts = {name: ",".join(map(_quoted, values)) for name, values in said.items()}
+        texts = {name: ",".join(map(_quoted, values)) for name, values in settings.items()}
         return "; ".join(f"{name} {text}" for name, text in texts.items() if text)
 
     def _headers(self, request: Request) -> list[list[str]]:
-        """Those that are compared, sorted by name; values of one name in their order."""
-        found = [[name.lower(), value] for name, value in request.headers if name.lower() in self.headers]
-        return sorted(found, key=lambda pair: pair[0])
+        """Return the compared headers, sorted by name, and the values of one name in their order."""
+        compared = [[name.lower(), value] for name, value in request.headers if name.lower() in self.headers]
+        return sorted(compared, key=lambda pair: pair[0])
 
     def key(self, request: Request) -> bytes:
-        """The key of `request`: 16 bytes, equal for requests that mean the same."""
-        said = self.meaning(request)
+        """Return the key of `request`: 16 bytes, equal for equal requests."""
+        comparable = self.comparable(request)
         digest = hashlib.blake2b(digest_size=16)
-        head = [said.method, said.path, *(part for pair in said.query for part in pair)]
-        if said.headers:
-            head += ["", *(part for pair in said.headers for part in pair), ""]
-        for part in (*(_bytes(text) for text in head), *_canonical(said, request.body)):
-            # With its length, so that no two sequences of parts run together the same way.
+        head = [comparable.method, comparable.path, *(part for pair in comparable.query for part in pair)]
+        if comparable.headers:
+            head += ["", *(part for pair in comparable.headers for part in pair), ""]
+        for part in (*(_bytes(text) for text in head), *_canonical(comparable, request.body)):
+            # The length in front keeps different sequences of parts different.
             digest.update(b"%d:" % len(part))
             digest.update(part)
         return digest.digest()
 
 
-def _normalized(steps: tuple[Normalizer, ...], said: Meaning) -> Meaning:
-    body = said.body
-    if said.kind == "bytes":
+def _normalized(steps: tuple[Normalizer, ...], request: ComparableRequest) -> ComparableRequest:
+    body = request.body
+    if request.kind == "bytes":
         try:
             body = body.decode()
         except UnicodeDecodeError:
             body = None
     try:
-        path, now, query, headers = normalizers.normalized(steps, said.path, said.kind, body, said.query, said.headers)
+        path, normalized_body, query, headers = normalizers.normalized(
+            steps, request.path, request.kind, body, request.query, request.headers
+        )
     except RecursionError:  # it is compared by its bytes
-        return said
-    if said.kind == "bytes":
-        now = said.body if body is None else now.encode()
-    elif said.kind == "multipart":
-        now = {name: _each(_shortened, parts) for name, parts in now.items()}
-    return Meaning(said.method, path, sorted(query), said.kind, now, headers)
+        return request
+    if request.kind == "bytes":
+        normalized_body = request.body if body is None else normalized_body.encode()
+    elif request.kind == "multipart":
+        normalized_body = {name: _each(_shortened, parts) for name, parts in normalized_body.items()}
+    return ComparableRequest(request.method, path, sorted(query), request.kind, normalized_body, headers)
 
 
 def _each(change: Callable[[Any], Any], one_or_more: Any) -> Any:
-    return [change(one) for one in one_or_more] if isinstance(one_or_more, list) else change(one_or_more)
+    return [change(entry) for entry in one_or_more] if isinstance(one_or_more, list) else change(one_or_more)
 
 
 #: A word of a description that needs no quotes, and any.
@@ -149,78 +154,81 @@ def _quoted(text: str) -> str:
 
 def parse(described: str) -> Matcher:
     """The Matcher that is `described` so. Raises UsageError."""
-    said: dict[str, list[str]] = {}
+    sections: dict[str, list[str]] = {}
     position = 0
     while section := _SECTION.match(described, position):
-        said[section[1]] = [json.loads(word) if word[0] == '"' else word for word in _WORDS.findall(section[2])]
+        sections[section[1]] = [json.loads(word) if word[0] == '"' else word for word in _WORDS.findall(section[2])]
         position = section.end()
     if position != len(described):
         raise UsageError(f"{described!r} is no matching", "It is such as: on method,path; ignore /metadata/run")
     return Matcher(
-        tuple(map(json_codec.parse_pointer, said.get("ignore", ()))),
-        parse_on(said.get("on", ON)),
-        parse_headers(said.get("headers", ())),
-        normalizers.parse(said.get("normalize", ())),
+        tuple(map(json_codec.parse_pointer, sections.get("ignore", ()))),
+        parse_on(sections.get("on", ON)),
+        parse_headers(sections.get("headers", ())),
+        normalizers.parse(sections.get("normalize", ())),
     )
 
 
-def alike(one: str, other: str) -> bool:
-    """Whether two descriptions say the same, in whatever words; an empty one is the default."""
+def same_matching(first: str, second: str) -> bool:
+    """Return True if two descriptions mean the same matching. An empty one is the default."""
     try:
-        return one == other or parse(one) == parse(other)
+        return first == second or parse(first) == parse(second)
     except UsageError:
         return False
 
 
 def parse_on(texts: str | Iterable[str]) -> tuple[str, ...]:
-    """What of `ON` is named, in its order; a text may name several with commas between. Raises UsageError."""
-    named = {name.strip() for text in ([texts] if isinstance(texts, str) else texts) for name in text.split(",")}
-    for name in named:
+    """Return the named parts in the order of `ON`. A text may have several names with commas. Raises UsageError."""
+    chosen = {name.strip() for text in ([texts] if isinstance(texts, str) else texts) for name in text.split(",")}
+    for name in chosen:
         if name not in ON:
-            raise UsageError(f"there is no {name!r} to match on", f"Name some of {', '.join(ON)}.")
-    if not named:
-        raise UsageError("nothing is left to match on", f"Name some of {', '.join(ON)}.")
-    return tuple(name for name in ON if name in named)
+            raise UsageError(f"There is no part {name!r} to match on.", f"Name some of {', '.join(ON)}.")
+    if not chosen:
+        raise UsageError("No part is left to match on.", f"Name some of {', '.join(ON)}.")
+    return tuple(name for name in ON if name in chosen)
 
 
 def parse_headers(names: Iterable[str]) -> tuple[str, ...]:
-    """The names of headers, in lower case and sorted. Raises UsageError for what is none, or is not on the tape."""
-    found = sorted({name.strip().lower() for name in names})
-    for name in found:
+    """Return header names in lower case and sorted. Raises UsageError for a name that is invalid or never recorded."""
+    parsed = sorted({name.strip().lower() for name in names})
+    for name in parsed:
         if not _NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is not the name of a header", "Write for example x-tenant.")
+            raise UsageError(f"{name!r} is not the name of a header.", "Write for example x-tenant.")
         if name in HOP_BY_HOP:
             raise UsageError(
-                f"the header {name!r} belongs to one connection: it is not on the tape", "Name one that the API reads."
+                f"The header {name!r} belongs to one connection and is not recorded.",
+                "Name a header that the API reads.",
             )
-    return tuple(found)
+    return tuple(parsed)
 
 
-def _canonical(said: Meaning, body: bytes) -> tuple[bytes, bytes]:
-    if said.kind == "bytes":
-        return b"bytes", said.body
+def _canonical(request: ComparableRequest, body: bytes) -> tuple[bytes, bytes]:
+    if request.kind == "bytes":
+        return b"bytes", request.body
     try:
-        return said.kind.encode(), json_codec.canonical(said.body)
+        return request.kind.encode(), json_codec.canonical(request.body)
     except ValueError:  # nested too deeply
         return b"bytes", body
 
 
 def pairs(query: str) -> list[list[str]]:
-    """Names and values of a query or a form, sorted. Escaped bytes that are no UTF-8 stay what they are."""
-    found = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
-    return sorted([name, value] for name, value in found)
+    """Return the sorted names and values of a query or a form. Escaped bytes that are not UTF-8 stay as they are."""
+    parsed = parse_qsl(query, keep_blank_values=True, errors="surrogateescape")
+    return sorted([name, value] for name, value in parsed)
 
 
-def meaning(request: Request, whole: bool = False) -> tuple[str, Any]:
-    """What the body says, as (kind, value): `json`, `form` (name to value) and `multipart` (name to part), else
-    `bytes` and None. Where a name repeats, there is a list. `whole`: the text of a part is there, however long.
+def parse_body(request: Request, full_text: bool = False) -> tuple[str, Any]:
+    """Return the kind and the value of the body: `json`, `form` ({name: value}) or `multipart` ({name: part}).
+
+    Other bodies are `bytes` with None. A repeated name has a list. With `full_text`, long texts of parts are not
+    replaced by a digest.
     """
     body = request.body
     media = media_type(request.headers)
     if media == "multipart/form-data":
-        found = multipart.parts(body, multipart.boundary(header(request.headers, "content-type")))
-        if found is not None:
-            return "multipart", _by_name((part.name, _part_value(part, whole)) for part in found)
+        parts = multipart.parts(body, multipart.boundary(header(request.headers, "content-type")))
+        if parts is not None:
+            return "multipart", _by_name((part.name, _part_value(part, full_text)) for part in parts)
     elif media == "application/x-www-form-urlencoded":
         return "form", _by_name((name, value) for name, value in pairs(body.decode("utf-8", "surrogateescape")))
     elif body:
@@ -232,30 +240,30 @@ def meaning(request: Request, whole: bool = False) -> tuple[str, Any]:
 
 
 def _by_name(fields: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Fields by their names: a pointer can name them. Those of one name are a list in their order."""
-    named: dict[str, Any] = {}
+    """Return fields by their names, so that a pointer can name them. Repeated names have a list, in their order."""
+    values: dict[str, Any] = {}
     for name, value in fields:
-        if name not in named:
-            named[name] = value
-        elif isinstance(named[name], list):
-            named[name].append(value)
+        if name not in values:
+            values[name] = value
+        elif isinstance(values[name], list):
+            values[name].append(value)
         else:
-            named[name] = [named[name], value]
-    return named
+            values[name] = [values[name], value]
+    return values
 
 
-def _part_value(part: multipart.Part, whole: bool) -> dict[str, str]:
-    said = {"filename": part.filename, "content_type": part.content_type}
-    if whole or len(part.content) <= _SHOWN_PART:
+def _part_value(part: multipart.Part, full_text: bool) -> dict[str, str]:
+    fields = {"filename": part.filename, "content_type": part.content_type}
+    if full_text or len(part.content) <= _SHOWN_PART:
         try:
-            return said | {"content": bytes(part.content).decode()}
+            return fields | {"content": bytes(part.content).decode()}
         except UnicodeDecodeError:
             pass
-    return said | _digest(part.content)
+    return fields | _digest(part.content)
 
 
 def _shortened(part: dict[str, str]) -> dict[str, str]:
-    """A part whose text is long, by its digest."""
+    """Return a part with a digest instead of a long text."""
     content = part.get("content", "").encode("utf-8", "surrogatepass")
     if len(content) <= _SHOWN_PART:
         return part

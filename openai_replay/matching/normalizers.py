@@ -1,8 +1,8 @@
-"""What changes from run to run and means nothing: dates, random ids, temporary paths. Each becomes a mark of its kind
-(`«uuid 1»`), in what was recorded and in what is asked alike, before the key is made.
+"""Normalizers: values that change on each run, such as dates, random IDs and temporary paths, become marks.
 
-A mark keeps its kind, so that a date is never the same as an id. What names a thing is numbered by its first
-appearance in the request: two ids that change places are noticed. To normalise what is normalised changes nothing.
+A mark has its kind and a number (`«uuid 1»`). It replaces the value in recorded and in new requests before the key is
+made. A date never equals an ID, because the kinds differ. IDs are numbered by their first appearance in the request, so
+two IDs that change places are noticed. Normalizing a normalized request changes nothing.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from openai_replay.errors import UsageError
 from openai_replay.openai_api import defaults, ids
 from openai_replay.text.safe_regex import Match, UserPattern, compile_pattern
 
-#: Characters of a string that one's own patterns are looked for in; past that it is no prose, but data.
+#: Characters of a string that users' patterns search. A longer string is data, not prose.
 _SEARCHED = 1 << 20
-#: A run of characters that is no prose either: the text of an image, a key, a hash of hashes.
+#: A run of characters that is data, too: an image as text, a key, a hash of hashes.
 _DATA = r"([\w+/=-]{4096,})"
-#: Rounds after which a text has to be done; each marks something more.
+#: Maximum rounds for a text. Each round marks at least one more value.
 _ROUNDS = 16
 
-# Digits may stand behind an escape (`\n2026-11-21`), so it is digits that must not stand before digits.
+# A date may follow an escape (`\n2026-11-21`), so only a digit before it rules it out.
 _DAY = r"(?:0[1-9]|[12][0-9]|3[01])"
 _MONTH = r"(?:0[1-9]|1[0-2])"
 _YEAR = r"(?:19|20)[0-9]{2}"
@@ -51,7 +51,7 @@ _ESCAPE = r"(?:(?<=\\[nrtbf])|(?<![0-9A-Za-z]))"
 _TEMPORARY = r"(?:/private)?(?:/var/folders/[^/\s\"']{1,9}/[^/\s\"']{1,99}/T|/var/tmp|/tmp|/dev/shm)"
 _FOLDER = r"[^/\\\s\"'`<>|:;,?*()\[\]{}]{1,255}"
 
-#: Each kind that can be found by its look, and whether what it finds are names to be told apart.
+#: The pattern of each kind, and True if its values are identities, which are numbered.
 _LOOKS: dict[str, tuple[str, bool]] = {
     "uuid": (
         r"(?:(?<=\\[bf])|(?<![0-9A-Fa-f]))(?:[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12})(?![0-9A-Fa-f])",
@@ -87,7 +87,7 @@ BUILT_IN = (*_LOOKS, "call-id", "data-url", "defaults")
 
 @dataclass(frozen=True, slots=True)
 class Normalizer:
-    """One kind of what changes: a built-in `name`, or one of one's own with its `pattern`."""
+    """One kind of changing value: a built-in `name`, or a user's name with its `pattern`."""
 
     name: str
     pattern: UserPattern | None = None
@@ -96,56 +96,56 @@ class Normalizer:
         return f"{self.name}={self.pattern.text}" if self.pattern else self.name
 
 
-#: The name of one's own.
+#: A name that users give.
 _OWN = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 def parse(texts: Iterable[str]) -> tuple[Normalizer, ...]:
-    """Normalisers of texts: built-in names, several with commas between, or one `NAME=REGEX`, which is all of its text
-    (its commas belong to the expression).
+    """Return the normalizers that `texts` name: built-in names with commas, or one `NAME=REGEX` per text.
 
-    A date is looked for after a date with a time, whatever the order. Raises UsageError.
+    `datetime` always runs before `date`. Raises UsageError.
     """
-    found: dict[str, Normalizer] = {}
+    parsed: dict[str, Normalizer] = {}
     for text in texts:
         name, equals, pattern = text.partition("=")
         if equals:
             if not _OWN.fullmatch(name):
                 raise UsageError(
-                    f"{name!r} is no name for a normaliser", "It is of small letters, digits, - and _: order=ORD-[0-9]+"
+                    f"Invalid normalizer name {name!r}.",
+                    'Use lower-case letters, digits, "-" and "_": order=ORD-[0-9]+',
                 )
             if name in BUILT_IN:
-                raise UsageError(f"{name!r} is a built-in normaliser", "Give your own another name.")
+                raise UsageError(f"{name!r} is a built-in normalizer.", "Give yours another name.")
             if not pattern:
-                raise UsageError(f"{text!r} has no expression", "Write for example order=ORD-[0-9]+")
-            found[name] = Normalizer(name, compile_pattern(pattern))
+                raise UsageError(f"{text!r} has no expression.", "Write for example order=ORD-[0-9]+")
+            parsed[name] = Normalizer(name, compile_pattern(pattern))
             continue
         for name in text.split(","):
             name = name.strip()
             if name not in BUILT_IN:
                 raise UsageError(
-                    f"there is no normaliser {name!r}", f"There are {', '.join(BUILT_IN)}, and NAME=REGEX of your own."
+                    f"There is no normalizer {name!r}.", f"Use {', '.join(BUILT_IN)}, or your own NAME=REGEX."
                 )
-            found[name] = Normalizer(name)
-    names = list(found)
+            parsed[name] = Normalizer(name)
+    names = list(parsed)
     if "date" in names and "datetime" in names[names.index("date") :]:
         names.remove("datetime")
         names.insert(names.index("date"), "datetime")
-    return tuple(found[name] for name in names)
+    return tuple(parsed[name] for name in names)
 
 
 def normalized(steps: Sequence[Normalizer], path: str, kind: str, body: Any, *texts: Any) -> tuple[Any, ...]:
-    """`path`, `body` and `texts` (JSON values all) as they are compared; `kind` is what the body is.
+    """Return `path`, `body` and `texts` (all JSON values) with marks. `kind` is the kind of the body.
 
-    Keys of objects stay as they are, and so do the names of models, which may hold a date.
+    Keys of objects stay as they are, and so do the names of models, which may contain a date.
     """
     value: list[Any] = [path, *texts, body]
     for step in steps:
         if step.name == "defaults":
             value[-1] = defaults.without(path, kind, value[-1])
     run = _Run(steps, value)
-    path, *others, body = (run.walked(one, "") for one in value)
-    return path, body, *others
+    path, *middle, body = (run.walked(part, "") for part in value)
+    return path, body, *middle
 
 
 class _Run:
@@ -161,11 +161,11 @@ class _Run:
         self._finds = [self._find(step) for step in steps if step.name != "defaults"]
 
     def walked(self, value: Any, key: str) -> Any:
-        """`value` with every string in it normalised; objects in the order of their keys, which says nothing."""
+        """Return `value` with marks in each string. Keys are sorted: their order must not decide the numbers."""
         if isinstance(value, str):
             return value if key == "model" else self._text(value)
         if isinstance(value, list):
-            return [self.walked(one, "") for one in value]
+            return [self.walked(entry, "") for entry in value]
         if isinstance(value, dict):
             return {name: self.walked(value[name], name) for name in sorted(value)}
         if self._epoch and isinstance(value, (int, float)) and not isinstance(value, bool) and _is_epoch(value):
@@ -184,9 +184,9 @@ class _Run:
     def _find(self, step: Normalizer) -> Callable[[str], str]:
         name = step.name
         if step.pattern is not None:
-            own = step.pattern
-            parted = own.begins_anywhere()
-            return lambda text: self._own(own, parted, text, f"«{name}»")
+            user_pattern = step.pattern
+            parted = user_pattern.begins_anywhere()
+            return lambda text: self._replace_user_pattern(user_pattern, parted, text, f"«{name}»")
         if name == "call-id":
             return lambda text: self._replaced(_WORD, text, self._call)
         if name == "data-url":
@@ -194,42 +194,42 @@ class _Run:
         look, numbered = _LOOKS[name]
         pattern = _compiled(look)
         if numbered:
-            return lambda text: self._replaced(pattern, text, lambda found: self._numbered(name, found[0]))
-        return lambda text: self._replaced(pattern, text, lambda found: f"«{name}»")
+            return lambda text: self._replaced(pattern, text, lambda match: self._numbered(name, match[0]))
+        return lambda text: self._replaced(pattern, text, lambda match: f"«{name}»")
 
-    def _own(self, pattern: UserPattern, parted: bool, text: str, mark: str) -> str:
+    def _replace_user_pattern(self, pattern: UserPattern, parted: bool, text: str, mark: str) -> str:
         """`text` with what one's own pattern finds marked; `parted`: but not in long runs of data, where that could
         take for ever.
         """
         if len(text) > _SEARCHED:
             return text
         pieces = _compiled(_DATA).split(text) if parted else [text]
-        pieces[::2] = [self._replaced(pattern, piece, lambda found: mark) for piece in pieces[::2]]
+        pieces[::2] = [self._replaced(pattern, piece, lambda match: mark) for piece in pieces[::2]]
         return "".join(pieces)
 
     def _replaced(self, pattern: re.Pattern[str] | UserPattern, text: str, mark: Callable[[Match], str]) -> str:
         """`text` with what `pattern` finds marked, but for what touches a mark."""
-        spans = [found.span() for found in self._marks.finditer(text)] if "«" in text else []
+        spans = [match.span() for match in self._marks.finditer(text)] if "«" in text else []
         stops = [stop for _, stop in spans]  # there may be as many marks as words
 
-        def marked(found: Match) -> str:
-            start, end = found.span()
+        def marked(match: Match) -> str:
+            start, end = match.span()
             after = bisect_right(stops, start)  # the first mark that is not over when `found` begins
             if start == end or (after < len(spans) and spans[after][0] < end):
-                return found[0]
-            return mark(found)
+                return match[0]
+            return mark(match)
 
         return pattern.sub(marked, text)
 
-    def _numbered(self, name: str, found: str) -> str:
-        place = name, found.lower() if name == "uuid" else found
-        if place not in self._numbers:
+    def _numbered(self, name: str, text: str) -> str:
+        identity = name, text.lower() if name == "uuid" else text
+        if identity not in self._numbers:
             self._counts[name] = self._counts.get(name, 0) + 1
-            self._numbers[place] = self._counts[name]
-        return f"«{name} {self._numbers[place]}»"
+            self._numbers[identity] = self._counts[name]
+        return f"«{name} {self._numbers[identity]}»"
 
-    def _call(self, found: Match) -> str:
-        word = found[0]
+    def _call(self, match: Match) -> str:
+        word = match[0]
         is_one = word in self._calls or (len(word) > 12 and ids.kind(word) in ("call", "toolu", "fc") and _mixed(word))
         return self._numbered("call-id", word) if is_one else word
 
@@ -238,24 +238,24 @@ _patterns: dict[str, re.Pattern[str]] = {}
 
 
 def _compiled(text: str) -> re.Pattern[str]:
-    """Compiled when first used: who normalises nothing does not wait for it."""
+    """Return the compiled pattern. It is compiled on first use, so that other runs do not wait for it."""
     if text not in _patterns:
         _patterns[text] = re.compile(text)
     return _patterns[text]
 
 
 def _mixed(word: str) -> bool:
-    """Whether `word` looks like chance: `call_9f3Kb2…` does, `call_the_weather_service` does not."""
+    """Return True if `word` looks random: `call_9f3Kb2…` does, `call_the_weather_service` does not."""
     return any(char.isdigit() for char in word) and any(char.isalpha() for char in word.rpartition("_")[2])
 
 
 def _is_epoch(number: float) -> bool:
-    whole = int(number) if abs(number) < 1e19 else 0
-    return len(str(whole)) in (10, 13, 16, 19) and str(whole)[0] in "12"
+    integer = int(number) if abs(number) < 1e19 else 0
+    return len(str(integer)) in (10, 13, 16, 19) and str(integer)[0] in "12"
 
 
 def _call_ids(value: Any) -> Iterator[str]:
-    """The ids of tool calls in a body, by where they stand."""
+    """Yield the IDs of tool calls in a body."""
     if isinstance(value, dict):
         for key, inner in value.items():
             if isinstance(inner, str) and inner and (key in _CALL or (key == "id" and value.get("type") in _CALLS)):
@@ -266,13 +266,13 @@ def _call_ids(value: Any) -> Iterator[str]:
             yield from _call_ids(inner)
 
 
-def _digest(found: Match) -> str:
-    """A data URL by what it holds: an image in a line."""
-    media, data = found[1], found[3]
+def _digest(match: Match) -> str:
+    """Return the mark of a data URL, with the digest of its content."""
+    media, data = match[1], match[3]
     try:
         content = base64.b64decode(data.translate(_URL_SAFE) + "=" * (-len(data) % 4))
     except (binascii.Error, ValueError):
-        return found[0]
+        return match[0]
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return f"«data-url {media or 'text/plain'} {len(content)} bytes {digest}»"
 

@@ -1,6 +1,6 @@
-"""What is known of a difference, and the settings with which two requests would be the same.
+"""Suggestions for a near miss: the kind of each difference, and settings with which the two requests would be equal.
 
-A setting is named only if it has been tried: with it, the keys of the two requests are equal.
+Settings are only suggested after they have been tried: with them, the keys of the two requests are equal.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from openai_replay.matching.diff import Apart, How, Near, differences
+from openai_replay.matching.diff import Candidate, Change, Difference, differences
 from openai_replay.matching.matcher import Matcher
 from openai_replay.matching.normalizers import parse
 from openai_replay.model import Request
@@ -19,10 +19,10 @@ from openai_replay.redaction.masker import MARK
 from openai_replay.text import json_codec
 from openai_replay.text.json_codec import parse_pointer
 
-#: Settings by their names in Python, and what they are to be.
+#: Values of settings by their names in Python.
 Settings = Mapping[str, str | Sequence[str]]
 
-#: What the built-in normalisers make the same.
+#: The kinds of differences that the built-in normalizers accept.
 _NORMALIZED = {
     "uuid": "a UUID",
     "date": "a date",
@@ -31,32 +31,32 @@ _NORMALIZED = {
     "tmp-path": "a temporary path",
     "call-id": "the id of a call",
     "data-url": "the way data is written in a URL",
-    "defaults": "a default that is said or left out",
+    "defaults": "a default that is given or left out",
 }
-#: Bytes of a request that normalisers are tried on: each reads it all, several times.
+#: Bytes of a request up to which normalizers are tried: each reads all of it, several times.
 _NORMALIZED_UP_TO = 1 << 20
-#: Pointers to ignore are named up to here: who leaves out more does not want the same request.
+#: Maximum number of pointers to suggest: a request that differs in more places is another request.
 _MOST = 8
 _SAMPLING = re.compile(r"temperature|top_[pk]|seed|(presence|frequency)_penalty|logit_bias|max_(\w+_)?tokens")
 #: `gpt-4o` and `gpt-4o-2024-08-06`, `gpt-4` and `gpt-4-0613`.
 _DATED = re.compile(r"(.+?)-(?:\d{4}-\d{2}-\d{2}|\d{4})")
 
 
-class Advice(NamedTuple):
-    """How one helps oneself where the request came from: at the command line, in a test.
+class Wording(NamedTuple):
+    """The words for what to do, on the command line or in a test.
 
-    `record` records what is missing, `accept` makes of settings what has them hold, `again` plays a recording more than
-    once.
+    `record` records the request, `accept` returns settings as the user would write them, and `play_again` plays a
+    recording more than once.
     """
 
     record: str
     accept: Callable[[Settings], str]
-    again: str
+    play_again: str
 
 
-def at_the_command_line(cassette: str) -> Advice:
-    """For users of `openai-replay`."""
-    return Advice(
+def at_the_command_line(cassette: str) -> Wording:
+    """Return the wording for users of the command line."""
+    return Wording(
         f"openai-replay record {shlex.quote(cassette)} -- <your command>",
         _as_options,
         "--on-exhausted repeat (the last one) or cycle (from the first)",
@@ -71,149 +71,160 @@ def _as_options(settings: Settings) -> str:
     )
 
 
-def known(apart: Apart) -> str:
-    """What kind of difference it is, in words: `only white space`; empty where it is of no kind that is known."""
-    return next((kind for kind, holds in _KINDS.items() if holds(apart)), "")
+def kind_of_difference(difference: Difference) -> str:
+    """Return the kind of a difference in words, such as `white space`; empty for unknown kinds."""
+    return next((kind for kind, holds in _KINDS.items() if holds(difference)), "")
 
 
-def _white_space(apart: Apart) -> bool:
-    return _texts(apart) and apart.recorded.split() == apart.now.split()
+def _white_space(difference: Difference) -> bool:
+    return _texts(difference) and difference.recorded.split() == difference.current.split()
 
 
-def _json_inside(apart: Apart) -> bool:
-    """Arguments of a tool call, for one, are JSON in a string."""
-    if not _texts(apart) or not all(text[:1] in ("{", "[") for text in apart[3:5]):
+def _json_inside(difference: Difference) -> bool:
+    """Return True for equal JSON inside strings, for example the arguments of a tool call."""
+    if not _texts(difference) or not all(text[:1] in ("{", "[") for text in difference[3:5]):
         return False
     try:
-        one, other = (
-            json_codec.canonical(json_codec.exact(text.encode("utf-8", "surrogatepass"))) for text in apart[3:5]
+        recorded, current = (
+            json_codec.canonical(json_codec.exact(text.encode("utf-8", "surrogatepass"))) for text in difference[3:5]
         )
     except ValueError:
         return False
-    return one == other
+    return recorded == current
 
 
-def _alias(apart: Apart) -> bool:
-    if not _texts(apart) or apart.path[-1:] != ("model",):
+def _alias(difference: Difference) -> bool:
+    if not _texts(difference) or difference.path[-1:] != ("model",):
         return False
-    dated = [match[1] if (match := _DATED.fullmatch(name)) else name for name in apart[3:5]]
-    return dated[0] == dated[1] and apart.recorded != apart.now and dated[0] in apart[3:5]
+    dated = [match[1] if (match := _DATED.fullmatch(name)) else name for name in difference[3:5]]
+    return dated[0] == dated[1] and difference.recorded != difference.current and dated[0] in difference[3:5]
 
 
-def _taken_out(apart: Apart) -> bool:
-    return _texts(apart) and (MARK.decode() in apart.recorded) is not (MARK.decode() in apart.now)
+def _redacted(difference: Difference) -> bool:
+    return _texts(difference) and (MARK.decode() in difference.recorded) is not (MARK.decode() in difference.current)
 
 
-def _texts(apart: Apart) -> bool:
-    return isinstance(apart.recorded, str) and isinstance(apart.now, str)
+def _texts(difference: Difference) -> bool:
+    return isinstance(difference.recorded, str) and isinstance(difference.current, str)
 
 
-#: What is said of a difference, and when. The first that holds is.
-_KINDS: dict[str, Callable[[Apart], bool]] = {
+#: Kinds of differences with their tests. The first that applies is used.
+_KINDS: dict[str, Callable[[Difference], bool]] = {
     "white space": _white_space,
     "the way the same JSON is written": _json_inside,
     "a model's alias": _alias,
-    "a sampling parameter": lambda apart: len(apart.path) == 1 and bool(_SAMPLING.fullmatch(str(apart.path[0]))),
-    "the order of a list": lambda apart: apart.how is How.MOVED,
-    "a secret that was taken out": _taken_out,
-    "whether the answer is a stream": lambda apart: apart.path == ("stream",),
+    "a sampling parameter": lambda difference: (
+        len(difference.path) == 1 and bool(_SAMPLING.fullmatch(str(difference.path[0])))
+    ),
+    "the order of a list": lambda difference: difference.change is Change.MOVED,
+    "a redacted secret": _redacted,
+    "whether the response is a stream": lambda difference: difference.path == ("stream",),
 }
 
 
 # ------------------------------------------------------------------------------------------------ settings
 
 
-class Advised(NamedTuple):
-    """What kind each difference is of (empty where none is known), and settings with which there would be none; empty
-    if none are to be named.
-    """
+class Suggestion(NamedTuple):
+    """The kind of each difference (empty if unknown), and settings that accept them all (empty if there are none)."""
 
     kinds: list[str]
     settings: Settings
 
 
-def advise(now: Request, near: Near, matcher: Matcher) -> Advised:
-    """What is known of the differences between `now` and `near`, and what would accept them beside `matcher`'s own."""
-    steps = _Steps(now, near, matcher)
-    found = [steps.accepting(one) for one in near.apart]
+def suggest(request: Request, candidate: Candidate, matcher: Matcher) -> Suggestion:
+    """Return the kinds of the differences between `request` and `candidate`, and settings in addition to `matcher`."""
+    steps = _NormalizerTrials(request, candidate, matcher)
+    accepted_by = [steps.accepting(difference) for difference in candidate.differences]
     kinds = [
-        " and ".join(_NORMALIZED[name] for name in names) or known(one)
-        for one, names in zip(near.apart, found, strict=True)
+        " and ".join(_NORMALIZED[name] for name in names) or kind_of_difference(difference)
+        for difference, names in zip(candidate.differences, accepted_by, strict=True)
     ]
-    names = list(dict.fromkeys(name for some in found for name in some))
-    rest = [one for one, some in zip(near.apart, found, strict=True) if not some]
-    tries = [*_tries(rest, matcher, names), *(_tries(near.apart, matcher, []) if names else [])]
-    for more, settings in tries:
-        if more.key(near.request) == more.key(now):
-            return Advised(kinds, settings)
-    return Advised(kinds, {})
+    names = list(dict.fromkeys(name for accepting in accepted_by for name in accepting))
+    unexplained = [
+        difference for difference, accepting in zip(candidate.differences, accepted_by, strict=True) if not accepting
+    ]
+    tries = [
+        *_candidates(unexplained, matcher, names),
+        *(_candidates(candidate.differences, matcher, []) if names else []),
+    ]
+    for wider_matcher, settings in tries:
+        if wider_matcher.key(candidate.request) == wider_matcher.key(request):
+            return Suggestion(kinds, settings)
+    return Suggestion(kinds, {})
 
 
-def _says_another_thing(apart: Apart) -> bool:
-    """Whether to leave `apart` out would be no help: who asks for a stream cannot read another answer, and who has said
-    one thing more is at another place of the conversation.
+def _is_semantic_change(difference: Difference) -> bool:
+    """Return True if ignoring `difference` would not help: a client of a stream cannot read another response, and an
+    additional message is another point of the conversation.
     """
-    item = apart.how in (How.ADDED, How.REMOVED) and len(apart.path) == 2 and apart.path[0] in ("messages", "input")
-    return item or apart.path == ("stream",)
+    item = (
+        difference.change in (Change.ADDED, Change.REMOVED)
+        and len(difference.path) == 2
+        and difference.path[0] in ("messages", "input")
+    )
+    return item or difference.path == ("stream",)
 
 
-class _Steps:
-    """Which built-in normalisers make which differences go away."""
+class _NormalizerTrials:
+    """Tries which built-in normalizers accept which differences."""
 
-    def __init__(self, now: Request, near: Near, matcher: Matcher) -> None:
-        self._requests = near.request, now
+    def __init__(self, request: Request, candidate: Candidate, matcher: Matcher) -> None:
+        self._requests = candidate.request, request
         self._matcher = matcher
         used = {step.name for step in matcher.normalize}
         large = max(len(request.body) for request in self._requests) > _NORMALIZED_UP_TO
         self._names = [] if large else [name for name in _NORMALIZED if name not in used]
-        self._left: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
+        self._remaining: dict[tuple[str, ...], set[tuple[object, ...]]] = {}
 
-    def accepting(self, apart: Apart) -> tuple[str, ...]:
-        """The normaliser that accepts `apart`, or those that do together; empty if none do."""
-        if apart.field == "kind" or not self._accept(self._names, apart):
+    def accepting(self, difference: Difference) -> tuple[str, ...]:
+        """Return the normalizer that accepts `difference`, or those that do together; empty if none do."""
+        if difference.field == "kind" or not self._accept(self._names, difference):
             return ()
         for name in self._names:
-            if self._accept([name], apart):
+            if self._accept([name], difference):
                 return (name,)
         names = self._names
         for name in self._names:
-            fewer = [one for one in names if one != name]
-            if self._accept(fewer, apart):
+            fewer = [kept_name for kept_name in names if kept_name != name]
+            if self._accept(fewer, difference):
                 names = fewer
         return tuple(names)
 
-    def _accept(self, names: Sequence[str], apart: Apart) -> bool:
+    def _accept(self, names: Sequence[str], difference: Difference) -> bool:
         if not names:
             return False
-        given = tuple(names)
-        if given not in self._left:
-            more = _with(self._matcher, normalize=given)
-            left = differences(*(more.meaning(request) for request in self._requests))
-            self._left[given] = {one[:2] for one in left}
-        return apart[:2] not in self._left[given]
+        trial = tuple(names)
+        if trial not in self._remaining:
+            wider_matcher = _with(self._matcher, normalize=trial)
+            remaining = differences(*(wider_matcher.comparable(request) for request in self._requests))
+            self._remaining[trial] = {difference_left[:2] for difference_left in remaining}
+        return difference[:2] not in self._remaining[trial]
 
 
 def _with(matcher: Matcher, normalize: Sequence[str]) -> Matcher:
     return replace(matcher, normalize=parse([*map(str, matcher.normalize), *normalize]))
 
 
-def _tries(apart: list[Apart], matcher: Matcher, names: list[str]) -> Iterator[tuple[Matcher, Settings]]:
-    """Matchers that may accept `apart` and what the normalisers `names` do, and what to set for each."""
-    pointers = [one.pointer for one in apart if one.field == "body"]
-    fields = {one.field for one in apart if one.field != "body"}
+def _candidates(
+    differences_to_accept: list[Difference], matcher: Matcher, names: list[str]
+) -> Iterator[tuple[Matcher, Settings]]:
+    """Yield matchers that may accept the differences together with the normalizers `names`, and their settings."""
+    pointers = [difference.pointer for difference in differences_to_accept if difference.field == "body"]
+    fields = {difference.field for difference in differences_to_accept if difference.field != "body"}
     if len(pointers) > _MOST or not all(pointer and pointer.isprintable() for pointer in pointers):
         return
-    if any(_says_another_thing(one) for one in apart):
+    if any(_is_semantic_change(difference) for difference in differences_to_accept):
         return
     settings: dict[str, str | list[str]] = {"normalize": names} if names else {}
     if fields:
-        left = tuple(one for one in matcher.on if one not in fields)
-        if fields != {"query"} or not left:
+        remaining_fields = tuple(difference for difference in matcher.on if difference not in fields)
+        if fields != {"query"} or not remaining_fields:
             return
-        matcher = replace(matcher, on=left)
-        settings["match_on"] = ",".join(left)
+        matcher = replace(matcher, on=remaining_fields)
+        settings["match_on"] = ",".join(remaining_fields)
     matcher = _with(matcher, names)
-    # What is left out of a list moves what stands behind it: of two items, the later one goes first.
+    # Removing an item moves the items after it, so the later one of two is removed first.
     for order in (pointers, pointers[::-1]) if len(pointers) > 1 else (pointers,):
         parsed = tuple(parse_pointer(pointer) for pointer in order)
         yield replace(matcher, ignore=(*matcher.ignore, *parsed)), {**settings, **({"ignore": order} if order else {})}

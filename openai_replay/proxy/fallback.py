@@ -60,7 +60,7 @@ def choose(request: Request, cassette: Cassette, rules: Rules) -> Choice:
     near = diff.nearest(request, recorded, matcher, clean, {}, 1)[0]
     chosen = next(recording for recording in candidates if recording.number == near.recorded.number)
     lines = explain.differences(near, request)
-    headline = f"fallback {rules.fallback}: #{chosen.number} is played; it differs at"
+    headline = f"fallback {rules.fallback}: #{chosen.number} is played. It differs in:"
     return Choice(chosen, "\n  ".join([headline, *lines]))
 
 
@@ -84,7 +84,7 @@ def last_message(matcher: Matcher, request: Request) -> str:
 
     It is found in requests of chat, Responses, Assistants and legacy completions.
     """
-    body = matcher.meaning(request).body
+    body = matcher.comparable(request).body
     if not isinstance(body, dict):
         return ""
     if body.get("role") == "user":  # a message that is added to a thread

@@ -9,7 +9,7 @@ from openai_replay.cassette.cassette import Cassette
 from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteMissError, FileChangedError
 from openai_replay.matching import explain
-from openai_replay.matching.diff import Near, Recorded
+from openai_replay.matching.diff import Candidate, Recorded
 from openai_replay.matching.suggestions import at_the_command_line
 from openai_replay.model import Fallback, Mode, Request
 from openai_replay.openai_api import ids
@@ -42,14 +42,14 @@ def miss(
     def not_given(names: Collection[str]) -> Collection[str]:
         return ids.not_given(names, responses) if cassette.is_held else ()
 
-    def fallback(near: Near) -> str:
+    def fallback(near: Candidate) -> str:
         if rules.mode is not Mode.NONE or near.recorded.played:
             return ""
         message = last_message(rules.matcher, clean)
         is_same = bool(message) and message == last_message(rules.matcher, near.request)
         return Fallback.LAST_USER_MESSAGE if is_same and rules.fallback is Fallback.NONE else ""
 
-    context = explain.Tape(name, rules.mode, recorded, not_given, explained, fallback)
+    context = explain.MissContext(name, rules.mode, recorded, not_given, explained, fallback)
     advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
     message, hint, reason = explain.explain(clean, context, advice, rules.matcher, rules.redactor.request)
     notes = [*([note] if note else []), *cassette.mismatches[:_MAX_NOTES]]

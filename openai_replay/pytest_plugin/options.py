@@ -17,7 +17,7 @@ from openai_replay.config.setting import Kind, Scope, unknown_setting
 from openai_replay.config.settings import SETTINGS, in_scope
 
 if TYPE_CHECKING:
-    from openai_replay.matching.suggestions import Advice
+    from openai_replay.matching.suggestions import Wording
 
 NAME = "openai_replay"  # of the fixture, the marker and the ini key of the mode
 #: The record modes of `--mode`, `none`, and `rewrite`, which deletes the cassette of a test first.
@@ -138,11 +138,11 @@ def _is_list_of_strings(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and all(isinstance(entry, str) for entry in value)
 
 
-def advice(item: pytest.Item) -> Advice:
+def advice(item: pytest.Item) -> Wording:
     """Return the suggestions after a miss, as the author of a test would follow them."""
-    from openai_replay.matching.suggestions import Advice
+    from openai_replay.matching.suggestions import Wording
 
-    return Advice(
+    return Wording(
         f"pytest --openai-replay=new_episodes {shlex.quote(item.nodeid)}",
         lambda settings: f"@pytest.mark.openai_replay({', '.join(_keyword(*pair) for pair in settings.items())})",
         '@pytest.mark.openai_replay(on_exhausted="repeat") (the last one) or "cycle" (from the first)',

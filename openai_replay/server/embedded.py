@@ -21,7 +21,7 @@ from openai_replay.config.setting import Scope, unknown_setting
 from openai_replay.config.settings import DEFAULT_UPSTREAM, SETTINGS, in_scope
 from openai_replay.errors import UsageError
 from openai_replay.journal.exchanges import Exchange, Outcome
-from openai_replay.matching.suggestions import Advice
+from openai_replay.matching.suggestions import Wording
 from openai_replay.model import Mode, OnExhausted
 from openai_replay.server.background import Background
 from openai_replay.server.sessions import ServedSession
@@ -195,7 +195,7 @@ def record(
     return Session((Path(cassette),), rules, upstream)
 
 
-def rules_of_tests(settings: Mapping[str, Any], advice: Advice | None = None) -> Rules:
+def rules_of_tests(settings: Mapping[str, Any], advice: Wording | None = None) -> Rules:
     """Return rules with the defaults of tests: an exhausted recording is an error, and `retry-after` is 0 seconds.
 
     Raise UsageError.
@@ -216,9 +216,9 @@ def _folder_settings(cassette: Path) -> dict[str, Any]:
     return files.cassette_settings({name: value for name, (value, _) in files.from_folder(folder.absolute()).items()})
 
 
-def _advice(cassette: str) -> Advice:
+def _advice(cassette: str) -> Wording:
     """Return the suggestions after a miss, as a Python program would follow them."""
-    return Advice(
+    return Wording(
         f"openai_replay.record({json.dumps(cassette, ensure_ascii=False)})",
         lambda settings: ", ".join(
             f"{name}={json.dumps(value, ensure_ascii=False)}" for name, value in settings.items()

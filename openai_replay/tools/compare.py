@@ -11,8 +11,8 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 
 from openai_replay.matching import diff
-from openai_replay.matching.diff import Apart, How
-from openai_replay.matching.matcher import Matcher, Meaning
+from openai_replay.matching.diff import Change, Difference
+from openai_replay.matching.matcher import ComparableRequest, Matcher
 from openai_replay.model import Interaction, Request, Response
 from openai_replay.openai_api import ids, transcript
 from openai_replay.text import display, escape, json_codec
@@ -104,22 +104,22 @@ def compare_times(first: Response, second: Response) -> list[str]:
     ] + [f"timing   frames: {len(first.frames)}, now {len(second.frames)}"]
 
 
-def _compare_responses(before: Response, after: Response) -> Iterator[Apart]:
+def _compare_responses(before: Response, after: Response) -> Iterator[Difference]:
     old, new = transcript.answer(before), transcript.answer(after)
     if old.media != new.media:
-        yield Apart("content-type", (), How.CHANGED, old.media, new.media)
+        yield Difference("content-type", (), Change.CHANGED, old.media, new.media)
     if old.value is not None and new.value is not None:
         yield from diff.differences(_comparable_json(old.value), _comparable_json(new.value))
     elif old.body != new.body:
-        yield Apart("body", (), How.CHANGED, _printable(old.body), _printable(new.body))
+        yield Difference("body", (), Change.CHANGED, _printable(old.body), _printable(new.body))
 
 
-def _comparable_json(value: Any) -> Meaning:
-    return Meaning("", "", [], "json", _with_parsed_arguments(value), [])
+def _comparable_json(value: Any) -> ComparableRequest:
+    return ComparableRequest("", "", [], "json", _with_parsed_arguments(value), [])
 
 
-def _comparable_request(request: Request) -> Meaning:
-    meaning = _MATCHER.meaning(request)
+def _comparable_request(request: Request) -> ComparableRequest:
+    meaning = _MATCHER.comparable(request)
     try:
         return meaning._replace(body=_with_parsed_arguments(meaning.body)) if meaning.kind == "json" else meaning
     except RecursionError:  # nested too deeply, which `diff` reports
@@ -146,16 +146,16 @@ def _printable(body: bytes) -> str:
         return f"{len(body)} bytes"
 
 
-def _add(differences: Differences, side: str, difference: Apart) -> None:
+def _add(differences: Differences, side: str, difference: Difference) -> None:
     expected = difference.field == "body" and _is_expected(difference)
     (differences.expected if expected else differences.unexpected).append(f"{side:<8} {_describe(difference)}")
 
 
-def _is_expected(difference: Apart) -> bool:
+def _is_expected(difference: Difference) -> bool:
     name = next((key for key in reversed(difference.path) if isinstance(key, str)), "")
-    if difference.how is not How.CHANGED:
+    if difference.change is not Change.CHANGED:
         return False
-    recorded, current = difference.recorded, difference.now
+    recorded, current = difference.recorded, difference.current
     if (
         isinstance(recorded, str)
         and isinstance(current, str)
@@ -166,18 +166,18 @@ def _is_expected(difference: Apart) -> bool:
     return type(recorded) is type(current) and (name in _CHANGING_KEYS or name.endswith(_CHANGING_KEY_ENDS))
 
 
-def _describe(difference: Apart) -> str:
+def _describe(difference: Difference) -> str:
     path = display.path(difference.path) or difference.field
-    match difference.how:
-        case How.ADDED:
-            return f"{path}: only in the second: {display.value(difference.now)}"
-        case How.REMOVED:
+    match difference.change:
+        case Change.ADDED:
+            return f"{path}: only in the second: {display.value(difference.current)}"
+        case Change.REMOVED:
             return f"{path}: only in the first: {display.value(difference.recorded)}"
-        case How.MOVED:
+        case Change.MOVED:
             return f"{path}: the same in another order"
-        case How.UNKNOWN:
+        case Change.UNKNOWN:
             return f"{path}: nested too deeply to be compared"
-    return f"{path}: {_describe_change(difference.recorded, difference.now)}"
+    return f"{path}: {_describe_change(difference.recorded, difference.current)}"
 
 
 def _describe_change(recorded: Any, current: Any) -> str:

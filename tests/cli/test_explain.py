@@ -48,12 +48,12 @@ def test_a_request_that_does_not(tape: Path, tmp_path: Path) -> None:
     assert invoke("explain", tape, request(tmp_path, chat("Say hi", n=1))) == (
         1,
         f"No recording matches POST /v1/chat/completions in {tape} (mode none).\n"
-        "Closest is #1; it differs at\n"
+        "The closest recording is #1. It differs in:\n"
         "  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
-        "  n: recorded absent  now 1  (a default that is said or left out)\n"
-        "Next is #2; it differs at messages[0].content, n\n"
-        f"Record it:  openai-replay record {tape} -- <your command>\n"
-        "Accept it:  --normalize defaults --ignore /messages/0/content\n",
+        "  n: recorded absent  now 1  (a default that is given or left out)\n"
+        "The next closest is #2. It differs in messages[0].content, n\n"
+        f"To record it, run:  openai-replay record {tape} -- <your command>\n"
+        "To accept it, set:  --normalize defaults --ignore /messages/0/content\n",
         "",
     )
 
@@ -134,11 +134,12 @@ def test_where_nothing_accepts_it_the_same_question_may_be_played(tmp_path: Path
     tape = cassette(tmp_path / "tape.yaml", asked({"messages": turns}))
     now = {"messages": [turns[0], {"role": "assistant", "content": "Hello"}, turns[1]]}
     assert invoke("explain", tape, request(tmp_path, now)).stdout.endswith(
-        f"\nRecord it:  openai-replay record {tape} -- <your command>\nPlay #1 for it:  --fallback last-user-message\n"
+        f"\nTo record it, run:  openai-replay record {tape} -- <your command>\n"
+        f"To play #1 instead, set:  --fallback last-user-message\n"
     )
     with openai_replay.play(tape) as playing:
         assert ask(playing, now) == 424
-        assert playing.misses[0].endswith('\nPlay #1 for it:  fallback="last-user-message"')
+        assert playing.misses[0].endswith('\nTo play #1 instead, set:  fallback="last-user-message"')
     with openai_replay.play(tape, fallback="last-user-message") as playing:
         assert ask(playing, now) == 200
         assert ask(playing, now) == 424  # it has been played
@@ -152,7 +153,7 @@ def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
     now = chat("Today is 2026-11-21", user="b")
     with openai_replay.play(tape) as playing:
         assert ask(playing, now) == 424
-        assert playing.misses[0].endswith('\nAccept it:  normalize=["date"], ignore=["/user"]')
+        assert playing.misses[0].endswith('\nTo accept it, set:  normalize=["date"], ignore=["/user"]')
     with openai_replay.play(tape, normalize=["date"], ignore=["/user"]) as playing:
         assert ask(playing, now) == 200
 
@@ -179,8 +180,8 @@ async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path:
         await process.says("\n  " + said.replace("\n", "\n  "))
     offline = invoke("explain", tape, request(tmp_path, value))
     assert said.splitlines()[-3:-1] == [
-        "messages[0].tool_call_id: call_9 was given by no recording on this tape",
-        "Record it:  openai-replay record tape.yaml -- <your command>",
+        "messages[0].tool_call_id: call_9 was issued by no recording in this cassette",
+        "To record it, run:  openai-replay record tape.yaml -- <your command>",
     ]
     assert [one["error"] for one in journal["exchanges"]] == [said]
     assert offline.stdout == said.replace("tape.yaml", str(tape)) + "\n"

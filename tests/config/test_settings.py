@@ -76,10 +76,10 @@ def test_what_is_not_said_stays_as_it_was() -> None:
         ("drain_timeout", "5", "DRAIN_TIMEOUT: '5' is not a duration", "200ms"),
         ("keep_headers", "some", "KEEP_HEADERS: 'some' is not a choice", "default, all"),
         ("fallback", "first", "FALLBACK: 'first' is not a choice", "none, last-user-message, sequence"),
-        ("match_on", "body,uri", "MATCH_ON: there is no 'uri' to match on", "method, path"),
+        ("match_on", "body,uri", "MATCH_ON: There is no part 'uri' to match on", "method, path"),
         ("match_on", 5, "MATCH_ON: 5 is not a list of strings", '["/metadata"]'),
         ("match_header", ["a b"], "MATCH_HEADER: 'a b' is not the name", "x-tenant"),
-        ("normalize", ["uid"], "NORMALIZE: there is no normaliser 'uid'", "uuid"),
+        ("normalize", ["uid"], "NORMALIZE: There is no normalizer 'uid'", "uuid"),
         ("normalize", ["a=b**"], "NORMALIZE: 'b**' is not a regular expression: multiple repeat", "re syntax"),
         ("ignore", "/a", "IGNORE: '/a' is not a list of strings", "for example"),
         ("ignore", [5], "IGNORE: 5 is not a string", "quotes"),
@@ -227,8 +227,8 @@ def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeyp
         (["--ignore", "/a~"], {}, "Error: --ignore: '/a~' is not a JSON pointer: '~' at position 2"),
         (["--normalize", "x=["], {}, "Error: --normalize: '[' is not a regular expression: unterminated"),
         (["--redact-pattern", "(a"], {}, "Error: --redact-pattern: '(a' is not a regular expression: missing )"),
-        (["--match-on", "uri"], {}, "Error: --match-on: there is no 'uri' to match on"),
-        (["--match-header", "host"], {}, "Error: --match-header: the header 'host' belongs"),
+        (["--match-on", "uri"], {}, "Error: --match-on: There is no part 'uri' to match on"),
+        (["--match-header", "host"], {}, "Error: --match-header: The header 'host' belongs"),
         (["--drain-timeout", "5"], {}, "Error: --drain-timeout: '5' is not a duration"),
         (["--idle-timeout", "5"], {}, "Error: --idle-timeout: '5' is not a duration"),
         (["--max-response", "5q"], {}, "Error: --max-response: '5q' is not a size"),
@@ -300,7 +300,7 @@ async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Pa
         assert await opened(cassette="strict", match_on=["path"], match_header=["x-none"]) == (200, "")
         code, says = await opened(cassette="strict", normalize=["uid"])
         assert code == 400
-        assert says.startswith("normalize: there is no normaliser 'uid'")
+        assert says.startswith("normalize: There is no normalizer 'uid'")
     async with command("play", folder, "--normalize", "uuid") as process:  # a flag goes before every file
         assert (await ask(process.origin, "POST", f"/@loose%2Fany{CHAT}", "ORD-2")).status == 424
 

@@ -283,11 +283,11 @@ async def test_the_shape_of_a_miss(tmp_path: Path) -> None:
                 "reason": "no_match",
                 "message": (
                     "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
-                    "Closest is #2; it differs at\n"
+                    "The closest recording is #2. It differs in:\n"
                     "  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
-                    "Next is #1; it differs at messages[0].content, n\n"
-                    "Record it:  openai-replay record tape.yaml -- <your command>\n"
-                    "Ignore it:  --ignore /messages/0/content"
+                    "The next closest is #1. It differs in messages[0].content, n\n"
+                    "To record it, run:  openai-replay record tape.yaml -- <your command>\n"
+                    "To ignore it, set:  --ignore /messages/0/content"
                 ),
             }
         }
@@ -324,7 +324,7 @@ async def test_the_closest_is_not_one_that_is_wholly_unlike(tmp_path: Path) -> N
     tape = cassette(tmp_path / "tape.yaml", item('{"said": 1}', prompt="unlike"), asked(chat("Say hello")))
     async with playing(tape) as player:
         missed = await player.ask("POST", CHAT, chat("Say hi"))
-        assert "Closest is #2" in missed.json["error"]["message"]
+        assert "The closest recording is #2" in missed.json["error"]["message"]
 
 
 async def test_a_miss_of_another_method(tmp_path: Path) -> None:
@@ -352,7 +352,7 @@ client = openai.OpenAI(max_retries=2)
 try:
     client.chat.completions.create(model="gpt-4o-mini", messages=[{"role": "user", "content": "Say hi"}])
 except openai.OpenAIError as error:
-    print(type(error).__name__, error.status_code, error.code, "Closest is #1" in str(error))
+    print(type(error).__name__, error.status_code, error.code, "The closest recording is #1" in str(error))
 """
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from openai_replay.matching import diff
-from openai_replay.matching.diff import Apart, Recorded
-from openai_replay.matching.matcher import Matcher, Meaning
+from openai_replay.matching.diff import Difference, Recorded
+from openai_replay.matching.matcher import ComparableRequest, Matcher
 from openai_replay.model import Request
 from openai_replay.redaction.redactor import Redactor
 from tests.matching.test_matcher import JSON, post
@@ -75,7 +75,7 @@ def test_only_a_few_are_compared_place_by_place(monkeypatch: pytest.MonkeyPatch)
     looks = {"differences": 0, "meaning": 0, "clean": 0}
     real = diff.differences
 
-    def counted(recorded: Meaning, now: Meaning) -> Iterator[Apart]:
+    def counted(recorded: ComparableRequest, now: ComparableRequest) -> Iterator[Difference]:
         looks["differences"] += 1
         return real(recorded, now)
 
@@ -84,9 +84,9 @@ def test_only_a_few_are_compared_place_by_place(monkeypatch: pytest.MonkeyPatch)
         return request
 
     class Counted(Matcher):
-        def meaning(self, request: Request) -> Meaning:
+        def comparable(self, request: Request) -> ComparableRequest:
             looks["meaning"] += 1
-            return super().meaning(request)
+            return super().comparable(request)
 
     monkeypatch.setattr(diff, "differences", counted)
     matcher = Counted()
@@ -129,7 +129,7 @@ def test_a_recording_that_is_packed_is_read() -> None:
     tape = [Recorded(n, one, PLAIN.key(Redactor().request(one))) for n, one in enumerate(recorded, 1)]
     [near, _] = diff.nearest(now, tape, PLAIN, Redactor().request, {})
     assert near.recorded.number == 2
-    assert [one.path for one in near.apart] == [("messages", 1, "content")]
+    assert [one.path for one in near.differences] == [("messages", 1, "content")]
 
 
 @pytest.mark.parametrize(
@@ -146,5 +146,5 @@ def test_a_recording_that_is_packed_is_read() -> None:
     ],
 )
 def test_places(recorded: Any, now: Any, pointers: list[str]) -> None:
-    found = diff.differences(PLAIN.meaning(ask(recorded)), PLAIN.meaning(ask(now)))
+    found = diff.differences(PLAIN.comparable(ask(recorded)), PLAIN.comparable(ask(now)))
     assert [one.pointer for one in found] == pointers

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from openai_replay.matching import diff
 from openai_replay.matching import explain as explaining
-from openai_replay.matching.diff import Near, Recorded
-from openai_replay.matching.explain import Tape, explain
+from openai_replay.matching.diff import Candidate, Recorded
+from openai_replay.matching.explain import MissContext, explain
 from openai_replay.matching.matcher import Matcher
 from openai_replay.matching.suggestions import at_the_command_line
 from openai_replay.model import Request
@@ -41,8 +41,8 @@ def on_tape(*requests: Request, matcher: Matcher = PLAIN, played: Collection[int
     return [Recorded(number, one, matcher.key(one), number in played) for number, one in enumerate(requests, 1)]
 
 
-def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> Tape:
-    return Tape("tape.yaml", "none", on_tape(*requests, matcher=matcher), lambda ids: set(ids) - set(gave), {})
+def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> MissContext:
+    return MissContext("tape.yaml", "none", on_tape(*requests, matcher=matcher), lambda ids: set(ids) - set(gave), {})
 
 
 def told(now: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> str:
@@ -51,7 +51,7 @@ def told(now: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, ga
 
 
 NO = "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
-RECORD = "\nRecord it:  openai-replay record tape.yaml -- <your command>"
+RECORD = "\nTo record it, run:  openai-replay record tape.yaml -- <your command>"
 
 
 @pytest.mark.parametrize(
@@ -60,112 +60,117 @@ RECORD = "\nRecord it:  openai-replay record tape.yaml -- <your command>"
         pytest.param(
             ask(hi("Say hi")),
             [ask(hi("Say nothing") | {"n": 2}), ask(hi("Say hello"))],
-            "Closest is #2; it differs at\n  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
-            f"Next is #1; it differs at messages[0].content, n{RECORD}\nIgnore it:  --ignore /messages/0/content",
+            "The closest recording is #2. It differs in:\n  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
+            f"The next closest is #1. It differs in messages[0].content, n{RECORD}\n"
+            f"To ignore it, set:  --ignore /messages/0/content",
             id="the nearest, and the place",
         ),
         pytest.param(
             ask({"a": LONG + "one" + LONG}),
             [ask({"a": LONG + "two" + LONG})],
-            "Closest is #1; it differs at\n"
+            "The closest recording is #1. It differs in:\n"
             "  a: … fox jumps over the lazy dog. [-twoThe-]{+oneThe+} quick brown fox jumps over …"
-            f"{RECORD}\nIgnore it:  --ignore /a",
+            f"{RECORD}\nTo ignore it, set:  --ignore /a",
             id="long values, cut to where they part",
         ),
         pytest.param(
             ask({"a": "short"}),
             [ask({"a": LONG})],
-            "Closest is #1; it differs at\n"
+            "The closest recording is #1. It differs in:\n"
             "  a: recorded 'The quick brown fox jumps over the lazy dog. The quick brown fox jumps over the…"
-            f"  now 'short'{RECORD}\nIgnore it:  --ignore /a",
+            f"  now 'short'{RECORD}\nTo ignore it, set:  --ignore /a",
             id="long and short",
         ),
         pytest.param(
             ask({"a": 1, "b": None, "c": True, "d": "1"}),
             [ask({"a": 1.0, "b": False, "c": 1, "d": 1})],
-            "Closest is #1; it differs at\n  a: recorded 1.0  now 1\n  b: recorded false  now null\n"
+            "The closest recording is #1. It differs in:\n  a: recorded 1.0  now 1\n  b: recorded false  now null\n"
             f"  c: recorded 1  now true\n  d: recorded 1  now '1'{RECORD}"
-            "\nIgnore it:  --ignore /a --ignore /b --ignore /c --ignore /d",
+            "\nTo ignore it, set:  --ignore /a --ignore /b --ignore /c --ignore /d",
             id="types",
         ),
         pytest.param(
             ask({"b": "absent", "m": {"x/y": 1}}),
             [ask({"a": "absent", "m": {"~": [1]}})],
-            "Closest is #1; it differs at\n  a: recorded 'absent'  now absent\n  b: recorded absent  now 'absent'\n"
+            "The closest recording is #1. It differs in:\n  a: recorded 'absent'  now absent\n"
+            "  b: recorded absent  now 'absent'\n"
             f"  m.x/y: recorded absent  now 1\n  m.~: recorded [1]  now absent{RECORD}"
-            "\nIgnore it:  --ignore /a --ignore /b --ignore '/m/x~1y' --ignore '/m/~0'",
+            "\nTo ignore it, set:  --ignore /a --ignore /b --ignore '/m/x~1y' --ignore '/m/~0'",
             id="absent",
         ),
         pytest.param(
             ask([1, [2, 3], {"a b": 1}]),
             [ask([1, [2], {"a b": 2}, 4])],
-            "Closest is #1; it differs at\n  [1][1]: added: 3\n  [2].a b: recorded 2  now 1\n"
-            f"  [3]: removed: 4{RECORD}\nIgnore it:  --ignore /1/1 --ignore '/2/a b' --ignore /3",
+            "The closest recording is #1. It differs in:\n  [1][1]: added: 3\n  [2].a b: recorded 2  now 1\n"
+            f"  [3]: removed: 4{RECORD}\nTo ignore it, set:  --ignore /1/1 --ignore '/2/a b' --ignore /3",
             id="lists of different length",
         ),
         pytest.param(
             ask({f"k{i}": 1 for i in range(11)}),
             [ask({f"k{i}": 2 for i in range(11)})],
-            "Closest is #1; it differs at\n"
+            "The closest recording is #1. It differs in:\n"
             + "".join(f"  k{i}: recorded 2  now 1\n" for i in (0, 1, 10, 2, 3, 4, 5, 6))
-            + f"  and at 3 more places{RECORD}",
+            + f"  and in 3 more places{RECORD}",
             id="many places",
         ),
         pytest.param(
             ask("now"),
             [ask("then")],
-            f"Closest is #1; it differs at\n  body: recorded 'then'  now 'now'{RECORD}",
+            f"The closest recording is #1. It differs in:\n  body: recorded 'then'  now 'now'{RECORD}",
             id="the whole body",
         ),
         pytest.param(
             post(b"\xff\x00"),
             [post(b"\xff\x01")],
-            f"Closest is #1; it differs at\n  body: recorded b'\\xff\\x01'  now b'\\xff\\x00'{RECORD}",
+            f"The closest recording is #1. It differs in:\n  body: recorded b'\\xff\\x01'  now b'\\xff\\x00'{RECORD}",
             id="bytes",
         ),
         pytest.param(
             post(b"a=1", FORM),
             [ask({})],
-            f"Closest is #1; it differs at\n  body: recorded is json  now is form{RECORD}",
+            f"The closest recording is #1. It differs in:\n  body: recorded is json  now is form{RECORD}",
             id="kinds",
         ),
         pytest.param(
             post(b"a=1&b=2", FORM),
             [post(b"b=3&a=1", FORM)],
-            f"Closest is #1; it differs at\n  b: recorded '3'  now '2'{RECORD}\nIgnore it:  --ignore /b",
+            f"The closest recording is #1. It differs in:\n  b: recorded '3'  now '2'{RECORD}\n"
+            f"To ignore it, set:  --ignore /b",
             id="form",
         ),
         pytest.param(
             upload(FILE, ("model", "", b"whisper-1")),
             [upload(FILE, ("model", "", b"gpt-4o-transcribe"))],
-            "Closest is #1; it differs at\n  model.content: recorded 'gpt-4o-transcribe'  now 'whisper-1'"
-            f"{RECORD}\nIgnore it:  --ignore /model/content",
+            "The closest recording is #1. It differs in:\n"
+            "  model.content: recorded 'gpt-4o-transcribe'  now 'whisper-1'"
+            f"{RECORD}\nTo ignore it, set:  --ignore /model/content",
             id="multipart",
         ),
         pytest.param(
             upload(LARGE),
             [upload(("file", LARGE[1], b"\xff" * 5001))],
-            "Closest is #1; it differs at\n"
+            "The closest recording is #1. It differs in:\n"
             "  file.bytes: recorded '5001, blake2b 9d27c38b5f84a406f4a21ab9b3ee895a'"
             "  now '5000, blake2b 92e316b2a288e2341a2dff60d7cbcdb9'"
-            f"{RECORD}\nIgnore it:  --ignore /file/bytes",
+            f"{RECORD}\nTo ignore it, set:  --ignore /file/bytes",
             id="a large file",
         ),
         pytest.param(
             ask(hi("x"), f"{CHAT}?api-version=2&a=1"),
             [ask(hi("x"), f"{CHAT}?a=1&api-version=1")],
-            "Closest is #1; it differs at\n  query: recorded 'a=1&api-version=1'  now 'a=1&api-version=2'"
-            f"{RECORD}\nAccept it:  --match-on method,path,body",
+            "The closest recording is #1. It differs in:\n"
+            "  query: recorded 'a=1&api-version=1'  now 'a=1&api-version=2'"
+            f"{RECORD}\nTo accept it, set:  --match-on method,path,body",
             id="query",
         ),
         pytest.param(
             ask(hi("x")),
             [ask(hi("x"))],
             "#1 is the same request, but every recording of it has been played already."
-            f"{RECORD}\nPlay it again:  --on-exhausted repeat (the last one) or cycle (from the first)",
+            f"{RECORD}\nTo play it again, set:  --on-exhausted repeat (the last one) or cycle (from the first)",
             id="used up",
         ),
-        pytest.param(ask({}), [], f"There is nothing on it.{RECORD}", id="empty tape"),
+        pytest.param(ask({}), [], f"The cassette is empty.{RECORD}", id="empty tape"),
         pytest.param(
             ask({}),
             [Request("GET", CHAT), *[Request("POST", "https://x/v1/responses")] * 2],
@@ -183,15 +188,15 @@ RECORD = "\nRecord it:  openai-replay record tape.yaml -- <your command>"
         pytest.param(
             post(b'{"a":' * 1000 + b"1" + b"}" * 1000),
             [post(b'{"a":' * 1000 + b"2" + b"}" * 1000)],
-            f"Closest is #1; it differs at\n  body: nested too deeply to be compared{RECORD}",
+            f"The closest recording is #1. It differs in:\n  body: nested too deeply to be compared{RECORD}",
             id="nested deeply",
         ),
         pytest.param(
             post(b'{"a":1}'),
             [post(b'{"a":' + b"[" * 1000 + b"]" * 1000 + b"}"), post(b'{"a":2,"b":3}')],
-            "Closest is #2; it differs at\n  a: recorded 2  now 1\n  b: recorded 3  now absent\n"
-            "Next is #1; it differs at body: nested too deeply to be compared"
-            f"{RECORD}\nIgnore it:  --ignore /a --ignore /b",
+            "The closest recording is #2. It differs in:\n  a: recorded 2  now 1\n  b: recorded 3  now absent\n"
+            "The next closest is #1. It differs in body: nested too deeply to be compared"
+            f"{RECORD}\nTo ignore it, set:  --ignore /a --ignore /b",
             id="what cannot be compared is not close",
         ),
     ],
@@ -204,7 +209,7 @@ def test_message(now: Request, recorded: list[Request], message: str) -> None:
 @pytest.mark.parametrize(
     ("now", "recorded", "ignore", "says"),
     [
-        (ask({"user": 1, "a": 1}), ask({"user": 2, "a": 2}), ["/user"], "it differs at\n  a: recorded 2  now 1\n"),
+        (ask({"user": 1, "a": 1}), ask({"user": 2, "a": 2}), ["/user"], "It differs in:\n  a: recorded 2  now 1\n"),
         (ask({"user": 1}), ask({"user": 2}), ["/user"], "every recording of it has been played already"),
         (ask({}, CHAT + "?a=1&b=2"), ask({}, CHAT + "?b=2&a=1"), [], "every recording of it has been played already"),
     ],
@@ -214,12 +219,12 @@ def test_what_does_not_matter_is_no_difference(now: Request, recorded: Request, 
     assert says in told(now, [recorded], matcher)
 
 
-def nearest(now: Request, *recorded: Request, matcher: Matcher = PLAIN) -> list[Near]:
+def nearest(now: Request, *recorded: Request, matcher: Matcher = PLAIN) -> list[Candidate]:
     return diff.nearest(now, on_tape(*recorded, matcher=matcher), matcher, Redactor().request, {})
 
 
-def places(near: Near) -> list[tuple[str, Any, Any]]:
-    return [(one.pointer, one.recorded, one.now) for one in near.apart]
+def places(near: Candidate) -> list[tuple[str, Any, Any]]:
+    return [(one.pointer, one.recorded, one.current) for one in near.differences]
 
 
 def test_a_recording_of_other_hands_is_shown_without_its_secrets() -> None:
@@ -244,107 +249,108 @@ def tool(name: str) -> Any:
         pytest.param(
             {"messages": [{"role": "system", "content": "Today is 2026-11-20. " + LONG}, DATED[1]]},
             {"messages": DATED},
-            "all that differs is a date, at\n"
+            "Only a date differs:\n"
             "  messages[0].content: Today is 2026-11-[-20-]{+21+}. The quick brown fox jumps …"
-            f"{RECORD}\nAccept it:  --normalize date",
+            f"{RECORD}\nTo accept it, set:  --normalize date",
             id="a date",
         ),
         pytest.param(
             {"a": f"{UUIDS[0]} of 2026-11-20", "user": 1},
             {"a": f"{UUIDS[1]} of 2026-11-21", "user": 2},
-            "it differs at\n"
+            "It differs in:\n"
             f"  a: recorded '{UUIDS[0]} of 2026-11-20'  now '{UUIDS[1]} of 2026-11-21'  (a UUID and a date)\n"
-            f"  user: recorded 1  now 2{RECORD}\nAccept it:  --normalize uuid --normalize date --ignore /user",
+            f"  user: recorded 1  now 2{RECORD}\nTo accept it, set:  --normalize uuid --normalize date --ignore /user",
             id="two kinds in one place, and another difference",
         ),
         pytest.param(
             {"at": 1795000000, "n": 1, "file": "/tmp/abc123/a.txt"},
             {"at": 1795000001, "file": "/tmp/abc124/a.txt"},
-            "all that differs is a time as a number, a temporary path and a default that is said or left out, at\n"
+            "Only a time as a number, a temporary path and a default that is given or left out differ:\n"
             "  at: recorded 1795000000  now 1795000001\n"
             "  file: recorded '/tmp/abc123/a.txt'  now '/tmp/abc124/a.txt'\n  n: recorded 1  now absent"
-            f"{RECORD}\nAccept it:  --normalize epoch --normalize tmp-path --normalize defaults",
+            f"{RECORD}\nTo accept it, set:  --normalize epoch --normalize tmp-path --normalize defaults",
             id="an epoch, a path, a default",
         ),
         pytest.param(
             {"call_id": "call_1aA", "at": "2026-11-20T10:00:00Z"},
             {"call_id": "call_2bB", "at": "2026-11-21T11:00:00Z"},
-            "all that differs is a date and time and the id of a call, at\n"
+            "Only a date and time and the id of a call differ:\n"
             "  at: recorded '2026-11-20T10:00:00Z'  now '2026-11-21T11:00:00Z'\n"
             "  call_id: recorded 'call_1aA'  now 'call_2bB'\n"
-            "call_id: call_2bB was given by no recording on this tape"
-            f"{RECORD}\nAccept it:  --normalize datetime --normalize call-id",
+            "call_id: call_2bB was issued by no recording in this cassette"
+            f"{RECORD}\nTo accept it, set:  --normalize datetime --normalize call-id",
             id="an id and a time",
         ),
         pytest.param(
             {"model": "gpt-4o", "temperature": 1, "a": '{"b": 1, "c": 2}', "d": "x  y"},
             {"model": "gpt-4o-2024-08-06", "temperature": 0.5, "a": '{"c":2,"b":1}', "d": "x y"},
-            "all that differs is the way the same JSON is written, white space, a model's alias and a sampling "
-            'parameter, at\n  a: recorded \'{"b": 1, "c": 2}\'  now \'{"c":2,"b":1}\'\n'
+            "Only the way the same JSON is written, white space, a model's alias and a sampling "
+            'parameter differ:\n  a: recorded \'{"b": 1, "c": 2}\'  now \'{"c":2,"b":1}\'\n'
             "  d: recorded 'x  y'  now 'x y'\n  model: recorded 'gpt-4o'  now 'gpt-4o-2024-08-06'\n"
             f"  temperature: recorded 1  now 0.5{RECORD}"
-            "\nIgnore it:  --ignore /a --ignore /d --ignore /model --ignore /temperature",
+            "\nTo ignore it, set:  --ignore /a --ignore /d --ignore /model --ignore /temperature",
             id="kinds without a normaliser",
         ),
         pytest.param(
             {"model": "gpt-4o-2024-08-06", "a": "{not", "b": "{}"},
             {"model": "gpt-4o-2024-05-13", "a": "{nor", "b": "[]"},
-            "it differs at\n  a: recorded '{not'  now '{nor'\n  b: recorded '{}'  now '[]'\n"
+            "It differs in:\n  a: recorded '{not'  now '{nor'\n  b: recorded '{}'  now '[]'\n"
             f"  model: recorded 'gpt-4o-2024-08-06'  now 'gpt-4o-2024-05-13'{RECORD}"
-            "\nIgnore it:  --ignore /a --ignore /b --ignore /model",
+            "\nTo ignore it, set:  --ignore /a --ignore /b --ignore /model",
             id="kinds that only look so",
         ),
         pytest.param(
             {"a": "The key is REDACTED"},
             {"a": "The key is 12345"},
-            "all that differs is a secret that was taken out, at\n"
-            f"  a: recorded 'The key is REDACTED'  now 'The key is 12345'{RECORD}\nIgnore it:  --ignore /a",
+            "Only a redacted secret differs:\n"
+            f"  a: recorded 'The key is REDACTED'  now 'The key is 12345'{RECORD}\nTo ignore it, set:  --ignore /a",
             id="a secret that is known on one side only",
         ),
         pytest.param(
             {"messages": TURNS[:1]},
             {"messages": TURNS[:2]},
-            f"it differs at\n  messages[1]: added: {{role: 'assistant', content: 'Hello'}}{RECORD}",
+            f"It differs in:\n  messages[1]: added: {{role: 'assistant', content: 'Hello'}}{RECORD}",
             id="a message more",
         ),
         pytest.param(
             {"messages": [*TURNS, *TURNS]},
             {"messages": TURNS[:1]},
-            f"it differs at\n  messages[1] to [5]: removed: 5 items, the last {{role: 'user', content: 'Bye'}}{RECORD}",
+            f"It differs in:\n"
+            f"  messages[1] to [5]: removed: 5 items, the last {{role: 'user', content: 'Bye'}}{RECORD}",
             id="many messages less",
         ),
         pytest.param(
             {"messages": [*TURNS, TURNS[0]]},
             {"messages": [TURNS[1], TURNS[2], TURNS[0] | {"content": "So"}]},
-            "it differs at\n  messages[0]: removed: {role: 'user', content: 'Hi'}\n"
+            "It differs in:\n  messages[0]: removed: {role: 'user', content: 'Hi'}\n"
             f"  messages[2].content: recorded 'Hi'  now 'So'{RECORD}",
             id="a window that has moved on",
         ),
         pytest.param(
             {"tools": [tool("a"), tool("b"), tool("c")]},
             {"tools": [tool("a"), tool("c"), tool("search") | {"strict": True}]},
-            f"it differs at\n  tools[1]: removed: b\n  tools[2]: added: search{RECORD}"
-            "\nIgnore it:  --ignore /tools/2 --ignore /tools/1",
+            f"It differs in:\n  tools[1]: removed: b\n  tools[2]: added: search{RECORD}"
+            "\nTo ignore it, set:  --ignore /tools/2 --ignore /tools/1",
             id="tools by their names",
         ),
         pytest.param(
             {"tools": [tool("b"), tool("a")]},
             {"tools": [tool("x"), tool("b") | {"strict": True}]},
-            f"it differs at\n  tools[0]: added: x\n  tools[1].strict: recorded absent  now true\n"
+            f"It differs in:\n  tools[0]: added: x\n  tools[1].strict: recorded absent  now true\n"
             f"  tools[1]: removed: a{RECORD}",
             id="a tool that is another one, and one that has moved",
         ),
         pytest.param(
             {"tools": [tool("b"), tool("a")], "stream": True},
             {"tools": [tool("a"), tool("b")]},
-            "all that differs is whether the answer is a stream and the order of a list, at\n"
+            "Only whether the response is a stream and the order of a list differ:\n"
             f"  stream: recorded true  now absent\n  tools: the same 2 items in another order{RECORD}",
             id="a stream or not is nothing to ignore",
         ),
         pytest.param(
             {"a\nb": "\x1b[31m", "c": "\ud83d", "d": "\u202e"},
             {"a\nb": "x", "c": "y", "d": "z"},
-            "it differs at\n  a\\nb: recorded '\\x1b[31m'  now 'x'\n  c: recorded '\\ud83d'  now 'y'\n"
+            "It differs in:\n  a\\nb: recorded '\\x1b[31m'  now 'x'\n  c: recorded '\\ud83d'  now 'y'\n"
             f"  d: recorded '\\u202e'  now 'z'{RECORD}",
             id="nothing that a terminal obeys",
         ),
@@ -354,14 +360,14 @@ def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
     def sent(value: Any) -> Request:
         return Request("POST", CHAT, JSON, json.dumps(value).encode())
 
-    assert told(sent(now), [sent(recorded)]) == NO + "Closest is #1; " + message
+    assert told(sent(now), [sent(recorded)]) == NO + "The closest recording is #1. " + message
 
 
 def test_where_no_setting_accepts_it_a_fallback_may() -> None:
     shelf = tape(ask({"messages": TURNS[:1]}))._replace(fallback=lambda near: "sequence")
     now = ask({"messages": TURNS})
     _, hint, _ = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
-    assert hint == RECORD[1:] + "\nPlay #1 for it:  --fallback sequence"
+    assert hint == RECORD[1:] + "\nTo play #1 instead, set:  --fallback sequence"
     _, hint, _ = explain(ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
     assert "--fallback" in hint
 
@@ -385,10 +391,10 @@ def test_differences_for_those_who_play_it_all_the_same() -> None:
     [near] = nearest(ask({"a": 1, "b": 1}), ask({"a": 2, "b": "\x1b"}))
     assert explaining.differences(near, ask({})) == ["a: recorded 2  now 1", "b: recorded '\\x1b'  now 1"]
     [near] = nearest(ask({f"k{n}": n for n in range(10)}), ask({}))
-    assert explaining.differences(near, ask({}))[7:] == ["k7: recorded absent  now 7", "and at 2 more"]
+    assert explaining.differences(near, ask({}))[7:] == ["k7: recorded absent  now 7", "and in 2 more"]
 
 
-NOT_HERE = " was given by no recording on this tape"
+NOT_HERE = " was issued by no recording in this cassette"
 
 
 @pytest.mark.parametrize(
@@ -478,7 +484,7 @@ def test_another_path(now: str, recorded: str, says: str) -> None:
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (b"", "(there is none)"),
+        (b"", "(the body is empty)"),
         (b"{\n 'a': 1}", "(not JSON: expecting property name enclosed in double quotes in line 2, column 2)"),
         (b"\xff", "(not JSON)"),
         (b'{"a": NaN}', "(not JSON)"),
@@ -492,12 +498,15 @@ def test_recordings_that_are_far_off_are_not_told_at_length() -> None:
     near = hi("Say hello")
     far = {"model": "x", "messages": [{"role": "user", "content": str(n)} for n in range(3)], "n": 3, "stop": "x"}
     text = told(ask(hi("Say hi")), [ask(far), ask(near | {"top_p": 0.5, "n": 2, "a": 1}), ask(near)])
-    assert "\nClosest is #3; it differs at\n  messages[0].content: recorded 'Say hello'  now 'Say hi'\n" in text
-    assert "\nNext is #2; it differs at 4 places\nNext is #1; it differs at 6 places\n" in text
+    assert (
+        "\nThe closest recording is #3. It differs in:\n  messages[0].content: recorded 'Say hello'  now 'Say hi'\n"
+        in text
+    )
+    assert "\nThe next closest is #2. It differs in 4 places\nThe next closest is #1. It differs in 6 places\n" in text
     text = told(ask(hi("Say hi") | {"n": 1}), [ask(hi("Say ho") | {"n": 1}), ask(hi("Say hi") | {"n": 2}), ask(near)])
-    assert "\nNext is #2; it differs at n: recorded 2  now 1\n" in text
+    assert "\nThe next closest is #2. It differs in n: recorded 2  now 1\n" in text
     wide = ask(near | {"b": 1, "c": 1, "d": 1})
-    assert "\nNext is #2; it differs at b, c, d and 1 more place\n" in told(
+    assert "\nThe next closest is #2. It differs in b, c, d and 1 more place\n" in told(
         ask(hi("x y z w")), [ask(hi("s t u v") | {"a": 2}), wide]
     )
 
@@ -518,7 +527,7 @@ def test_another_path_is_near_where_paths_are_not_matched() -> None:
 def test_there_is_a_difference_exactly_where_the_keys_differ(was: Any, is_now: Any) -> None:
     recorded, now = ask(was), ask(is_now)
     [near] = nearest(now, recorded)
-    assert bool(near.apart) is (PLAIN.key(recorded) != PLAIN.key(now))
+    assert bool(near.differences) is (PLAIN.key(recorded) != PLAIN.key(now))
     text = told(now, [recorded])
     assert escape.text(text) == text
     assert max(map(len, text.split("\n"))) < 300
@@ -542,6 +551,6 @@ def test_a_huge_value_is_one_short_line() -> None:
     image = "data:image/png;base64," + "iVBORw0KGgo/" * 100_000
     text = told(ask({"a": 1, "url": image + "A"}), [ask({"a": 1, "url": image + "B"})])
     assert text == (
-        NO + "Closest is #1; it differs at\n  url: …AoK/iVBORw0KGgo/iVBORw0KGgo/[-B-]{+A+}"
-        f"{RECORD}\nIgnore it:  --ignore /url"
+        NO + "The closest recording is #1. It differs in:\n  url: …AoK/iVBORw0KGgo/iVBORw0KGgo/[-B-]{+A+}"
+        f"{RECORD}\nTo ignore it, set:  --ignore /url"
     ).replace("AoK/iVBORw0KGgo/iVBORw0KGgo/", image[-30:])

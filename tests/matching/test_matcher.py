@@ -136,7 +136,7 @@ def test_a_query_and_a_form_are_matched_in_any_order(pairs: list[tuple[str, str]
     assert Matcher().key(asked) == Matcher().key(now)
     form, form_now = (post(urlencode(one).encode(), FORM) for one in (pairs, other))
     assert Matcher().key(form) == Matcher().key(form_now)
-    kind, said = matching.meaning(form)
+    kind, said = matching.parse_body(form)
     assert (kind, set(said)) == ("form", {name for name, _ in pairs})
     assert all(
         (said[name] if isinstance(said[name], list) else [said[name]]) == sorted(v for n, v in pairs if n == name)
@@ -227,7 +227,7 @@ TARGET = post(b'{"a": 1}', (*JSON, ("X-Tenant", "one")), f"{CHAT}?v=1")
 def test_what_is_not_matched_on_makes_no_difference(part: str, other: Request) -> None:
     without = Matcher(on=parse_on(one for one in ON if one != part))
     assert without.key(TARGET) == without.key(other)
-    assert without.meaning(TARGET) == without.meaning(other)
+    assert without.comparable(TARGET) == without.comparable(other)
     assert Matcher(on=(part,)).key(TARGET) != Matcher(on=(part,)).key(other)
     assert Matcher().target(TARGET) == ("POST", "/v1/chat/completions")
 
@@ -263,9 +263,9 @@ def test_what_to_match_on_is_named_in_any_order(texts: str | list[str]) -> None:
 @pytest.mark.parametrize(
     ("parse", "texts", "says"),
     [
-        (parse_on, "body,uri", "there is no 'uri' to match on"),
-        (parse_on, "", "there is no '' to match on"),
-        (parse_on, [], "nothing is left"),
+        (parse_on, "body,uri", "There is no part 'uri' to match on"),
+        (parse_on, "", "There is no part '' to match on"),
+        (parse_on, [], "No part is left"),
         (parse_headers, ["x tenant"], "'x tenant' is not the name"),
         (parse_headers, ["x", "Host"], "'host' belongs to one connection"),
     ],
@@ -310,24 +310,24 @@ MATCHERS = st.builds(
 
 @given(MATCHERS)
 def test_a_matcher_in_words_is_one_line_of_ascii_and_reads_back(matcher: Matcher) -> None:
-    assert matching.parse(matcher.described) == matcher
-    assert matcher.described.isascii()
-    assert matcher.described.isprintable()
+    assert matching.parse(matcher.description) == matcher
+    assert matcher.description.isascii()
+    assert matcher.description.isprintable()
 
 
 def test_in_words() -> None:
-    assert Matcher().described == ""
+    assert Matcher().description == ""
     matcher = Matcher(
         (parse_pointer("/metadata/run"), parse_pointer("/a b/*")), normalize=normalizers.parse(["uuid,date", "o=a,b"])
     )
     said = 'on method,path,query,body; normalize uuid,date,"o=a,b"; ignore /metadata/run,"/a b/*"'
-    assert matcher.described == said
-    assert Matcher(on=("path",), headers=("x-a", "x-b")).described == "on path; headers x-a,x-b"
-    assert matching.alike("normalize  uuid", "normalize uuid")
-    assert matching.alike("normalize uuid", "on query,path,body,method; normalize uuid")
-    assert matching.alike("", "on method,path,query,body")
-    assert not matching.alike("normalize uuid", "")
-    assert not matching.alike("normalize nothing that there is", "")
+    assert matcher.description == said
+    assert Matcher(on=("path",), headers=("x-a", "x-b")).description == "on path; headers x-a,x-b"
+    assert matching.same_matching("normalize  uuid", "normalize uuid")
+    assert matching.same_matching("normalize uuid", "on query,path,body,method; normalize uuid")
+    assert matching.same_matching("", "on method,path,query,body")
+    assert not matching.same_matching("normalize uuid", "")
+    assert not matching.same_matching("normalize nothing that there is", "")
 
 
 @pytest.mark.parametrize("text", ["off x", "on path;ignore /a", "on uri", "ignore a", "normalize a=(x"])

@@ -206,7 +206,7 @@ def test_what_cannot_be_normalised_is_compared_as_it_is() -> None:
         assert matcher.key(post(body)) == matcher.key(post(body))
         assert matcher.key(post(body)) != matcher.key(post(body + b" 1"))
     binary = upload(("file", "", b"\xff" * 9))
-    assert matcher.meaning(binary) == Matcher().meaning(binary)
+    assert matcher.comparable(binary) == Matcher().comparable(binary)
 
 
 def test_a_header_that_is_matched_is_normalised() -> None:
@@ -292,10 +292,10 @@ def test_what_is_not_normalised_stays_different(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     ("given_text", "says", "hint"),
     [
-        ("uid", "there is no normaliser 'uid'", "uuid, datetime, date"),
-        ("uuid,", "there is no normaliser ''", "NAME=REGEX"),
-        ("Order=x", "'Order' is no name", "small letters"),
-        ("=x", "'' is no name", "small letters"),
+        ("uid", "There is no normalizer 'uid'", "uuid, datetime, date"),
+        ("uuid,", "There is no normalizer ''", "NAME=REGEX"),
+        ("Order=x", "Invalid normalizer name 'Order'", "lower-case letters"),
+        ("=x", "Invalid normalizer name ''", "lower-case letters"),
         ("uuid=x", "'uuid' is a built-in", "another name"),
         ("order=", "'order=' has no expression", "order=ORD"),
         ("order=[", "'[' is not a regular expression: unterminated character set at position 0", "re syntax"),

@@ -76,7 +76,7 @@ def test_the_last_user_message(tmp_path: Path, recorded: Any, now: Any, path: st
     file = tape(tmp_path / "tape.yaml", request(other, path), request(recorded, path))
     number, note = found(file, request(now, path))
     assert number == 2
-    assert note.startswith("fallback last-user-message: #2 is played; it differs at\n  ")
+    assert note.startswith("fallback last-user-message: #2 is played. It differs in:\n  ")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_the_nearest_unplayed_first_and_it_is_said(tmp_path: Path) -> None
         ) in heard.json["error"]["message"]
         assert [bool(one.fallback_note) for one in proxy.journal] == [True, True, False, False]
         assert proxy.journal[0].fallback_note == (
-            "fallback last-user-message: #2 is played; it differs at\n  seed: recorded 1  now 3"
+            "fallback last-user-message: #2 is played. It differs in:\n  seed: recorded 1  now 3"
         )
         assert proxy.outcomes == ["played", "played", "played", "missed"]
 
@@ -158,7 +158,7 @@ async def test_the_terminal_and_the_journal_say_it(tmp_path: Path) -> None:
     path = tape(tmp_path / "t.yaml", request(chat("hi")))
     async with command("play", path, "--fallback", "last-user-message", "--quiet", "--strict") as process:
         assert (await ask(process.origin, "POST", CHAT, chat("hi", n=2))).body == b"1"
-        await process.says("fallback last-user-message: #1 is played; it differs at\n    n: recorded absent  now 2")
+        await process.says("fallback last-user-message: #1 is played. It differs in:\n    n: recorded absent  now 2")
         journal = (await ask(process.origin, "GET", "/@/journal")).json
         assert journal["unplayed"] == 0
         assert journal["exchanges"][0]["fallback_note"].startswith("fallback last-user-message: #1")

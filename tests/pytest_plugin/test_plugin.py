@@ -327,10 +327,10 @@ def test_nothing_is_asked():
 
 EXPLAINED = """\
 No recording matches POST /v1/chat/completions in {path} (mode none).
-Closest is #1; it differs at
+The closest recording is #1. It differs in:
   messages[0].content: recorded 'old'  now 'new'
-Record it:  pytest --openai-replay=new_episodes test_miss.py::{name}
-Ignore it:  @pytest.mark.openai_replay(ignore=["/messages/0/content"])
+To record it, run:  pytest --openai-replay=new_episodes test_miss.py::{name}
+To ignore it, set:  @pytest.mark.openai_replay(ignore=["/messages/0/content"])
 """
 
 
@@ -358,7 +358,7 @@ def test_a_cassette_that_is_not_there_is_a_miss(project: Project) -> None:
     project.write("test_new.py", "from raw import post\ndef test_new(openai_replay):\n    post('hi')\n")
     ran = project.run()
     assert ran.outcomes == {"test_new": "failed"}
-    assert "test_new.yaml (mode none).\nThere is nothing on it." in ran.out
+    assert "test_new.yaml (mode none).\nThe cassette is empty." in ran.out
 
 
 # ------------------------------------------------------------------------------------------------ modes
@@ -514,14 +514,14 @@ def test_what_matches_is_as_the_file_beside_the_cassettes_and_the_marker_say(pro
         from raw import post
         def test_file(openai_replay):
             post("ORD-2")
-            assert openai_replay.journal[0].note == ""
+            assert openai_replay.journal[0].fallback_note == ""
         @pytest.mark.openai_replay(match_on="method,path")
         def test_marker(openai_replay):
             post("else")
         @pytest.mark.openai_replay(fallback="sequence", match_header=["x-none"], normalize=["date"])
         def test_fallback(openai_replay):
             post("else")
-            assert openai_replay.journal[0].note.startswith("fallback sequence: #1 is played")
+            assert openai_replay.journal[0].fallback_note.startswith("fallback sequence: #1 is played")
         """,
     )
     for name in ("file", "marker", "fallback"):
@@ -644,7 +644,9 @@ def test_defaults_fit_tests(project: Project) -> None:
     ran = project.run()
     assert ran.outcomes == {"test_retry": "failed"}, ran.out
     assert "every recording of it has been played already" in ran.out
-    assert 'Play it again:  @pytest.mark.openai_replay(on_exhausted="repeat") (the last one) or "cycle"' in ran.out
+    assert (
+        'To play it again, set:  @pytest.mark.openai_replay(on_exhausted="repeat") (the last one) or "cycle"' in ran.out
+    )
     assert ran.summary.startswith("openai-replay: 4 played, 0 recorded, 1 missed, 0 unplayed")
 
 

@@ -261,7 +261,7 @@ def test_credentials_of_mcp_tools_echoed_in_a_stream() -> None:
 def test_multipart_fields_and_files(key: str) -> None:
     parts = [("prompt", "", "my key is %b"), ("file", f'; filename="{key}.txt"', "\n%b\n\xff"), ("k", "", "%b")]
     made = [(name, rest, content.encode("latin-1") % key.encode()) for name, rest, content in parts]
-    kind, found = matcher.meaning(PLAIN.request(upload(*made)))
+    kind, found = matcher.parse_body(PLAIN.request(upload(*made)))
     assert kind == "multipart"
     assert [found[name].get("content") for name in ("prompt", "file", "k")] == ["my key is REDACTED", None, "REDACTED"]
     assert found["file"]["filename"] == "REDACTED.txt"
@@ -568,7 +568,7 @@ def test_patterns_leave_the_frame_of_an_upload_alone() -> None:
         for word, boundary in [("abc", "----b1"), ("abcdef", "----b22")]
     )
     assert Matcher().key(one) == Matcher().key(other)
-    assert matcher.meaning(one)[1] == {
+    assert matcher.parse_body(one)[1] == {
         "REDACTED": {"filename": "REDACTED.REDACTED", "content_type": "", "content": "REDACTED REDACTED"}
     }
 

@@ -95,14 +95,17 @@ def test_a_miss(tape: Path) -> None:
             ask(playing, "three")
         [explained] = playing.misses
         assert explained in caught.value.message
-        assert f'Record it:  openai_replay.record("{tape}")\nIgnore it:  ignore=["/messages/0/content"]' in explained
+        assert (
+            f'To record it, run:  openai_replay.record("{tape}")\nTo ignore it, set:  ignore=["/messages/0/content"]'
+            in explained
+        )
         assert outcomes(playing) == ["missed"]
 
 
 def test_used_up_is_a_miss_until_rewind(tape: Path) -> None:
     with openai_replay.play(tape) as playing:
         ask(playing, "one")
-        with pytest.raises(openai.APIStatusError, match='Play it again:  on_exhausted="repeat"'):
+        with pytest.raises(openai.APIStatusError, match='To play it again, set:  on_exhausted="repeat"'):
             ask(playing, "one")
         playing.rewind()
         ask(playing, "one")
