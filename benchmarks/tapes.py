@@ -57,7 +57,7 @@ def write(path: Path, interactions: Iterator[Interaction]) -> Path:
     with path.open("w", encoding="utf-8") as file:
         file.write(writer.HEADER)
         for number, one in enumerate(interactions, 1):
-            file.writelines(writer.dump(one, number))
+            file.writelines(writer.write_interaction(one, number))
     return path
 
 

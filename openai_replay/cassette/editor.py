@@ -1,7 +1,7 @@
-"""Some items of a cassette's text changed, and the rest of it kept byte for byte.
+"""Editing a cassette's text: some items change, and the rest stays byte for byte.
 
-Whatever changes a cassette that somebody may have edited by hand goes through here: comments, layout and order of what
-does not change are the reader's own. The comments above an item belong to it; only the numbered one is ours.
+All changes to cassettes that may have been edited by hand go through this module. Comments, layout and order of the
+other items stay. The comments above an item belong to it; only the numbered comment is written by this program.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from openai_replay.cassette import reader, writer
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 
-#: The comment of ours above an item, up to its number.
-_OURS = re.compile(r"^( *# )\d+(?=  \S)", re.MULTILINE)
+#: The numbered comment above an item, up to its number.
+_OWN_COMMENT = re.compile(r"^( *# )\d+(?=  \S)", re.MULTILINE)
 _COMMENTS = re.compile(r"(?: *#.*\n)*")
 
 
 class Parts(NamedTuple):
-    """A cassette's text taken apart: `head`, the `items` with the comments above each, and `tail` make it up again."""
+    """A cassette's text in parts: `head`, the `items` with the comments above each, and `tail`."""
 
     head: str
     items: list[str]
@@ -30,83 +30,87 @@ class Parts(NamedTuple):
 
 
 def parts(text: str, path: Path, document: reader.Document) -> Parts:
-    """Take `text` apart, which `document` was read from. Raises CassetteError where an item has no lines of its own."""
+    """Split `text`, which `document` was read from. Raises CassetteError if an item shares a line with others."""
     starts = [*reader.item_starts(text, path), document.tail]
     return Parts(text[: starts[0]], [text[start:end] for start, end in pairwise(starts)], text[starts[-1] :])
 
 
 def joined(head: str, items: Iterable[str], tail: str) -> str:
-    """The text of these, with the items numbered in their order."""
+    """Join parts to a text, with the items numbered in their order."""
     numbered = [_numbered(_whole_lines(item), number) for number, item in enumerate(items, 1)]
-    if not numbered:  # vcrpy cannot read a key with nothing behind it
+    if not numbered:  # vcrpy cannot read a key without a value
         head = re.sub(r"(?m)^interactions:[^\r\n]*", "interactions: []", head)
     return head + "".join(numbered) + tail
 
 
 def edited(text: str, path: Path, changes: Mapping[int, Interaction | None]) -> str:
-    """`text` with the items that `changes` names, counted from 1, written anew, or dropped where it says None.
+    """Return `text` with the items that `changes` names (from 1) rewritten, or removed for None.
 
-    Every other item keeps its text, but for the number in its comment where one before it is dropped. What somebody
-    wrote in comments above an item that is written anew stays there. Raises CassetteError where the text is no
-    cassette, has no such item, or is laid out so that this cannot be done; `path` is for messages.
+    Each other item keeps its text, except for the number in its comment. Other comments above a rewritten item stay.
+    Raises CassetteError if the text is not a cassette, has no such item, or has a layout that cannot be edited. `path`
+    is for messages.
     """
     if not changes:
         return text
     document = reader.load(text, path)
-    there = dict(enumerate(document.interactions, 1))
-    if unknown := changes.keys() - there.keys():
-        raise CassetteError(path, None, f"has no interaction {min(unknown)}, but {len(there)} of them")
-    taken = parts(text, path, document)
-    # Where an anchor goes with a changed item, those that refer to it cannot keep their text.
-    anchors = {name for number in changes for name in re.findall(r"&([\w-]+)", taken.items[number - 1])}
+    present = dict(enumerate(document.interactions, 1))
+    if unknown := changes.keys() - present.keys():
+        raise CassetteError(path, None, f"has {len(present)} interactions, and no number {min(unknown)}.")
+    split = parts(text, path, document)
+    # An item that refers to an anchor in a changed item cannot keep its text.
+    anchors = {name for number in changes for name in re.findall(r"&([\w-]+)", split.items[number - 1])}
     borrowing = {
-        number: there[number]
-        for number, item in enumerate(taken.items, 1)
+        number: present[number]
+        for number, item in enumerate(split.items, 1)
         if not anchors.isdisjoint(re.findall(r"\*([\w-]+)", item))
     }
-    for whole in (changes, {**borrowing, **changes}):
-        new = _changed(taken, whole)
-        if _says(new, path, there, whole):
+    for trial in (changes, {**borrowing, **changes}):
+        new = _changed(split, trial)
+        if _reads_as(new, path, present, trial):
             return new
-    raise CassetteError(path, None, "cannot be edited: its layout is unusual", "It is as it was before.")
+    raise CassetteError(path, None, "could not edit it: its layout is unusual.", "The file has not changed.")
 
 
-def _changed(taken: Parts, changes: Mapping[int, Interaction | None]) -> str:
-    pieces = [taken.head]
-    line_end = "\r\n" if "\r\n" in taken.head else "\n"
-    for number, item in enumerate(taken.items, 1):
+def _changed(split: Parts, changes: Mapping[int, Interaction | None]) -> str:
+    pieces = [split.head]
+    line_end = "\r\n" if "\r\n" in split.head else "\n"
+    for number, item in enumerate(split.items, 1):
         if number not in changes:
             pieces.append(item)
         elif (change := changes[number]) is not None:
-            pieces.append(_anew(item, change, number, line_end))
+            pieces.append(_rewritten(item, change, number, line_end))
         else:
-            pieces[-1] = _whole_lines(pieces[-1]) + _behind(item).lstrip("\r\n")
-    return joined(pieces[0], pieces[1:], taken.tail)
+            pieces[-1] = _whole_lines(pieces[-1]) + _trailing_lines(item).lstrip("\r\n")
+    return joined(pieces[0], pieces[1:], split.tail)
 
 
-def _anew(item: str, interaction: Interaction, number: int, line_end: str) -> str:
-    """The text of `interaction` in the place of `item`, with the comments that are not ours."""
-    above, rest = _comments(item)
-    indent = rest[: rest.index("-")]
-    dumped = re.sub(r"(?m)^(?=.)", indent, "".join(writer.dump(interaction, number))).replace("\n", line_end)
-    ours, line_feed, rest = dumped.partition("\n")
-    if _OURS.search(above):
-        above = re.sub(rf"{_OURS.pattern}.*\n", lambda _: ours + line_feed, above, count=1, flags=re.MULTILINE)
+def _rewritten(item: str, interaction: Interaction, number: int, line_end: str) -> str:
+    """Return the text of `interaction` with the user's comments of `item`."""
+    above, item_text = _comments(item)
+    indent = item_text[: item_text.index("-")]
+    dumped = re.sub(r"(?m)^(?=.)", indent, "".join(writer.write_interaction(interaction, number))).replace(
+        "\n", line_end
+    )
+    own_comment, line_feed, item_text = dumped.partition("\n")
+    if _OWN_COMMENT.search(above):
+        above = re.sub(
+            rf"{_OWN_COMMENT.pattern}.*\n", lambda _: own_comment + line_feed, above, count=1, flags=re.MULTILINE
+        )
     else:
-        above += ours + line_feed
-    return above + rest + _behind(item)
+        above += own_comment + line_feed
+    return above + item_text + _trailing_lines(item)
 
 
 def _comments(item: str) -> tuple[str, str]:
-    """The comments above an item, and the rest of it."""
+    """Return the comments above an item, and the item without them."""
     end = match.end() if (match := _COMMENTS.match(item)) else 0
     return item[:end], item[end:]
 
 
-def _behind(item: str) -> str:
-    """Empty lines and comments behind an item, which are not its own: they stay when it goes.
+def _trailing_lines(item: str) -> str:
+    """Return the empty lines and comments after an item, which stay when it is removed.
 
-    In a block, which may end an item, what looks like a comment is indented deeper than the item.
+    Inside a block scalar, which may end an item, a line like a comment is indented deeper than the item.
     """
     indent = _comments(item)[1].index("-")
     match = re.search(rf"(?:^[ \t]*\r?\n|^ {{0,{indent}}}#.*(?:\n|\Z))+\Z", item, re.MULTILINE)
@@ -114,25 +118,27 @@ def _behind(item: str) -> str:
 
 
 def _numbered(item: str, number: int) -> str:
-    """`item` with this number in the comment of ours above it, if it has one."""
-    above, rest = _comments(item)
-    return _OURS.sub(rf"\g<1>{number}", above, count=1) + rest
+    """Return `item` with this number in its numbered comment, if it has one."""
+    above, item_text = _comments(item)
+    return _OWN_COMMENT.sub(rf"\g<1>{number}", above, count=1) + item_text
 
 
 def _whole_lines(text: str) -> str:
     return text if not text or text.endswith("\n") else text + "\n"
 
 
-def _says(text: str, path: Path, there: Mapping[int, Interaction], changes: Mapping[int, Interaction | None]) -> bool:
-    """Whether `text` reads as what was `there` with these `changes`."""
+def _reads_as(
+    text: str, path: Path, present: Mapping[int, Interaction], changes: Mapping[int, Interaction | None]
+) -> bool:
+    """Return True if `text` reads as the `present` interactions with these `changes`."""
     expected: list[Interaction] = []
-    for number, one in there.items():
-        change = changes.get(number, one)
+    for number, interaction in present.items():
+        change = changes.get(number, interaction)
         if number not in changes:
-            expected.append(one)
-        elif change is not None:  # as it reads by itself
-            alone = writer.HEADER + "".join(writer.dump(change, number))
-            expected += reader.load(alone, path).interactions
+            expected.append(interaction)
+        elif change is not None:  # as it reads alone
+            text_alone = writer.HEADER + "".join(writer.write_interaction(change, number))
+            expected += reader.load(text_alone, path).interactions
     try:
         return reader.load(text, path).interactions == expected
     except CassetteError:

@@ -1,13 +1,13 @@
-"""Cassette files on disk: locked against other processes, read, replaced at one stroke, and appended to.
+"""Cassette files on disk: locked against other processes, read, replaced atomically, and appended to.
 
-Adding must survive `kill -9` at any moment, must never leave a file that loads with a wrong body, and must cost the
-same for the 10,000th recording as for the tenth. So an item is appended in place, *last page first*: all but its
-first bytes are written behind a gap, and the gap is filled by one write inside one page, which a kill cannot cut.
-Until then the gap reads as NUL, which YAML forbids: no loader takes the file for whole. Whoever opens it next drops
-what lies behind the gap; the client of that answer never saw its end. The kernel has the bytes then, which outlives
-the process; `sync` brings them through a power cut as well.
+An append must survive `kill -9` at any moment, must never leave a file that loads with a wrong body, and must cost the
+same for the 10,000th recording as for the tenth. So an item is appended in place, *last page first*: all but its first
+bytes are written after a gap, and the gap is filled by one write within one page, which a kill cannot interrupt. Until
+then the gap reads as NUL, which YAML forbids, so no loader accepts the file as complete. The next process that opens
+the file removes everything from the gap on; the client of that response has not seen its end. After the append, the
+kernel has the bytes, and it outlives the process. `sync` makes them survive a power cut, too.
 
-Only regular files are opened, and none that is larger than memory bears: a pipe would wait, a device never ends.
+Only regular files are opened, and none that is too large for the memory: a pipe would block, a device never ends.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from typing import BinaryIO
 
 from openai_replay.errors import CassetteError, CassetteWriteError, StartError, UsageError
 
-#: The smallest page of the systems we run on: a write inside one is there whole or not at all.
+#: The smallest page size of supported systems. A write within one page happens completely or not at all.
 _PAGE = 4096
 _BLOCK = 1 << 20
-#: Bytes of a file that is read: a gigabyte takes some five of memory. More can be said in this variable.
+#: Maximum bytes of a file: a gigabyte takes about five of memory. The environment variable sets another maximum.
 _LARGEST = 1 << 30
 LARGEST = "OPENAI_REPLAY_LARGEST_CASSETTE"
 
 
-class _Unfit(OSError):
-    """What is at the path is nothing that can be read as a cassette."""
+class _NotReadableError(OSError):
+    """The path is not that of a readable file."""
 
-    def __init__(self, why: str, hint: str) -> None:
-        super().__init__(0, why)
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(0, reason)
         self.hint = hint
 
 
 def read_text(path: Path) -> tuple[str, int | None]:
-    """The text of the cassette at `path`, and where, in bytes, an item was left out because its writer was killed.
+    """Return the text of the cassette at `path`, and the byte position of a torn item, which is left out, or None.
 
     Raises CassetteError.
     """
@@ -51,10 +51,10 @@ def read_text(path: Path) -> tuple[str, int | None]:
             data = file.read(_checked_size(fd))
     except FileNotFoundError:
         hint = f"To record it, run:  openai-replay record {path} -- <your command>"
-        raise CassetteError(path, None, "there is no such cassette", hint) from None
+        raise CassetteError(path, None, "does not exist.", hint) from None
     except OSError as error:
-        hint = error.hint if isinstance(error, _Unfit) else ""
-        raise CassetteError(path, None, f"cannot be read: {error.strerror}", hint) from None
+        hint = error.hint if isinstance(error, _NotReadableError) else ""
+        raise CassetteError(path, None, f"could not read it: {error.strerror}.", hint) from None
     torn_at = _gap(data)
     if torn_at is not None:
         data = data[:torn_at]
@@ -62,27 +62,27 @@ def read_text(path: Path) -> tuple[str, int | None]:
         return data.decode("utf-8-sig"), torn_at
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise CassetteError(path, line, "is not UTF-8 text, so not a cassette") from None
+        raise CassetteError(path, line, "is not UTF-8 text, so it is not a cassette.") from None
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:
-    """Put `change(text)` in the place of the text at `path` at one stroke, while no other process adds to it.
+    """Replace the text at `path` by `change(text)` atomically, while no other process adds to it.
 
-    Raises NotWritten, and what `change` raises; the file is then what it was.
+    Raises CassetteWriteError, and what `change` raises; the file is unchanged then.
     """
     try:
-        path = path.resolve()  # a link stays one
+        path = path.resolve()  # a link stays a link
         with locked(path) as fd:
             _checked_size(fd)
-            _replace(path, change(path.read_bytes().decode("utf-8-sig")))  # line ends as they are
+            _replace(path, change(path.read_bytes().decode("utf-8-sig")))  # with its line ends
     except OSError as error:
         raise CassetteWriteError(
-            path, None, f"cannot be written: {error.strerror}", "It is as it was before."
+            path, None, f"could not write it: {error.strerror}.", "The file has not changed."
         ) from error
 
 
 def _replace(path: Path, text: str) -> None:
-    # Nobody else may read it (0600) until it has the mode of the file whose place it takes.
+    # No other user may read it (0600) until it has the mode of the file that it replaces.
     fd, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(fd, "w", encoding="utf-8", newline="") as file:
@@ -97,9 +97,9 @@ def _replace(path: Path, text: str) -> None:
 
 
 def create(path: Path, pieces: Iterable[str], *, overwrite: bool) -> None:
-    """Write a cassette that is not there yet, or with `overwrite` in the place of what is, at one stroke.
+    """Write a new cassette atomically, or replace an existing one with `overwrite`.
 
-    Raises FileExistsError, and OSError; the file is then what it was.
+    Raises FileExistsError or OSError; an existing file is unchanged then.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -114,35 +114,32 @@ def create(path: Path, pieces: Iterable[str], *, overwrite: bool) -> None:
 
 
 def drop_torn(path: Path) -> None:
-    """Take an unfinished append off the end of the file, now that its writer cannot come back to it.
-
-    Raises StartError.
-    """
+    """Remove an unfinished append from the end of the file. Its writer is gone. Raises StartError."""
     try:
         with locked(path) as fd, open(fd, "rb", closefd=False) as file:
             if (gap := _gap(file.read(_checked_size(fd)))) is not None:
                 os.ftruncate(fd, gap)
     except OSError as error:
-        hint = error.hint if isinstance(error, _Unfit) else "Give the cassette another place."
-        raise StartError(f"{path}: cannot be recorded to: {error.strerror}", hint) from None
+        hint = error.hint if isinstance(error, _NotReadableError) else "Give the cassette another path."
+        raise StartError(f"Could not record to {path}: {error.strerror}.", hint) from None
 
 
 def check_writable(path: Path) -> None:
-    """Find out before the first request is paid for. Leaves no trace. Raises StartError."""
+    """Check that `path` can be written, before the first request is paid for. Leaves no trace. Raises StartError."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileNotFoundError):  # it will be made
+        with suppress(FileNotFoundError):  # it will be created
             os.close(_opened(path, os.O_RDWR))
-        # Not by making and removing the file itself: another recorder may have begun to fill it in between.
+        # Not by creating and removing the file itself: another recorder may write to it in between.
         tempfile.TemporaryFile(dir=path.parent).close()
     except OSError as error:
-        raise StartError(f"{path}: cannot be written: {error.strerror}", "Give the cassette another place.") from None
+        raise StartError(f"Could not write {path}: {error.strerror}.", "Give the cassette another path.") from None
 
 
 def _gap(data: bytes) -> int | None:
-    """Where the gap of an unfinished append starts: NUL from the start of a line to the end of the page.
+    """Return the start of the gap of an unfinished append: NUL from the start of a line to the end of the page.
 
-    Anywhere else it makes the file no YAML, and nothing of it may be taken away.
+    NUL anywhere else is an error in the file, and nothing may be removed.
     """
     gap = data.find(b"\0")
     if gap < 0 or (gap and data[gap - 1 : gap] != b"\n"):
@@ -152,12 +149,12 @@ def _gap(data: bytes) -> int | None:
 
 @contextmanager
 def locked(path: Path, *, write: bool = True, create: bool = False) -> Iterator[int]:
-    """A descriptor of `path`, locked against other processes: for one writer, or for readers."""
+    """Yield a descriptor of `path`, locked against other processes: for one writer, or for readers."""
     while True:
         fd = _opened(path, (os.O_RDWR if write else os.O_RDONLY) | (os.O_CREAT if create else 0))
         try:
             fcntl.flock(fd, fcntl.LOCK_EX if write else fcntl.LOCK_SH)
-            # While we waited, another process may have put a new file in its place: its lock is the one that counts.
+            # Meanwhile, another process may have replaced the file: then the lock of the new one counts.
             if not _is_at(fd, path):
                 continue
             yield fd
@@ -167,31 +164,33 @@ def locked(path: Path, *, write: bool = True, create: bool = False) -> Iterator[
 
 
 def opened(path: Path) -> BinaryIO:
-    """The regular file at `path`, to be read as it is. Raises OSError."""
+    """Open the regular file at `path` for reading. Raises OSError."""
     return open(_opened(path, os.O_RDONLY), "rb")
 
 
 def _opened(path: Path, flags: int) -> int:
-    """A descriptor of the regular file at `path`; a new one has the mode of any source file. Raises OSError."""
-    # To open a pipe waits for its other end, unless one says not to; for regular files that means nothing.
+    """Return a descriptor of the regular file at `path`. A new file has the mode of a source file. Raises OSError."""
+    # Opening a pipe would wait for its other end without this flag, which does nothing for regular files.
     fd = os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY, 0o666)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise _Unfit("it is no regular file", "A cassette is a file of its own: no pipe, no device, no folder.")
+        raise _NotReadableError("it is not a regular file", "A cassette cannot be a pipe, a device or a folder.")
     return fd
 
 
 def _checked_size(fd: int) -> int:
-    """The size of the file in bytes, if it may be read. Raises OSError."""
+    """Return the size of the file in bytes, if it may be read. Raises OSError."""
     size = os.fstat(fd).st_size
-    said = os.environ.get(LARGEST, "") or str(_LARGEST)
-    if not re.fullmatch("[0-9]{1,18}", said):
-        raise UsageError(f"{LARGEST}={said!r} is no number of bytes", f"Write for example {LARGEST}={4 << 30}")
-    largest = int(said)
+    limit_text = os.environ.get(LARGEST, "") or str(_LARGEST)
+    if not re.fullmatch("[0-9]{1,18}", limit_text):
+        raise UsageError(
+            f"{LARGEST}={limit_text!r} is not a number of bytes.", f"Write for example {LARGEST}={4 << 30}"
+        )
+    largest = int(limit_text)
     if size > largest:
-        raise _Unfit(
-            f"its {size:,} bytes are more than the {largest:,} that one file may have",
-            f"Split it: play takes many files, and folders. Or set {LARGEST}=BYTES; memory has to be five times that.",
+        raise _NotReadableError(
+            f"it has {size:,} bytes, and one file may have {largest:,}",
+            f"Split it: `play` takes several files. Or set {LARGEST}=BYTES, and have five times that memory.",
         )
     return size
 
@@ -204,15 +203,14 @@ def _is_at(fd: int, path: Path) -> bool:
 
 
 def append(fd: int, size: int, start: str, pieces: Iterable[str], indent: int) -> None:
-    """Add `start` and the `pieces` of an item at `size`, every line behind `indent` spaces, as the module's docstring
-    says.
+    """Append `start` and the `pieces` of an item at `size`, with each line indented by `indent` spaces.
 
-    On any error the file is cut back to `size`.
+    The module's docstring describes the order of the writes. On any error the file is truncated to `size`.
     """
     try:
         at = size
         if size and os.pread(fd, 1, size - 1) != b"\n":
-            at += os.pwrite(fd, b"\n", size)  # by itself: a gap is known by standing at the start of a line
+            at += os.pwrite(fd, b"\n", size)  # alone: a gap is recognized by its position at the start of a line
         _last_page_first(fd, at, _encoded(start, pieces, " " * indent))
     except BaseException:
         os.ftruncate(fd, size)
@@ -220,7 +218,7 @@ def append(fd: int, size: int, start: str, pieces: Iterable[str], indent: int) -
 
 
 def sync(path: Path) -> None:
-    """Bring what was added through a power cut, too. Raises OSError."""
+    """Sync the file to the disk, so that it survives a power cut. Raises OSError."""
     fd = os.open(path, os.O_RDONLY)
     try:
         os.fsync(fd)
@@ -229,12 +227,12 @@ def sync(path: Path) -> None:
 
 
 def _encoded(start: str, pieces: Iterable[str], indent: str) -> Iterator[bytes]:
-    """The pieces as UTF-8 in blocks of about a megabyte, every line that is not empty behind `indent`."""
+    """Yield the pieces as UTF-8 in blocks of about a megabyte, with each line indented that is not empty."""
     gathered, length = [start], 0
     for piece in pieces:
         gathered.append(piece)
         length += len(piece)
-        if length >= _BLOCK and piece.endswith("\n"):  # whole lines only: they are indented block by block
+        if length >= _BLOCK and piece.endswith("\n"):  # only complete lines, because each block is indented on its own
             yield _indented("".join(gathered), indent)
             gathered, length = [], 0
     yield _indented("".join(gathered), indent)

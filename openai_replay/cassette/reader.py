@@ -1,12 +1,12 @@
-"""The cassette file read: vcrpy's version 1 and `response.wire` (docs/cassette-format.md has the rules; `layout` writes
-it).
+"""The reader of cassette files: vcrpy's version 1 and `response.wire` (docs/cassette-format.md has the rules, `writer`
+writes it).
 
-Text comes in through PyYAML's safe loader (libyaml's where it is there), and where that meets a tag of vcrpy's past
-(`!!python/tuple`, pickled `BytesIO`) through vcrpy's own safe loader. `vcr` is imported only then: importing it costs
-a quarter of a second.
+PyYAML's safe loader reads the text, with libyaml if it is installed. A text with an old tag of vcrpy
+(`!!python/tuple`, pickled `BytesIO`) is read by vcrpy's own safe loader. `vcr` is only imported then, because that
+takes a quarter of a second.
 
-A cassette is not trusted: it may be anybody's. Text that is small must not become large (aliases), what is deep must
-not end the process, and every complaint fits a line.
+A cassette is not trusted. A small text must not become large (aliases), a deep one must not end the process, and each
+error fits on one line.
 """
 
 from __future__ import annotations
@@ -18,29 +18,28 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from openai_replay.cassette.schema import Edited, Invalid, read
+from openai_replay.cassette.schema import EditedBody, SchemaError, read
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 from openai_replay.text import yaml_limits
 
 
 class Document(NamedTuple):
-    """A cassette as read: its items, what was edited, and where and how another item can be added to the text.
+    """A parsed cassette: its items, the edited bodies, and the position for another item.
 
-    `indent` is the column of the items' dashes; None where the list is in flow style (`[...]`) and nothing can be
-    appended. `tail` is the offset, in characters, of what follows the list at top level (vcrpy writes `version: 1`
-    there).
+    `indent` is the column of the items' dashes, or None for a list in flow style (`[...]`), to which nothing can be
+    appended. `tail` is the offset, in characters, of the text after the list (vcrpy writes `version: 1` there).
     """
 
     interactions: list[Interaction]
-    edited: list[Edited]
+    edited: list[EditedBody]
     indent: int | None
     tail: int
 
 
 def _texts(base: type[yaml.constructor.SafeConstructor]) -> type:
-    """A loader like `base` that takes a plain scalar as the text it is, or null: a header's value may look like a date,
-    an octal number or `yes`.
+    """Return a loader like `base` that reads a plain scalar as text or null: a header's value may look like a date, an
+    octal number or `yes`.
     """
     null = [("tag:yaml.org,2002:null", re.compile(r"(?:~|null|Null|NULL|)\Z"))]
     resolvers = dict.fromkeys(("~", "n", "N", ""), null) | {"<": [("tag:yaml.org,2002:merge", re.compile(r"<<\Z"))]}
@@ -53,21 +52,18 @@ def _as_text(loader: Any, node: Any) -> Any:
     return loader.construct_scalar(node)
 
 
-#: What is tagged as one of these is taken as the text it is, too: to read a number of a million digits takes minutes.
+#: Scalars with these tags are read as text, too: reading a number of a million digits takes minutes.
 _SCALARS = [f"tag:yaml.org,2002:{kind}" for kind in ("bool", "int", "float", "timestamp")]
 
 _Loader = _texts(getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-#: What the constructors of vcrpy's tags raise beside PyYAML's own errors.
+#: Errors that the constructors of vcrpy's tags raise in addition to PyYAML's.
 _UNREADABLE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 _CONFLICT = re.compile(r"^(?:<{7} |={7}\s|>{7} )", re.MULTILINE)
 
 
 def load(text: str, path: Path) -> Document:
-    """Read a cassette's `text`; `path` is for messages.
-
-    Raises CassetteError with file and line, and says what to do.
-    """
+    """Read a cassette's `text`. `path` is for messages. Raises CassetteError with file, line, and what to do."""
     try:
         root = _compose(text, path)
         yaml_limits.check(text, root, path)
@@ -76,26 +72,26 @@ def load(text: str, path: Path) -> Document:
         raise CassetteError(path, None, "is nested too deeply to be a cassette") from None
     items_node = _list_of_items(root, value, path)
     interactions: list[Interaction] = []
-    edited: list[Edited] = []
+    edited: list[EditedBody] = []
     for number, (raw, node) in enumerate(zip(value["interactions"], items_node.value, strict=True), 1):
         try:
             interaction, summed, is_timed, _ = read(raw)
-        except Invalid as error:
-            what = f"interaction {number}: {_short(error)}"
-            raise CassetteError(path, _node_at(node, error.place).start_mark.line + 1, what) from None
+        except SchemaError as error:
+            problem = f"interaction {number}: {_short(error)}"
+            raise CassetteError(path, _node_at(node, error.path).start_mark.line + 1, problem) from None
         if number == len(items_node.value) and not is_timed and _is_torn(text, node):
             raise CassetteError(
                 path,
                 node.start_mark.line + 1,
                 f"interaction {number} is torn: it has no `end`, the last line of an item",
-                "Take the unfinished item out, from its comment to the end of the file; the ones before it are whole.",
+                "Remove it, from its comment to the end of the file. The recordings before it are complete.",
             )
         if summed is not None:
             at = _node_at(node, ("response", "wire", "frames"))
             start, stop = at.start_mark.index, at.end_mark.index
             stop = start + len(text[start:stop].rstrip())
             frames, body = interaction.response.frames, interaction.response.body
-            edited.append(Edited(at.start_mark.line + 1, number, summed, len(body), start, stop, frames))
+            edited.append(EditedBody(at.start_mark.line + 1, number, summed, len(body), start, stop, frames))
         interactions.append(interaction)
     return Document(interactions, edited, *_where_to_add(root, items_node, text))
 
@@ -103,7 +99,7 @@ def load(text: str, path: Path) -> Document:
 def _compose(text: str, path: Path) -> Any:
     if yaml_limits.is_too_deep(text):
         raise RecursionError
-    hint = "Is it cut off? Restore it, or record it anew."
+    hint = "If it is cut off, restore it or record it again."
     loader = None
     try:
         loader = _Loader(text)
@@ -111,15 +107,15 @@ def _compose(text: str, path: Path) -> Any:
     except yaml.reader.ReaderError as error:
         # libyaml counts bytes, Python's reader characters.
         before = text.encode()[: error.position] if error.encoding == "?" else text[: error.position].encode()
-        what = str(error).splitlines()[0]
-        raise CassetteError(path, before.count(b"\n") + 1, f"is not YAML: {what}", hint) from None
+        problem = str(error).splitlines()[0]
+        raise CassetteError(path, before.count(b"\n") + 1, f"is not YAML: {problem}", hint) from None
     except yaml.MarkedYAMLError as error:
         if yaml_limits.is_nesting_error(error):
             raise RecursionError from None
         if (conflict := _CONFLICT.search(text)) is not None:
             at = text.count("\n", 0, conflict.start()) + 1
-            raise CassetteError(path, at, "is not YAML: it has a merge conflict", "Resolve it.") from None
-        # A key without a colon is noticed a line late.
+            raise CassetteError(path, at, "is not YAML: it has a merge conflict", "Resolve the conflict.") from None
+        # libyaml notices a key without a colon one line late.
         late = error.context == "while scanning a simple key"
         mark = error.context_mark if late else error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else None
@@ -143,16 +139,16 @@ def _construct(text: str, root: Any, path: Path) -> Any:
         loader.dispose()
 
 
-#: Header names as aiohttp's multidict gave them to recorders of old: a string with a class of its own.
+#: Header names of aiohttp's multidict in old recordings: a subclass of str.
 _ISTR = [
-    f"tag:yaml.org,2002:python/object/{how}:{module}.istr"
-    for how in ("apply", "new")
+    f"tag:yaml.org,2002:python/object/{function}:{module}.istr"
+    for function in ("apply", "new")
     for module in ("multidict", "multidict._multidict", "multidict._multidict_py")
 ]
 
 
 def _construct_by_vcrpy(text: str, path: Path) -> Any:
-    from vcr.serializers import yamlserializer  # see the module's docstring
+    from vcr.serializers import yamlserializer  # slow to import
 
     tags: dict[str, Any] = dict.fromkeys(_ISTR, lambda loader, node: loader.construct_sequence(node)[0])
     tags |= dict.fromkeys(_SCALARS, _as_text)
@@ -162,7 +158,7 @@ def _construct_by_vcrpy(text: str, path: Path) -> Any:
     except yaml.constructor.ConstructorError as error:
         raise _unknown(error, path) from None
     except _UNREADABLE as error:
-        raise CassetteError(path, None, f"holds a value that cannot be read: {_short(error)}") from None
+        raise CassetteError(path, None, f"has a value that cannot be read: {_short(error)}.") from None
 
 
 def _unknown(error: yaml.constructor.ConstructorError, path: Path) -> CassetteError:
@@ -170,19 +166,19 @@ def _unknown(error: yaml.constructor.ConstructorError, path: Path) -> CassetteEr
     return CassetteError(
         path,
         line,
-        f"holds what a cassette may not hold: {_short(error.problem)}",
-        "Only vcrpy's own safe tags are read. Record it anew.",
+        f"has a tag that cassettes must not have: {_short(error.problem)}.",
+        "Only vcrpy's own safe tags are read. Record it again.",
     )
 
 
-def _short(what: object) -> str:
-    """The start of `what`, on one line: an error quotes the file, and the file may be anything."""
-    text = " ".join(str(what).split())
+def _short(problem: object) -> str:
+    """Return the start of `problem` on one line: an error quotes the file, which may contain anything."""
+    text = " ".join(str(problem).split())
     return text if len(text) <= 200 else text[:199] + "…"
 
 
 def _list_of_items(root: Any, value: Any, path: Path) -> Any:
-    """The node of `interactions`, after all that can be wrong around it."""
+    """Return the node of `interactions`. Raises CassetteError for anything wrong around it."""
     line = root.start_mark.line + 1 if root is not None else 1
     if isinstance(value, list) and value and isinstance(value[0], dict) and "request" in value[0]:
         raise CassetteError(path, line, "is from vcrpy before 1.0", "Migrate it:  python3 -m vcr.migration PATH")
@@ -195,24 +191,24 @@ def _list_of_items(root: Any, value: Any, path: Path) -> Any:
         raise CassetteError(
             path,
             nodes.get("version", root).start_mark.line + 1,
-            f"is of version {_short(version)}, and this program reads version 1",
-            "A newer openai-replay may read it:  pip install -U openai-replay",
+            f"has version {_short(version)}, and this program reads version 1.",
+            "Update openai-replay:  pip install -U openai-replay",
         )
     node = nodes.get("interactions", root)
     if value["interactions"] is None:
-        value["interactions"], node.value = [], []  # `interactions:` with nothing behind it
+        value["interactions"], node.value = [], []  # `interactions:` without a value
     if not isinstance(value["interactions"], list) or len(value["interactions"]) != len(node.value):
         raise CassetteError(path, node.start_mark.line + 1, "`interactions` is not a list")
     return node
 
 
-def _node_at(node: Any, place: tuple[str, ...]) -> Any:
-    """The node of what stands at `place` in that of an item, or of the innermost part of the way that is there."""
-    for part in place:
+def _node_at(node: Any, keys: tuple[str, ...]) -> Any:
+    """Return the node at `keys` below the node of an item, or the innermost one that exists."""
+    for part in keys:
         values = [value for key, value in node.value if key.value == part] if isinstance(node, yaml.MappingNode) else ()
         if not values:
             break
-        node = values[-1]  # of two of the same name the last one counts
+        node = values[-1]  # of two equal keys, the last one counts
     return node
 
 
@@ -220,7 +216,7 @@ _OUR_COMMENT = re.compile(r"\s*# \d+  \S+ ")
 
 
 def _is_torn(text: str, node: Any) -> bool:
-    """Whether the file's last item, which has no `wire`, began as one of ours: a comment of ours stands above it."""
+    """Return True if this program wrote the last item, which has no `wire`: a numbered comment is above it."""
     above = text[: node.start_mark.index].split("\n")[-2:]
     return len(above) == 2 and _OUR_COMMENT.match(above[0]) is not None
 
@@ -238,12 +234,12 @@ def _where_to_add(root: Any, items: Any, text: str) -> tuple[int | None, int]:
 
 
 def nodes(text: str, path: Path) -> tuple[Any, list[Any]]:
-    """PyYAML's nodes of a cassette that loads: its root, and its items. Raises CassetteError for a merged list."""
+    """Return the root node and the item nodes of a cassette that loads. Raises CassetteError for a merged list."""
     root = _compose(text, path)
     lists = [node for key, node in root.value if key.value == "interactions"]
     if not lists:
-        raise CassetteError(path, 1, "`interactions` is not at top level", "Write it there, without a merge key.")
-    return root, lists[-1].value or []  # of two of the same name the last one counts; null is ''
+        raise CassetteError(path, 1, "`interactions` is not at top level.", "Move it there, without a merge key.")
+    return root, lists[-1].value or []  # of two equal keys, the last one counts; null is ''
 
 
 _DASH = re.compile(" *-")
@@ -251,16 +247,16 @@ _COMMENT = re.compile(" *#")
 
 
 def item_starts(text: str, path: Path) -> list[int]:
-    """Where the text of each item starts, the comment above it included, in characters.
+    """Return the start of each item's text, including the comment above it, in characters.
 
-    Raises CassetteError where an item has no lines of its own.
+    Raises CassetteError if an item shares a line with others.
     """
     starts: list[int] = []
     for node in nodes(text, path)[1]:
         start = text.rfind("\n", 0, node.start_mark.index) + 1
         if _DASH.match(text, start) is None or (starts and start <= starts[-1]):
             line = node.start_mark.line + 1
-            raise CassetteError(path, line, "an item has no lines of its own", "Record to a file of its own.")
+            raise CassetteError(path, line, "an item shares a line with others.", "Record to another file.")
         while _COMMENT.match(text, above := text.rfind("\n", 0, max(start - 1, 0)) + 1, start):
             start = above
         starts.append(start)
@@ -268,6 +264,6 @@ def item_starts(text: str, path: Path) -> list[int]:
 
 
 def base_path(uri: str) -> str:
-    """The path a client is told for the tape of `uri`: up to the version (`/v1`, `/api/v1`), else none."""
+    """Return the path for the base URL of clients of `uri`: up to the version (`/v1`, `/api/v1`), or empty."""
     match = re.match(r"(?:/[^/]*)*?/v\d+\w*(?=/|$)", urlsplit(uri).path)
     return match[0] if match else ""

@@ -1,8 +1,8 @@
-"""The recordings of a tape, read from its cassette files.
+"""Recordings, read from cassette files.
 
-Small tapes are read whole. Of a big one stay the places and keys of its items (`scanning`, `index`), and what is
-played is read when it is asked for and held as long as there is room. A file that somebody has changed since is read
-again: there is no other truth than the file.
+Small cassettes are read completely. Of a large one, only the positions and keys of its items are in memory (`scanner`,
+`index`). Its recordings are read when they are played, and cached as long as there is room. A changed file is read
+again: the file is the only source of truth.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openai_replay.cassette import file_store, reader, scanner
-from openai_replay.cassette.scanner import Item, Key, Stamp
-from openai_replay.cassette.schema import Edited
+from openai_replay.cassette.scanner import FileVersion, Item, Key
+from openai_replay.cassette.schema import EditedBody
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 
-#: Bytes of files from which a tape is a big one.
+#: Bytes of files from which a cassette is large.
 _BIG = 32 << 20
-#: Bytes of recordings of a big tape that are held, as they are in the file.
+#: Bytes of text whose recordings are cached for a large cassette.
 _HELD = 32 << 20
 
-#: Seconds for which a file is taken to be what it was: to look takes a tenth of what playing costs.
+#: Seconds between two checks whether a file has changed: a check takes a tenth of the time of playing.
 LOOK_EVERY_S = 0.1
 #: Bytes of a first line that is read.
 _FIRST_LINE = 4096
@@ -36,76 +36,78 @@ SUFFIXES = (".yaml", ".yml")
 
 @dataclass(slots=True, eq=False)
 class Recording:
-    """An interaction on the tape: `number` counts over all its files, from 1; `method` and `target`, its path, are
-    those of its request. `turn`: how many of its key stand before it.
+    """One recording of a cassette.
 
-    `ready` is what whoever plays it has made of it, kept for the next time.
+    `number` counts over all files, from 1. `index` is its index among the recordings with the same key. `prepared` is
+    its form for playback, which the player caches here.
     """
 
     number: int
     path: Path
     key: bytes
     method: str
-    target: str
-    held: Interaction | None  # None: it is read when it is asked for
+    request_path: str
+    loaded: Interaction | None  # None: it is read on demand
     item: Item | None = None
-    shelf: Shelf | None = None
-    turn: int = 0
-    ready: Any = None
+    cache: RecordingCache | None = None
+    index: int = 0
+    prepared: Any = None
 
     @property
     def interaction(self) -> Interaction:
-        """What was recorded. Raises FileChangedError when something else stands in the file now."""
-        self.hold()
-        assert self.held is not None
-        return self.held
+        """The recorded request and response. Raises FileChangedError if the file has changed."""
+        self.load()
+        assert self.loaded is not None
+        return self.loaded
 
-    def hold(self) -> None:
-        """Read it, if it is not in memory. Raises FileChangedError."""
-        if self.held is None:
-            assert self.shelf is not None, "what is not held is on a shelf"
-            self.shelf.fetch(self)
+    def load(self) -> None:
+        """Read it into memory if it is not there. Raises FileChangedError."""
+        if self.loaded is None:
+            assert self.cache is not None, "a recording that is not loaded has a cache"
+            self.cache.fetch(self)
 
 
-class Shelf:
-    """What of a big tape is held in memory: what was fetched last."""
+class RecordingCache:
+    """The recordings of a large cassette that are in memory: those that were read last."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[int, Recording] = OrderedDict()
+        self._loaded: OrderedDict[int, Recording] = OrderedDict()
         self._size = 0
 
     def fetch(self, recording: Recording) -> None:
-        """Read `recording`, and put others away where there is no room. Raises FileChangedError."""
+        """Read `recording`, and drop others if there is no room. Raises FileChangedError."""
         item = recording.item
-        assert item is not None, "what is on a shelf has a place"
-        recording.held = scanner.read(recording.path, item)
-        self._held[id(recording)] = recording
+        assert item is not None, "a recording with a cache has a position"
+        recording.loaded = scanner.read(recording.path, item)
+        self._loaded[id(recording)] = recording
         self._size += item.end - item.start
-        while self._size > _HELD and len(self._held) > 1:
-            _, oldest = self._held.popitem(last=False)
-            oldest.held = oldest.ready = None
+        while self._size > _HELD and len(self._loaded) > 1:
+            _, oldest = self._loaded.popitem(last=False)
+            oldest.loaded = oldest.prepared = None
             assert oldest.item is not None
             self._size -= oldest.item.end - oldest.item.start
 
 
-class Reading(NamedTuple):
-    """How a big tape is read: `told` is a text of all that decides its keys (None: nothing is remembered for the next
-    run), `processes` how many may read it, and `progress` is called with the bytes that are read and those there are.
+class ReadOptions(NamedTuple):
+    """Options for reading a large cassette.
+
+    `key_fingerprint` is a text of everything that decides its keys (None: no index is kept for the next run).
+    `processes` is how many processes may read. `progress` is called with the bytes read and the bytes in total.
     """
 
-    told: str | None = None
+    key_fingerprint: str | None = None
     processes: int = 1
-    progress: Callable[[int, int], object] = lambda done, size: None
+    progress: Callable[[int, int], object] = lambda read_bytes, size: None
 
 
-READING = Reading()
+DEFAULT_READ_OPTIONS = ReadOptions()
 
 
-class Source:
-    """The cassette files at `paths` that a tape is played from, files or folders of them.
+class CassetteReader:
+    """Reads the recordings of `paths`, files or folders of them.
 
-    `key` makes the key of a request. `warn` is called with what is odd about a file, `look` with every file and how it
-    starts.
+    `key` makes the key of a request. `warn` is called with each warning about a file, and `on_start` with each file and
+    the text that it begins with.
     """
 
     def __init__(
@@ -113,109 +115,110 @@ class Source:
         paths: Sequence[Path],
         key: Key,
         warn: Callable[[str], object],
-        look: Callable[[Path, str], object] = lambda file, start: None,
-        reading: Reading = READING,
+        on_start: Callable[[Path, str], object] = lambda file, start: None,
+        options: ReadOptions = DEFAULT_READ_OPTIONS,
     ) -> None:
-        self.found: list[Path] = []
+        self.files: list[Path] = []
         self._paths = paths
         self._key = key
         self._warn = warn
-        self._look = look
-        self._reading = reading
-        self._stamps: dict[Path, Stamp | None] = {}
-        self._distrusted: set[Path] = set()
-        self._look_again: dict[Path, float] = {}  # when, on the monotonic clock, in seconds
-        self._shelf = Shelf()  # of all that is ever read: what was there before a file changed makes room, too
+        self._on_start = on_start
+        self._options = options
+        self._versions: dict[Path, FileVersion | None] = {}
+        self._invalidated: set[Path] = set()
+        self._next_check: dict[Path, float] = {}  # in seconds of `time.monotonic()`
+        self._cache = RecordingCache()  # of all recordings, also those of files as they were before
 
     def read(self) -> list[Recording]:
-        """Everything on the tape, in order. Raises CassetteError."""
-        self.found = found = [file for path in self._paths for file in files(path, self._warn)]
-        self._stamps = {file: _stamp(file) for file in found}
-        size = sum(stamp.size for stamp in self._stamps.values() if stamp)
+        """Return all recordings, in order. Raises CassetteError."""
+        self.files = paths = [file for path in self._paths for file in cassette_files(path, self._warn)]
+        self._versions = {file: _version(file) for file in paths}
+        size = sum(stamp.size for stamp in self._versions.values() if stamp)
         if size < _BIG:
-            return [one for file in found for one in self._whole(file)]
-        return self._big(found, size)
+            return [recording for file in paths for recording in self._read_whole(file)]
+        return self._read_indexed(paths, size)
 
     def is_outdated(self, recording: Recording | None) -> bool:
-        """Whether the file of `recording` is not what was read; of None, whether any is not, or another is there."""
+        """Return True if the file of `recording` has changed; for None, if any file has changed, is new or is gone."""
         if recording is not None:
             path, at = recording.path, time.monotonic()
-            if at < self._look_again.get(path, 0.0):
+            if at < self._next_check.get(path, 0.0):
                 return False
-            self._look_again[path] = at + LOOK_EVERY_S
-            return _stamp(path) != self._stamps.get(path)
+            self._next_check[path] = at + LOOK_EVERY_S
+            return _version(path) != self._versions.get(path)
         try:
-            now = {file: _stamp(file) for path in self._paths for file in files(path)}
+            current = {file: _version(file) for path in self._paths for file in cassette_files(path)}
         except CassetteError:
             return True
-        return now != self._stamps
+        return current != self._versions
 
-    def distrust(self, file: Path) -> None:
-        """Nothing that is remembered of `file` is believed when it is read again."""
-        self._distrusted.add(file)
+    def invalidate(self, file: Path) -> None:
+        """Ignore the index of `file` when it is read again."""
+        self._invalidated.add(file)
 
-    def _whole(self, file: Path) -> Iterator[Recording]:
+    def _read_whole(self, file: Path) -> Iterator[Recording]:
         text, document = read_document(file, self._warn)
-        self._look(file, text)
+        self._on_start(file, text)
         if not document.interactions and not text.strip():
             raise CassetteError(
-                file, None, "is empty", f"To record it, run:  openai-replay record {file} -- <your command>"
+                file, None, "is empty.", f"To record it, run:  openai-replay record {file} -- <your command>"
             )
-        return held(file, document.interactions, self._key)
+        return loaded_recordings(file, document.interactions, self._key)
 
-    def _big(self, found: list[Path], size: int) -> list[Recording]:
-        from openai_replay.cassette.index import Index  # with a database that small tapes do not need
+    def _read_indexed(self, paths: list[Path], size: int) -> list[Recording]:
+        from openai_replay.cassette.index import Index  # with a database that small cassettes do not need
 
-        with Index(self._paths, self._reading.told) as index:
-            remembered = list(index.known())
-            known = {
+        with Index(self._paths, self._options.key_fingerprint) as index:
+            remembered = list(index.entries())
+            items_of = {
                 path: items
                 for path, stamp, items in remembered
-                if self._stamps.get(path) == stamp and path not in self._distrusted
+                if self._versions.get(path) == stamp and path not in self._invalidated
             }
-            self._distrusted.clear()
-            done = sum(stamp.size for file, stamp in self._stamps.items() if stamp and file in known)
+            self._invalidated.clear()
+            read_bytes = sum(stamp.size for file, stamp in self._versions.items() if stamp and file in items_of)
 
-            def progress(more: int) -> None:
-                nonlocal done
-                done += more
-                self._reading.progress(done, size)
+            def progress(size_read: int) -> None:
+                nonlocal read_bytes
+                read_bytes += size_read
+                self._options.progress(read_bytes, size)
 
             new: list[Path] = []
             unusual: dict[Path, list[Recording]] = {}
-            if unread := [file for file in found if file not in known]:
-                self._reading.progress(done, size)
-            for file, scanned in scanner.scan(unread, self._key, self._reading.processes, progress):
+            if unread := [file for file in paths if file not in items_of]:
+                self._options.progress(read_bytes, size)
+            for file, scanned in scanner.scan(unread, self._key, self._options.processes, progress):
                 if scanned is None:
-                    unusual[file] = list(self._whole(file))
+                    unusual[file] = list(self._read_whole(file))
                     continue
-                known[file] = scanned.items
-                for one in scanned.edited:
-                    self._warn(_cut_anew(file, one))
-                if not scanned.edited:  # what is remembered gives no warnings
+                items_of[file] = scanned.items
+                for edited in scanned.edited:
+                    self._warn(_edited_warning(file, edited))
+                if not scanned.edited:  # an index entry gives no warnings
                     new.append(file)
             if unread:
-                self._reading.progress(size, size)
-            gone = [path for path, _, _ in remembered if path not in self._stamps]
-            if new or gone:
-                index.keep(((file, stamp, known[file]) for file in new if (stamp := self._stamps[file])), gone)
-        for file in known:
+                self._options.progress(size, size)
+            deleted = [path for path, _, _ in remembered if path not in self._versions]
+            if new or deleted:
+                index.keep(((file, stamp, items_of[file]) for file in new if (stamp := self._versions[file])), deleted)
+        for file in items_of:
             with suppress(OSError), file_store.opened(file) as text:
-                self._look(file, text.readline(_FIRST_LINE).decode("utf-8", "replace"))
+                self._on_start(file, text.readline(_FIRST_LINE).decode("utf-8", "replace"))
         return [
             one
-            for file in found
+            for file in paths
             for one in (
-                unusual[file] if file in unusual else (_placed(file, item, self._shelf) for item in known[file])
+                unusual[file]
+                if file in unusual
+                else (_indexed_recording(file, item, self._cache) for item in items_of[file])
             )
         ]
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Without garbage collections meanwhile: what is read holds no circles, and a hundred thousand recordings that stay
-    would be gone through again and again, which is half of a start. (A server that reads again has raised the
-    thresholds, and answers meanwhile.)
+def gc_disabled() -> Iterator[None]:
+    """Collect no garbage meanwhile: recordings have no cycles, and looking through a hundred thousand of them again and
+    again takes half of the start. (A server that reads again has raised the thresholds, and plays meanwhile.)
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -227,53 +230,53 @@ def uncollected() -> Iterator[None]:
 
 
 def read_document(file: Path, warn: Callable[[str], object]) -> tuple[str, reader.Document]:
-    """The text of `file`, and what it holds; `warn` is told what is odd about it. Raises CassetteError."""
+    """Return the text and the contents of `file`. `warn` is called with each warning. Raises CassetteError."""
     text, torn_at = file_store.read_text(file)
     if torn_at is not None:
-        warn(f"{file}: a recorder was killed while it added the last recording: that one is left out")
-    is_empty = not text or text.isspace()  # not `strip`: no copy of what may be a gigabyte
+        warn(f"{file}: a recorder was killed while it added the last recording, which is left out.")
+    is_empty = not text or text.isspace()  # not `strip`, which copies up to a gigabyte
     document = reader.Document([], [], 0, 0) if is_empty else reader.load(text, file)
-    for one in document.edited:
-        warn(_cut_anew(file, one))
+    for edited in document.edited:
+        warn(_edited_warning(file, edited))
     return text, document
 
 
-def held(file: Path, interactions: Iterable[Interaction], key: Key) -> Iterator[Recording]:
-    """Recordings of `file` that are in memory already."""
+def loaded_recordings(file: Path, interactions: Iterable[Interaction], key: Key) -> Iterator[Recording]:
+    """Yield recordings of `file` that are already in memory."""
     for interaction in interactions:
         request = interaction.request
         yield Recording(0, file, key(request), request.method, request.path, interaction)
 
 
-def files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> list[Path]:
-    """The cassettes at `path`: the file itself, or all in the folder, in order of their names. Raises CassetteError.
+def cassette_files(path: Path, warn: Callable[[str], object] = lambda warning: None) -> list[Path]:
+    """Return the cassette at `path`, or all cassettes in the folder, sorted by name. Raises CassetteError.
 
-    A link in the folder that leads out of it is left out, and `warn` is told: what is found is read and mended.
+    A symbolic link that leads out of the folder is left out with a warning, because cassettes are read and repaired.
     """
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
+    cassettes = sorted(file for file in path.rglob("*") if file.suffix in SUFFIXES and file.is_file())
     folder = path.resolve()
-    # Folders that are links are not entered. To resolve what is none takes a tenth of the start with a big tape.
-    for file in [file for file in found if file.is_symlink() and not file.resolve().is_relative_to(folder)]:
-        warn(f"{file}: a link that leads out of its folder is left out; name the file itself")
-        found.remove(file)
-    if not found:
-        raise CassetteError(path, None, "there is no cassette in this folder", "Cassettes end in .yaml or .yml.")
-    return found
+    # Folders that are links are not entered. Resolving each path would take a tenth of the start of a large cassette.
+    for file in [file for file in cassettes if file.is_symlink() and not file.resolve().is_relative_to(folder)]:
+        warn(f"{file}: this link leads out of its folder and is left out. Name the file itself.")
+        cassettes.remove(file)
+    if not cassettes:
+        raise CassetteError(path, None, "has no cassettes.", "Cassettes end in .yaml or .yml.")
+    return cassettes
 
 
-def _cut_anew(file: Path, one: Edited) -> str:
-    hint = "cut anew for this run (openai-replay lint --fix mends the file)"
-    return f"{file}:{one.line}: {one.what}; {hint}"
+def _edited_warning(file: Path, edited: EditedBody) -> str:
+    hint = "The frames are adjusted for this run. `openai-replay lint --fix` repairs the file."
+    return f"{file}:{edited.line}: {edited.problem}. {hint}"
 
 
-def _placed(file: Path, item: Item, shelf: Shelf) -> Recording:
+def _indexed_recording(file: Path, item: Item, shelf: RecordingCache) -> Recording:
     return Recording(0, file, item.key, item.method, item.path, None, item, shelf)
 
 
-def _stamp(file: Path) -> Stamp | None:
+def _version(file: Path) -> FileVersion | None:
     try:
-        return Stamp.of(file)
+        return FileVersion.of(file)
     except OSError:
         return None

@@ -1,4 +1,4 @@
-"""What was recorded again takes the place of what it records anew: a re-recording is a small diff."""
+"""Re-recording: new recordings replace the old ones of the same requests, so that the diff is small."""
 
 from __future__ import annotations
 
@@ -10,29 +10,30 @@ from openai_replay.model import Request
 from openai_replay.openai_api import ids
 
 
-def in_place(text: str, path: Path, known: int, key: Callable[[Request], bytes], described: str = "") -> str:
-    """The cassette `text`, whose items behind the first `known` have just been added, with each of these in the place
-    of the one it records anew, and the others behind. Texts are moved, not written anew.
+def replace_recorded(
+    text: str, path: Path, old_count: int, key: Callable[[Request], bytes], described: str = ""
+) -> str:
+    """Return the cassette `text` with its items after the first `old_count` in the positions of those they re-record.
 
-    The second turn of a tool loop speaks of an id that the answer to the first has given. Another answer gives another
-    id: `ids.aligned` finds the old turn all the same. What is left of a request that was recorded again less often
-    goes; other requests stay. Where nothing is left of what there was, the first line says how it is matched now
-    (`described`). Raises CassetteError.
+    New requests stay at the end. Texts are moved as they are. The second turn of a tool loop contains an ID from the
+    response to the first one, and another response has another ID: `ids.aligned` finds the old turn all the same. If a
+    request was re-recorded fewer times than before, its remaining old recordings are removed. Other requests stay. If
+    no old recording is left, the first line gets the current matching (`described`). Raises CassetteError.
     """
     document = reader.load(text, path)
-    recorded, anew = document.interactions[:known], document.interactions[known:]
+    recorded, added = document.interactions[:old_count], document.interactions[old_count:]
     head, texts, tail = editor.parts(text, path, document)
-    places = ids.aligned(recorded, anew, key)
-    by_place = {place: known + number for number, place in enumerate(places) if place is not None}
-    again = {key(recorded[place].request) for place in by_place}
+    old_indexes = ids.aligned(recorded, added, key)
+    new_index_of = {index: old_count + number for number, index in enumerate(old_indexes) if index is not None}
+    rerecorded_keys = {key(recorded[index].request) for index in new_index_of}
     items = [
-        texts[by_place.get(place, place)]
-        for place, one in enumerate(recorded)
-        if place in by_place or key(one.request) not in again
+        texts[new_index_of.get(index, index)]
+        for index, interaction in enumerate(recorded)
+        if index in new_index_of or key(interaction.request) not in rerecorded_keys
     ]
-    if len(items) == len(by_place):
-        head = writer.declaring(head, described)
-    items += [texts[known + number] for number, place in enumerate(places) if place is None]
+    if len(items) == len(new_index_of):
+        head = writer.with_matching_comment(head, described)
+    items += [texts[old_count + number] for number, index in enumerate(old_indexes) if index is None]
     new = editor.joined(head, items, tail)
-    reader.load(new, path)  # before the file is touched
+    reader.load(new, path)  # before the file is changed
     return new

@@ -1,7 +1,7 @@
-"""Big cassettes: where each item lies in its file, and its key, without holding what they say.
+"""The scanner of large cassettes: it finds the position and the key of each item without keeping the items.
 
-A cassette laid out like ours is cut at its items and read a piece at a time, by several processes where that is
-worth it. Of each item stays its place, so that it can be read again alone when it is played.
+A cassette in this program's layout is split at its items and read piece by piece, by several processes if that is
+faster. Later, each item is read alone when it is played.
 """
 
 from __future__ import annotations
@@ -18,40 +18,39 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from openai_replay.cassette import file_store, reader, writer
-from openai_replay.cassette.schema import Edited
+from openai_replay.cassette.schema import EditedBody
 from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.model import Interaction, Request
 from openai_replay.text import yaml_limits
 
-#: Bytes of text that are read at a time: some hundred items, some 100 MB of memory while they are YAML.
+#: Bytes of text that are read at a time: about a hundred items, and 100 MB of memory while they are YAML.
 _PIECE = 4 << 20
-#: Bytes of a file that are held to look for its items: it may be one line.
+#: Bytes of a file in memory while its items are searched: it may be one line.
 _BLOCK = 1 << 20
-#: Bytes in all from which other processes are worth their start.
+#: Total bytes from which starting other processes pays off.
 _SHARED_FROM = 64 << 20
 _PROCESSES = 4
 
-#: A comment: a line that ends as files do, without what YAML takes for a line's end besides.
+#: A comment: a line without the further characters that end a line in YAML.
 _COMMENT = rb"#(?:[^\n\r\0\xc2\xe2]++|\xc2(?!\x85)|\xe2(?!\x80[\xa8\xa9]))*+"
-#: What stands before the first item, in the layout that is known.
+#: The lines before the first item, in the known layout.
 _HEAD = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:%(comment)b\n|version: 1\n)*+interactions:\n(?:%(comment)b\n)*+" % {b"comment": _COMMENT}
 )
 _LONGEST_HEAD = 1 << 20
 _LONGEST_COMMENT = 1 << 16
-#: The start of a line that none inside an item has, nor a comment between two, and of an item, which has two
-#: characters more. No text inside one can stand at column 0. To look for it is ten times as fast as to go from line
-#: to line.
+#: The start of an item, or of a line that is neither inside an item nor a comment: no text inside an item can start at
+#: column 0. This search is ten times as fast as reading line by line. The second value is the length of a match.
 _OUTSIDE, _LOOKED_AT = re.compile(rb"\n(?:(- )|[^ \n#\r])"), 3
-#: What may stand behind the list, where vcrpy writes the version. Anything else is for who reads the whole file.
+#: The lines that may follow the list, where vcrpy writes the version. Other files are read completely.
 _TAIL = re.compile(rb"(?:version: 1\r?\n?)?(?:(?:%b)?\n)*+" % _COMMENT)
 
 Key = Callable[[Request], bytes]
 
 
 class Item(NamedTuple):
-    """What is known of an item without reading it: where it lies in its file, in bytes, a digest of what stands there,
-    and the key, method and path of its request.
+    """An item of a file that is not in memory: its position in bytes, the digest of its text, and the key, method and
+    path of its request.
     """
 
     start: int
@@ -62,22 +61,22 @@ class Item(NamedTuple):
     path: str
 
 
-class Stamp(NamedTuple):
-    """By what a file is known to be the one it was."""
+class FileVersion(NamedTuple):
+    """The version of a file: if it is equal, the file has not changed."""
 
     size: int
     mtime_ns: int
     inode: int
 
     @classmethod
-    def of(cls, path: Path) -> Stamp:
-        """The stamp of the file at `path` now. Raises OSError."""
-        found = path.stat()
-        return cls(found.st_size, found.st_mtime_ns, found.st_ino)
+    def of(cls, path: Path) -> FileVersion:
+        """Return the version of the file at `path`. Raises OSError."""
+        status = path.stat()
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 class Piece(NamedTuple):
-    """Items of one file that are read together: where each starts, and where the last one ends."""
+    """Items of one file that are read together: the start of each, and the end of the last."""
 
     path: Path
     starts: list[int]
@@ -85,65 +84,67 @@ class Piece(NamedTuple):
 
 
 class Scanned(NamedTuple):
-    """A file's items in order, and which of them were edited."""
+    """The items of a file in order, and the edited bodies."""
 
     items: list[Item]
-    edited: list[Edited]
+    edited: list[EditedBody]
 
 
 def scan(
     paths: Sequence[Path], key: Key, processes: int = 1, progress: Callable[[int], object] = lambda size: None
 ) -> Iterator[tuple[Path, Scanned | None]]:
-    """The items of every file of `paths`, in that order; None where its layout is another one, or it is no cassette.
+    """Yield the items of each file in `paths`, in order; None for another layout, or if it is not a cassette.
 
-    `progress` is called with the bytes that have been read since the last call.
+    `progress` is called with the number of bytes since the last call.
     """
-    cut = [(path, _pieces(path)) for path in paths]
-    work = [piece for _, pieces in cut for piece in pieces or ()]
+    pieces_of = [(path, _pieces(path)) for path in paths]
+    work = [piece for _, pieces in pieces_of for piece in pieces or ()]
     size = sum(piece.end - piece.starts[0] for piece in work)
     with ExitStack() as stack:
         if processes > 1 and size >= _SHARED_FROM:
-            others = _read_by_others(work, key, min(processes, _PROCESSES))
-            found: Iterator[Scanned | None] = stack.enter_context(closing(others))
+            results = _read_in_processes(work, key, min(processes, _PROCESSES))
+            scanned_pieces: Iterator[Scanned | None] = stack.enter_context(closing(results))
         else:
-            found = map(_read_piece, work, repeat(key))
-        for path, pieces in cut:
+            scanned_pieces = map(_read_piece, work, repeat(key))
+        for path, pieces in pieces_of:
             items: list[Item] = []
-            edited: list[Edited] = []
+            edited: list[EditedBody] = []
             usual = pieces is not None
             for piece in pieces or ():
-                scanned = next(found)
+                scanned = next(scanned_pieces)
                 progress(piece.end - piece.starts[0])
                 usual = usual and scanned is not None
                 if scanned is not None:
-                    edited += [one._replace(number=one.number + len(items)) for one in scanned.edited]
+                    edited += [entry._replace(number=entry.number + len(items)) for entry in scanned.edited]
                     items += scanned.items
             yield path, Scanned(items, edited) if usual else None
 
 
-def _read_by_others(work: Sequence[Piece], key: Key, processes: int) -> Generator[Scanned | None, None, None]:
+def _read_in_processes(work: Sequence[Piece], key: Key, processes: int) -> Generator[Scanned | None, None, None]:
     import multiprocessing
     from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 
-    context = multiprocessing.get_context("spawn")  # a fork would share sockets and an event loop
-    with ProcessPoolExecutor(processes, mp_context=context, initializer=_for_another) as pool:
-        found = pool.map(_read_piece, work, repeat(key))
+    context = multiprocessing.get_context("spawn")  # a forked process would share sockets and the event loop
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=_start_worker) as pool:
+        results = pool.map(_read_piece, work, repeat(key))
         for piece in work:
             try:
-                yield next(found)
+                yield next(results)
             except BrokenExecutor:
-                what = "cannot be read: a process that did was killed"
-                raise CassetteError(piece.path, None, what, "Is there memory enough? Each takes some 100 MB.") from None
+                problem = "could not read it: a reading process was killed."
+                raise CassetteError(
+                    piece.path, None, problem, "Check the memory: each process takes about 100 MB."
+                ) from None
 
 
-def _for_another() -> None:
-    """Be a process that reads for another one, and end with it, even where it is killed."""
+def _start_worker() -> None:
+    """Prepare a reading process, and let it end with its parent, even if that is killed."""
     import multiprocessing
     from multiprocessing.connection import wait
 
-    gc.disable()  # what is read holds no circle: to look for some nevertheless takes a fifth of the time
+    gc.disable()  # recordings have no cycles, and looking for some takes a fifth of the time
     parent = multiprocessing.parent_process()
-    assert parent is not None, "it has been started by one"
+    assert parent is not None, "the pool started this process"
 
     def end() -> None:
         wait([parent.sentinel])
@@ -153,7 +154,7 @@ def _for_another() -> None:
 
 
 def read(path: Path, item: Item) -> Interaction:
-    """What `item` of `path` says. Raises FileChangedError when something else stands there."""
+    """Read `item` of `path`. Raises FileChangedError if the text at its position has changed."""
     try:
         with file_store.opened(path) as file:
             file.seek(item.start)
@@ -174,15 +175,15 @@ def _pieces(path: Path) -> list[Piece] | None:
 
 
 def _cut(path: Path, file: BinaryIO) -> list[Piece] | None:
-    """The items of `file`, which is not held: where they start."""
+    """Find the items of `file` without reading it into memory. Return None for an unknown layout."""
     head = _HEAD.match(file.read(_LONGEST_HEAD))
     if head is None:
         return None
     file.seek(head.end() - 1)
     starts: list[int] = []
-    for at, is_item in _outside(file):
+    for at, is_item in _lines_outside_items(file):
         if not is_item:
-            end = at  # behind the list
+            end = at  # after the list
             break
         starts.append(at)
     else:
@@ -200,9 +201,10 @@ def _cut(path: Path, file: BinaryIO) -> list[Piece] | None:
     return [Piece(path, piece, end) for piece, end in zip(pieces, ends, strict=True)]
 
 
-def _outside(file: BinaryIO) -> Iterator[tuple[int, bool]]:
-    """Where each line starts that is not of an item's text, from the line end on at which `file` stands, and whether an
-    item starts there. At a NUL, of which a torn end is, nothing does.
+def _lines_outside_items(file: BinaryIO) -> Iterator[tuple[int, bool]]:
+    """Yield the start of each line outside the items' text, and True if an item starts there.
+
+    `file` is at a line end. A NUL, which a torn end has, is such a line without an item.
     """
     at, text, block = file.tell(), b"", b"\n"
     while block:
@@ -210,11 +212,11 @@ def _outside(file: BinaryIO) -> Iterator[tuple[int, bool]]:
         if (torn := block.find(b"\0")) >= 0:
             yield at + len(text) + torn, False
         text += block or b"\n"
-        seen = max(len(text) - _LOOKED_AT + 1, 0)  # what starts behind that is seen with the next block
+        searched = max(len(text) - _LOOKED_AT + 1, 0)  # a match after that needs the next block
         for line in _OUTSIDE.finditer(text):
-            if line.start() < seen:
+            if line.start() < searched:
                 yield at + line.start() + 1, line[1] is not None
-        at, text = at + seen, text[seen:]
+        at, text = at + searched, text[searched:]
 
 
 def _read_piece(piece: Piece, key: Key) -> Scanned | None:
@@ -223,26 +225,28 @@ def _read_piece(piece: Piece, key: Key) -> Scanned | None:
         with file_store.opened(piece.path) as file:
             comment = _comment_above(file, first)
             text = file.read(piece.end - first)
-        said = (comment + text).decode()
-        document = reader.load(writer.HEADER + said, piece.path)
+        piece_text = (comment + text).decode()
+        document = reader.load(writer.HEADER + piece_text, piece.path)
         above = _line_ends(piece.path, first - len(comment)) - writer.HEADER.count("\n") if document.edited else 0
         if len(document.interactions) != len(piece.starts):
             return None
         texts = [text[start - first : end - first] for start, end in pairwise([*piece.starts, piece.end])]
-        if yaml_limits.may_hold_alias(said):  # what another item names is not there when one is read alone
-            for one in texts:
-                _load(one, piece.path)
+        if yaml_limits.may_hold_alias(piece_text):  # an alias to another item fails when the item is read alone
+            for item_text in texts:
+                _load(item_text, piece.path)
     except (CassetteError, UnicodeDecodeError, OSError):
-        return None  # whoever reads the whole file says what is wrong, and where
+        return None  # the reader of the whole file reports the error with its line
     items = []
-    for start, one, interaction in zip(piece.starts, texts, document.interactions, strict=True):
+    for start, item_text, interaction in zip(piece.starts, texts, document.interactions, strict=True):
         request = interaction.request
-        items.append(Item(start, start + len(one), _digest(one), key(request), request.method, request.path))
-    return Scanned(items, [one._replace(line=one.line + above) for one in document.edited])
+        items.append(
+            Item(start, start + len(item_text), _digest(item_text), key(request), request.method, request.path)
+        )
+    return Scanned(items, [edited._replace(line=edited.line + above) for edited in document.edited])
 
 
 def _comment_above(file: BinaryIO, at: int) -> bytes:
-    """The line that ends at `at`, where `file` stands then, if it is a comment: by one of ours a torn item is known."""
+    """Return the line that ends at `at` if it is a comment: a torn item is recognized by its numbered comment."""
     file.seek(max(0, at - _LONGEST_COMMENT))
     before = file.read(at - file.tell())
     line = before[before.rfind(b"\n", 0, -1) + 1 :]
@@ -263,5 +267,5 @@ def _digest(text: bytes) -> bytes:
 
 
 def processes() -> int:
-    """How many processes may read at a time."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

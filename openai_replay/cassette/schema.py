@@ -1,10 +1,10 @@
-"""What one item of a cassette has to look like, and the interaction it says.
+"""The schema of one item of a cassette, and the interaction that it describes.
 
-Text enters here. Scalars come as the strings they were written as; what vcrpy's own loader has read (see `format`)
-may come as numbers, bytes, tuples or files.
+Scalars are strings as they were written. If vcrpy's own loader has read them (`reader`), they may be numbers, bytes,
+tuples or files.
 
-It is read by hand, and pydantic stands only where else text enters: to import it and build models of an item took a
-fifth of the time to start, nothing else that plays needs it, and it read an item no faster.
+The schema is written by hand and not with pydantic: importing pydantic and building the models took a fifth of the
+time to start, nothing else in playback needs it, and it did not read items faster.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from openai_replay.text.http_headers import kept, true_encoding
 
 T = TypeVar("T")
 
-#: Milliseconds that an answer may take: a day. What is played at the original pace must not sleep for years.
+#: Maximum milliseconds of a response: a day. Playing at the original pace must not sleep for years.
 MAX_TIME_MS = 86_400_000
 _FRAME = re.compile(r"(\d{1,12})\+(\d{1,12})", re.ASCII)
-#: All frames of nearly every item at once, each within a day by its digits: a twentieth of reading a stream.
+#: All frames of nearly all items in one match, each less than a day by its digits: that saves a twentieth of reading.
 _USUAL_FRAMES = re.compile(r"(?:\d{1,7}\+\d{1,12}(?: |\Z))*+", re.ASCII)
 _END = re.compile(rf"(\d{{1,12}}) ({'|'.join(End)})", re.ASCII)
-#: As YAML 1.1, JSON and people write it: `200`, `1_000`, `200.0`. To read one of a million digits would take minutes.
+#: In the notation of YAML 1.1, JSON and people: `200`, `1_000`, `200.0`. A million digits would take minutes.
 _WHOLE_NUMBER = re.compile(r"\s*([+-]?\d(?:_?\d){0,40})(?:\.0+)?\s*", re.ASCII)
 
 
-class Edited(NamedTuple):
-    """An item whose frames do not sum up to its body: somebody edited the text.
+class EditedBody(NamedTuple):
+    """An edited item: its frames do not add up to its body.
 
-    `recorded` bytes is what they sum up to, `body` bytes is what there is. `line` is that of the frames, from 1;
-    `start` and `stop` say where they stand in the text, in characters, and `frames` are what should stand there.
+    They add up to `recorded` bytes, and the body has `body` bytes. `line` is the line of the frames (from 1), `start`
+    and `stop` are their position in the text in characters, and `frames` are the correct ones.
     """
 
     line: int
@@ -48,25 +48,25 @@ class Edited(NamedTuple):
     frames: tuple[Frame, ...]
 
     @property
-    def what(self) -> str:
-        """What is wrong with it, for messages."""
+    def problem(self) -> str:
+        """The problem in words, for messages."""
         return f"interaction {self.number}: the frames sum up to {self.recorded} bytes, the body has {self.body}"
 
 
-class Invalid(ValueError):
-    """What is wrong with an item; `place` is the keys that lead there, none where it is the item as a whole."""
+class SchemaError(ValueError):
+    """An error in an item. `path` are the keys that lead to it; none for the item as a whole."""
 
-    def __init__(self, what: str, *place: str) -> None:
-        super().__init__(f"{'.'.join(place)}: {what}" if place else what)
-        self.what = what
-        self.place = place
+    def __init__(self, problem: str, *path: str) -> None:
+        super().__init__(f"{'.'.join(path)}: {problem}" if path else problem)
+        self.problem = problem
+        self.path = path
 
 
 class Item(NamedTuple):
-    """An item as values.
+    """A parsed item.
 
-    `summed` is what its frames sum up to, in bytes, where that is not its body. `is_timed`: it has a `wire`. `headers`
-    are all of its answer's, also those that an answer is played without.
+    `summed` is the sum of its frames in bytes, if that is not the size of the body. `is_timed` is True if it has a
+    `wire`. `headers` are all headers of its response, also those that are not played.
     """
 
     interaction: Interaction
@@ -76,47 +76,49 @@ class Item(NamedTuple):
 
 
 def read(raw: Any) -> Item:
-    """What a loader has made of an item, as values. Unknown keys are passed over, but in `wire`. Raises Invalid."""
+    """Parse an item. Unknown keys are ignored, except in `wire`. Raises SchemaError."""
     item = _mapping(raw)
     request = _field(item, "request", _request)
-    return _field(item, "response", lambda value: _answered(request, value))
+    return _field(item, "response", lambda value: _item(request, value))
 
 
 def _field(mapping: dict[Any, Any], name: str, reader: Callable[[Any], T]) -> T:
-    """What `reader` makes of the field `name`. A ValueError of its becomes an Invalid, with the place."""
+    """Parse the field `name` with `reader`. Its ValueError becomes a SchemaError with the path."""
     if name not in mapping:
-        raise Invalid("is missing", name)
+        raise SchemaError("is missing", name)
     try:
         return reader(mapping[name])
-    except Invalid as error:
-        raise Invalid(error.what, name, *error.place) from None
+    except SchemaError as error:
+        raise SchemaError(error.problem, name, *error.path) from None
     except ValueError as error:
-        raise Invalid(str(error), name) from None
+        raise SchemaError(str(error), name) from None
 
 
 def _optional(mapping: dict[Any, Any], name: str, reader: Callable[[Any], T], default: T) -> T:
-    """`default` where there is no field `name`, or null."""
+    """Parse the field `name`, or return `default` if it is missing or null."""
     return default if mapping.get(name) is None else _field(mapping, name, reader)
 
 
 def _request(value: Any) -> Request:
-    asked = _mapping(value)
-    method, uri = _field(asked, "method", _text), _field(asked, "uri", _uri)
-    return Request(method, uri, _optional(asked, "headers", _headers, ()), _optional(asked, "body", _request_body, b""))
+    fields = _mapping(value)
+    method, uri = _field(fields, "method", _text), _field(fields, "uri", _uri)
+    return Request(
+        method, uri, _optional(fields, "headers", _headers, ()), _optional(fields, "body", _request_body, b"")
+    )
 
 
-def _answered(request: Request, value: Any) -> Item:
-    answer = _mapping(value)
-    if "status_code" in answer and "status" not in answer:  # vcrpy 2 to 5 wrote answers of httpx so
-        status, reason = _field(answer, "status_code", _status), ""
-        body = _optional(answer, "content", _octets, b"")
+def _item(request: Request, value: Any) -> Item:
+    fields = _mapping(value)
+    if "status_code" in fields and "status" not in fields:  # as vcrpy 2 to 5 wrote responses of httpx
+        status, reason = _field(fields, "status_code", _status), ""
+        body = _optional(fields, "content", _octets, b"")
     else:
-        status, reason = _field(answer, "status", _status_line)
-        body = _optional(answer, "body", _body, b"")
-    headers: Headers = _optional(answer, "headers", _headers, ())
+        status, reason = _field(fields, "status", _status_line)
+        body = _optional(fields, "body", _body, b"")
+    headers: Headers = _optional(fields, "headers", _headers, ())
     head = Head(status, reason, kept(headers, keep_all=True))
-    if answer.get("wire") is not None:
-        response, summed = _field(answer, "wire", lambda value: _timed(request, head, body, value))
+    if fields.get("wire") is not None:
+        response, summed = _field(fields, "wire", lambda value: _timed_response(request, head, body, value))
         return Item(Interaction(request, response), summed, True, headers)
     # A plain vcrpy cassette: one frame at 0.
     framed = header(headers, "transfer-encoding")
@@ -125,26 +127,26 @@ def _answered(request: Request, value: Any) -> Item:
     return Item(Interaction(request, response), None, False, headers)
 
 
-def _timed(request: Request, head: Head, body: bytes, value: Any) -> tuple[Response, int | None]:
-    """The answer of `head` and `body` as `value`, its `wire`, tells, and what its frames sum up to where that is not
-    its body.
+def _timed_response(request: Request, head: Head, body: bytes, value: Any) -> tuple[Response, int | None]:
+    """Return the response with the times in `value`, its `wire`, and the sum of its frames if that is not the size of
+    the body.
     """
     wire = _mapping(value)
     head_ms = _field(wire, "head", lambda value: _number(value, 0, MAX_TIME_MS))
     length = _optional(wire, "length", lambda value: _number(value, 0, 10**15 - 1), None)
     assumed = _field(wire, "assumed", _text) if "assumed" in wire else ""
-    (times, sizes), (end_ms, end) = _field(wire, "frames", _cuts), _field(wire, "end", _end)
+    (times, sizes), (end_ms, end) = _field(wire, "frames", _frame_list), _field(wire, "end", _end)
     if len(assumed) > 100:
-        raise Invalid("is longer than 100 characters", "assumed")
+        raise SchemaError("is longer than 100 characters", "assumed")
     for key in wire.keys() - {"head", "length", "assumed", "frames", "end"}:
-        raise Invalid("is no key of `wire`", str(key))
+        raise SchemaError("is no key of `wire`", str(key))
     if (summed := sum(sizes)) == len(body):
         frames = [Frame(at, body[to - size : to]) for at, size, to in zip(times, sizes, accumulate(sizes), strict=True)]
     else:
         frames = [Frame(*cut) for cut in sse.recut(times, body, media_type(head.headers))]
     # A status without a body may declare any length (RFC 9112 6.3).
     if length is not None and request.method != "HEAD" and head.status not in (101, 204, 304):
-        # Of an edited body; what is cut may lack bytes, and what follows a length would be taken for an answer.
+        # The body may be edited or cut off. Bytes after the declared length would be read as another response.
         length = len(body) if end is End.COMPLETE else max(length, len(body))
     head = Head(head.status, head.reason, head.headers, length)
     return Response(head, head_ms, tuple(frames), end_ms, end, assumed), None if summed == len(body) else summed
@@ -152,17 +154,17 @@ def _timed(request: Request, head: Head, body: bytes, value: Any) -> tuple[Respo
 
 def _mapping(value: Any) -> dict[Any, Any]:
     if not isinstance(value, dict):
-        raise Invalid("is not a mapping")
+        raise SchemaError("is not a mapping")
     return value
 
 
-def _number(value: Any, least: int, most: int) -> int:
+def _number(value: Any, minimum: int, maximum: int) -> int:
     if isinstance(value, bytes):
         value = value.decode("latin-1")
-    if isinstance(value, str) and (said := _WHOLE_NUMBER.fullmatch(value)):
-        value = int(said[1])
-    if not isinstance(value, (int, float)) or not least <= value <= most or value != int(value):
-        raise ValueError(f"is not a whole number from {least} to {most}")
+    if isinstance(value, str) and (match := _WHOLE_NUMBER.fullmatch(value)):
+        value = int(match[1])
+    if not isinstance(value, (int, float)) or not minimum <= value <= maximum or value != int(value):
+        raise ValueError(f"is not a whole number from {minimum} to {maximum}")
     return int(value)
 
 
@@ -179,8 +181,8 @@ def _octets(value: Any) -> bytes:
         raise ValueError("is neither text nor bytes")
     try:
         return value.encode()
-    except UnicodeEncodeError:  # Python's reader lets one through that stands behind a backslash
-        raise ValueError("half of a character (a lone surrogate) is no text: store such bytes as !!binary") from None
+    except UnicodeEncodeError:  # Python's reader accepts an escaped one
+        raise ValueError("half of a character (a lone surrogate) is not text: store such bytes as !!binary") from None
 
 
 def _uri(value: Any) -> str:
@@ -191,7 +193,7 @@ def _uri(value: Any) -> str:
 def _request_body(value: Any) -> bytes:
     if isinstance(value, BytesIO):
         return value.getvalue()
-    if hasattr(value, "__next__"):  # an iterator, as vcrpy restores one; that of bytes yields numbers
+    if hasattr(value, "__next__"):  # an iterator that vcrpy restored; one over bytes yields numbers
         return b"".join(bytes([part]) if isinstance(part, int) else _octets(part) for part in value)
     return _body(value) if isinstance(value, dict) else _octets(value)  # some serializers of vcrpy write `string` here
 
@@ -201,14 +203,14 @@ def _body(value: Any) -> bytes:
 
 
 def _headers(value: Any) -> Headers:
-    """One value alone, a tuple and bytes are met in old files."""
+    """Parse headers. Old files have single values, tuples and bytes."""
     pairs = _mapping(value or {}).items()
-    listed = {_header(name): one if isinstance(one, (list, tuple)) else (one,) for name, one in pairs}
-    return tuple((name, _header(one)) for name, values in listed.items() for one in values)
+    listed = {_header(name): value if isinstance(value, (list, tuple)) else (value,) for name, value in pairs}
+    return tuple((name, _header(value)) for name, values in listed.items() for value in values)
 
 
 def _header(value: Any) -> str:
-    """A header's name or value."""
+    """Parse the name or the value of a header."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bytes):
@@ -224,32 +226,32 @@ def _status_line(value: Any) -> tuple[int, str]:
 
 
 def _status(value: Any) -> int:
-    """After another `1xx` than 101 a client waits for the answer itself (RFC 9110 15.2)."""
+    """Parse a status. After any `1xx` but 101, a client waits for the response itself (RFC 9110 15.2)."""
     status = _number(value, 100, 999)
     if status < 200 and status != 101:
-        raise ValueError(f"{status} is not the status of an answer, but of one that is still to come")
+        raise ValueError(f"{status} is not a final status")
     return status
 
 
-def _cuts(value: Any) -> tuple[list[int], list[int]]:
-    """When each frame came, in milliseconds, and how many bytes each is."""
-    said = "" if value is None else _text(value)
-    if not _USUAL_FRAMES.fullmatch(said):
-        for word in said.split():
+def _frame_list(value: Any) -> tuple[list[int], list[int]]:
+    """Return the time of each frame in milliseconds, and its size in bytes."""
+    text = "" if value is None else _text(value)
+    if not _USUAL_FRAMES.fullmatch(text):
+        for word in text.split():
             if not (frame := _FRAME.fullmatch(word)):
                 raise ValueError(f"{word[:40]!r} is not a frame: write MILLISECONDS+BYTES, such as 340+253")
             _within_a_day(frame[1])
-    numbers = [*map(int, said.replace("+", " ").split())]
+    numbers = [*map(int, text.replace("+", " ").split())]
     return numbers[::2], numbers[1::2]
 
 
 def _end(value: Any) -> tuple[int, End]:
-    if not (end := _END.fullmatch(said := _text(value))):
-        raise ValueError(f"{said[:40]!r} is not an end: write MILLISECONDS and one of {', '.join(End)}")
+    if not (end := _END.fullmatch(text := _text(value))):
+        raise ValueError(f"{text[:40]!r} is not an end: write MILLISECONDS and one of {', '.join(End)}")
     return _within_a_day(end[1]), End(end[2])
 
 
 def _within_a_day(ms: str) -> int:
     if int(ms) > MAX_TIME_MS:
-        raise ValueError(f"{ms} ms is more than a day: no answer takes so long")
+        raise ValueError(f"{ms} ms is more than a day")
     return int(ms)

@@ -1,6 +1,6 @@
-"""An item of a cassette written, laid out for review: the keys in reading order, JSON indented, text as text.
+"""The writer of cassette items, in a layout for review: keys in reading order, JSON indented, text as text.
 
-No YAML dumper can be told this layout, so text goes out by our own hand; `format` reads it back, and so does vcrpy.
+No YAML library can write this layout, so this module writes the text itself. `reader` and vcrpy read it.
 """
 
 from __future__ import annotations
@@ -11,41 +11,41 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 
-from openai_replay.cassette.schema import Edited
+from openai_replay.cassette.schema import EditedBody
 from openai_replay.model import End, Frame, Headers, Interaction, Request, media_type
 from openai_replay.openai_api import transcript
 from openai_replay.text import escape, json_codec
 
 HEADER = "version: 1\ninteractions:\n"
-#: What the first line of a cassette begins with that was recorded with a matching of its own.
+#: The first line of a cassette that was not recorded with the default matching begins with this.
 _MATCHING = "# openai-replay matching: "
 
 
 def header(described: str) -> str:
-    """The start of a new cassette; `described` is the matching it is recorded with, empty for the default."""
-    return declaring(HEADER, described)
+    """Return the start of a new cassette. `described` is the description of its matching, empty for the default."""
+    return with_matching_comment(HEADER, described)
 
 
-def declared(text: str) -> str:
-    """The matching that the first line of a cassette names; empty where it names none."""
+def matching_comment(text: str) -> str:
+    """Return the description of the matching in the first line of a cassette; empty if there is none."""
     if not text.startswith(_MATCHING):
         return ""
     return text.partition("\n")[0].removeprefix(_MATCHING).strip()
 
 
-def declaring(text: str, described: str) -> str:
-    """`text`, the start of a cassette, with a first line that names this matching, or with none."""
-    rest = text.partition("\n")[2] if text.startswith(_MATCHING) else text
-    return f"{_MATCHING}{described}\n{rest}" if described else rest
+def with_matching_comment(text: str, described: str) -> str:
+    """Return `text`, the start of a cassette, with this description in its first line, or without one."""
+    remaining = text.partition("\n")[2] if text.startswith(_MATCHING) else text
+    return f"{_MATCHING}{described}\n{remaining}" if described else remaining
 
 
-def dump(interaction: Interaction, number: int, said: str | None = None) -> Iterator[str]:
-    """The text of one item, comment above it and all, in pieces: a body of hundreds of megabytes is never held as one
-    string more. `said` is what `transcript.said` has of the answer, where it has been asked before.
+def write_interaction(interaction: Interaction, number: int, preview: str | None = None) -> Iterator[str]:
+    """Yield the text of one item with the comment above it, in pieces: a body of hundreds of megabytes is not copied
+    into one more string. `preview` is that of the response, if it is known.
     """
     response = interaction.response
-    yield f"{_comment(interaction, number, transcript.preview(response) if said is None else said)}\n"
-    yield from plain(interaction)
+    yield f"{_comment(interaction, number, transcript.preview(response) if preview is None else preview)}\n"
+    yield from write_vcrpy_interaction(interaction)
     yield f"    wire:\n      head: {response.head_ms}\n"
     if response.assumed:
         yield f"      assumed: {_scalar(response.assumed)}\n"
@@ -54,8 +54,8 @@ def dump(interaction: Interaction, number: int, said: str | None = None) -> Iter
     yield f"      frames: {_frames(response.frames, '        ')}\n      end: {response.end_ms} {response.end}\n"
 
 
-def plain(interaction: Interaction) -> Iterator[str]:
-    """The text of one item as vcrpy knows it: without a comment, and without times and cuts."""
+def write_vcrpy_interaction(interaction: Interaction) -> Iterator[str]:
+    """Yield the text of one item as plain vcrpy: without a comment, times and frames."""
     request, response = interaction.request, interaction.response
     yield "- request:\n"
     yield f"    method: {_scalar(request.method)}\n    uri: {_scalar(request.uri, flow=False)}\n"
@@ -69,25 +69,25 @@ def plain(interaction: Interaction) -> Iterator[str]:
     yield from _text(response.body, "        ")
 
 
-def _comment(interaction: Interaction, number: int, said: str) -> str:
-    """`# 1  POST /v1/chat/completions  gpt-4o-mini  stream  200  380 ms  "Héllo 🌍!"`, for the reviewer; loaders
+def _comment(interaction: Interaction, number: int, preview: str) -> str:
+    """Return `# 1  POST /v1/chat/completions  gpt-4o-mini  stream  200  380 ms  "Héllo 🌍!"`, for reviewers. Loaders
     ignore it.
     """
     request, response = interaction.request, interaction.response
     parts = [f"# {number}", f"{request.method} {request.path}"]
     try:
-        asked = json_codec.loads(request.body)
+        parameters = json_codec.loads(request.body)
     except ValueError:
-        asked = None
-    if isinstance(asked, dict) and isinstance(asked.get("model"), str):
-        parts.append(asked["model"])
+        parameters = None
+    if isinstance(parameters, dict) and isinstance(parameters.get("model"), str):
+        parts.append(parameters["model"])
     if media_type(response.head.headers) == "text/event-stream":
         parts.append("stream")
     parts += [str(response.head.status), f"{response.end_ms} ms"]
     if response.end is not End.COMPLETE:
         parts.append(response.end)
-    if said:
-        parts.append(json.dumps(said if len(said) <= 60 else said[:59] + "…", ensure_ascii=False))
+    if preview:
+        parts.append(json.dumps(preview if len(preview) <= 60 else preview[:59] + "…", ensure_ascii=False))
     return re.sub(_NOT_IN_A_LINE, "�", escape.line("  ".join(parts)))
 
 
@@ -105,26 +105,26 @@ def _headers(headers: Headers, indent: str) -> str:
 
 
 def _reviewable(request: Request) -> bytes:
-    """The body as it is stored: JSON indented, which changes no token of it; requests are matched by value, never
-    replayed.
+    """Return the body as it is stored: with indented JSON, whose tokens are unchanged. Requests are matched by value
+    and never replayed.
     """
     media = media_type(request.headers)
     if request.body and (not media or "json" in media):
         try:
             json_codec.canonical(json_codec.exact(request.body))
         except ValueError:
-            return request.body  # `matching` compares such a body by its bytes, too
+            return request.body  # matching compares such a body by its bytes as well
         return json_codec.pretty(request.body) + b"\n"
     return request.body
 
 
-# Words and numbers that YAML 1.1 takes for something else start with a digit, or are these.
+# YAML 1.1 reads these words, and texts that start with a digit, as other types.
 _WORD = re.compile(r"(?i:y|n|yes|no|on|off|true|false|null)")
 _PLAIN = re.compile(r"[A-Za-z_](?:[A-Za-z0-9_./;=+()?&%@~ -]|:(?=[A-Za-z0-9_/]))*(?<! )")
 
 
 def _scalar(text: str, flow: bool = True) -> str:
-    """One line of YAML for a short text: plain where that cannot be misread, else double-quoted. In `flow` (`[...]`)
+    """Return a short text as one line of YAML: plain if that is unambiguous, else double-quoted. In `flow` (`[...]`),
     PyYAML's own scanner stops at a question mark.
     """
     if _PLAIN.fullmatch(text) and not _WORD.fullmatch(text) and not (flow and "?" in text):
@@ -146,7 +146,7 @@ def _escaped(text: str) -> str:
     return re.sub(_ESCAPED, lambda match: _SHORT.get(match[0]) or f"\\U{ord(match[0]):08X}", text)
 
 
-#: Bytes that are tried before the whole of a body, for which memory is taken at once.
+#: Bytes that are decoded first, because decoding a whole body allocates its memory at once.
 _PROBED = 1 << 20
 
 
@@ -155,7 +155,7 @@ def _text(body: bytes, indent: str) -> Iterator[str]:
     `!!binary`.
     """
     try:
-        codecs.utf_8_decode(body[:_PROBED], "strict", False)  # what is no text seldom looks like it for so long
+        codecs.utf_8_decode(body[:_PROBED], "strict", False)  # other data seldom decodes that far
         text = body.decode()
     except UnicodeDecodeError:
         text = None
@@ -168,8 +168,8 @@ def _text(body: bytes, indent: str) -> Iterator[str]:
         # A block whose first line starts with a space, or is empty, has to say how far it is indented.
         deeper = "2" if text[0] in " \n" else ""
         yield "|" + deeper + ("-" if text[-1] != "\n" else "+" if text.endswith("\n\n") else "") + "\n"
-        shown = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
-        yield from shown if len(text) > _PROBED else ["".join(shown)]  # a piece costs as much as a line
+        block_lines = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
+        yield from block_lines if len(text) > _PROBED else ["".join(block_lines)]  # a piece costs as much as a line
     else:
         yield '"'
         # An escaped line break goes on in the next line: a CRLF stream can be read like one of LF.
@@ -189,7 +189,7 @@ _PER_LINE = 12
 
 
 def _frames(frames: Iterable[Frame], indent: str) -> str:
-    """What stands behind `frames:`, as one scalar: nested lists take eight times as long to read."""
+    """Return the value of `frames:` as one scalar: nested lists take eight times as long to read."""
     sizes = [f"{frame.at_ms}+{len(frame.data)}" for frame in frames]
     if len(sizes) <= _PER_LINE:
         return " ".join(sizes) or '""'
@@ -200,14 +200,14 @@ def _frames(frames: Iterable[Frame], indent: str) -> str:
 _FRAMES_LINE = re.compile(r"( *)frames: ?")
 
 
-def cut_anew(text: str, edited: Iterable[Edited]) -> str:
-    """`text` with the frames of every edited item as they have to be; nothing else changes."""
-    for _, one in sorted({one.start: one for one in edited}.items(), reverse=True):
-        line = text[text.rfind("\n", 0, one.start) + 1 : one.start]
+def recut_frames(text: str, edited: Iterable[EditedBody]) -> str:
+    """Return `text` with corrected frames in each edited item. Nothing else changes."""
+    for _, entry in sorted({entry.start: entry for entry in edited}.items(), reverse=True):
+        line = text[text.rfind("\n", 0, entry.start) + 1 : entry.start]
         if block := _FRAMES_LINE.fullmatch(line):
-            anew = _frames(one.frames, block[1] + "  ")
+            new_frames = _frames(entry.frames, block[1] + "  ")
         else:  # in a flow mapping, where there are no blocks
-            anew = " ".join(f"{frame.at_ms}+{len(frame.data)}" for frame in one.frames) or '""'
-        space = "" if line.endswith(" ") else " "  # nothing stood behind `frames:`
-        text = text[: one.start] + space + anew + text[one.stop :]
+            new_frames = " ".join(f"{frame.at_ms}+{len(frame.data)}" for frame in entry.frames) or '""'
+        space = "" if line.endswith(" ") else " "  # `frames:` had no value
+        text = text[: entry.start] + space + new_frames + text[entry.stop :]
     return text

@@ -58,7 +58,9 @@ def explain(
     for warning in cassette.warnings:
         console.warn(warning)
     recorded = [
-        recording.held.request if recording.held else Request(recording.method, f"http://cassette{recording.target}")
+        recording.loaded.request
+        if recording.loaded
+        else Request(recording.method, f"http://cassette{recording.request_path}")
         for recording in cassette.recordings
     ]
     name = "stdin" if request == "-" else request

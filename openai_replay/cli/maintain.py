@@ -238,4 +238,4 @@ def _files(paths: tuple[Path, ...]) -> Iterator[Path]:
     from openai_replay.cassette import recordings
 
     for path in paths:
-        yield from recordings.files(path, lambda warning: click.echo(warning, err=True))
+        yield from recordings.cassette_files(path, lambda warning: click.echo(warning, err=True))

@@ -76,7 +76,7 @@ def play(ctx: click.Context, /, cassettes: tuple[str, ...], **options: Any) -> N
 
 
 def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, Any]) -> None:
-    from openai_replay.cassette.recordings import Reading
+    from openai_replay.cassette.recordings import ReadOptions
     from openai_replay.cassette.scanner import processes
     from openai_replay.journal import console
     from openai_replay.server import process, serve
@@ -104,7 +104,7 @@ def _serve(ctx: click.Context, cassettes: tuple[Path, ...], options: dict[str, A
         journal_path=options["journal"],
         position_store=_position_store(options.get("state")),
         idle_timeout_s=parsed(ctx, "idle_timeout", options.get("idle_timeout", "10m")),
-        read_options=Reading(processes=processes(), progress=_no_output if options["quiet"] else console.reading),
+        read_options=ReadOptions(processes=processes(), progress=_no_output if options["quiet"] else console.reading),
     )
     if options["mode"] == Mode.NONE and options["workers"] > 1:
         from openai_replay.server.cluster import workers

@@ -100,11 +100,11 @@ class Engine:
         key = self._keys.lookup(request)
         if key is None:
             key = await self._run_aside(request, self._keys.compute)
-        index = await cassette.take(key.key, self._on_exhausted)
-        recording = cassette.at(key.key, index, self._on_exhausted)
+        index = await cassette.claim(key.key, self._on_exhausted)
+        recording = cassette.recording(key.key, index, self._on_exhausted)
         if cassette.is_outdated(recording):
             index, recording = await self._read_again(key.key, index)
-        if recording is not None and recording.held is None:
+        if recording is not None and recording.loaded is None:
             recording = await self._load(recording, key.key, index)
         return None if recording is None else Hit(key, recording)
 
@@ -112,19 +112,19 @@ class Engine:
         """Return the index of `key`, and its recording, in the files as they are now."""
         await self._reload()
         if index is None:
-            index = await self.cassette.take(key, self._on_exhausted)
-        return index, self.cassette.at(key, index, self._on_exhausted)
+            index = await self.cassette.claim(key, self._on_exhausted)
+        return index, self.cassette.recording(key, index, self._on_exhausted)
 
     async def _load(self, recording: Recording, key: bytes, index: int | None) -> Recording | None:
         """Read `recording`, or its successor if its file has changed, into memory. Raises CassetteError."""
         try:
-            recording.hold()
+            recording.load()
         except FileChangedError:  # size, time and inode of the file are as before
-            self.cassette.distrust(recording)
+            self.cassette.invalidate(recording)
             successor = (await self._read_again(key, index))[1]
             if successor is not None:
                 try:
-                    successor.hold()
+                    successor.load()
                 except FileChangedError:
                     message = "has changed, and cannot be read"
                     raise CassetteError(successor.path, None, message, "Restore it.") from None
@@ -161,7 +161,7 @@ class Engine:
                 recording, note = choose(clean, self.cassette, self.rules)
             if recording is None:
                 raise miss.miss(self.rules, self.cassette, clean, self._explained, note)
-            if await self.cassette.take_instead(recording):
+            if await self.cassette.claim_out_of_order(recording):
                 break
         await self._player.play(clean, recording, client, start, self.rules.redactor.log_text(note))
 

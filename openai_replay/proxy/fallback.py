@@ -66,7 +66,7 @@ def choose(request: Request, cassette: Cassette, rules: Rules) -> Choice:
 
 def _outline(recording: Recording) -> Request:
     """Return the parts of the recorded request that are known without reading it."""
-    return Request(recording.method, f"http://cassette{recording.target}")
+    return Request(recording.method, f"http://cassette{recording.request_path}")
 
 
 def _with_message(

@@ -40,7 +40,7 @@ def miss(
     responses = (interaction.response for _, interaction in candidates)
 
     def not_given(names: Collection[str]) -> Collection[str]:
-        return ids.not_given(names, responses) if cassette.is_held else ()
+        return ids.not_given(names, responses) if cassette.is_loaded else ()
 
     def fallback(near: Candidate) -> str:
         if rules.mode is not Mode.NONE or near.recorded.played:

@@ -84,7 +84,7 @@ class Player:
         """
         # Taken now: the recording may leave the memory while it is played, and its file may change.
         response, number = recording.interaction.response, recording.number
-        prepared: PreparedRecording = recording.ready or self._prepare(recording)
+        prepared: PreparedRecording = recording.prepared or self._prepare(recording)
 
         def log_exchange() -> None:
             ms = int(elapsed_ms(start))
@@ -116,7 +116,7 @@ class Player:
                 remaining -= len(batch.frames)
                 schedule.append(ScheduledWrite(beat.at_ms / 1000, batch, not remaining))
         is_small = sum(len(frame.data) for frame in response.frames) <= _MAX_CACHED_BYTES
-        recording.ready = prepared = PreparedRecording(head, schedule, transcript.preview(response), is_small, {})
+        recording.prepared = prepared = PreparedRecording(head, schedule, transcript.preview(response), is_small, {})
         return prepared
 
 

@@ -101,7 +101,7 @@ def outcome(session: ServedSession) -> dict[str, Any]:
         "mode": engine.rules.mode,
         **{str(result): engine.journal.counts[result] for result in Outcome if result is not Outcome.MISSED},
         "missed": [exchange.error for exchange in engine.journal.exchanges if exchange.outcome is Outcome.MISSED],
-        "unplayed": [f"{recording.method} {recording.target}" for recording in unplayed],
+        "unplayed": [f"{recording.method} {recording.request_path}" for recording in unplayed],
     }
 
 

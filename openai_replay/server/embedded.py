@@ -95,7 +95,7 @@ class Session:
     def unplayed(self) -> list[str]:
         """`#3 POST /v1/chat/completions` for every recording that no request has played."""
         recordings = self.served.engine.cassette.unplayed()
-        return [f"#{recording.number} {recording.method} {recording.target}" for recording in recordings]
+        return [f"#{recording.number} {recording.method} {recording.request_path}" for recording in recordings]
 
     @property
     def served(self) -> ServedSession:

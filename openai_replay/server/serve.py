@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from openai_replay.cassette.cassette import Cassette
-from openai_replay.cassette.recordings import READING, Reading
+from openai_replay.cassette.recordings import DEFAULT_READ_OPTIONS, ReadOptions
 from openai_replay.config.rules import Rules
 from openai_replay.errors import StartError, UsageError
 from openai_replay.journal import console
@@ -57,7 +57,7 @@ class ServerConfig:
     log_level: str = "warning"
     rules_for: Callable[[Path], Rules] | None = None  # the rules of a cassette in `folder`; None: `rules`
     on_exchange: Callable[[Exchange], None] | None = None  # None: print to the terminal
-    read_options: Reading = READING  # of large cassettes
+    read_options: ReadOptions = DEFAULT_READ_OPTIONS  # of large cassettes
     journal_path: Path | None = None  # the file that exchanges are written to
     shutdown_s: float = _SHUTDOWN_S  # for running responses, once the listening socket is closed
     position_store: PositionStore | None = None  # for positions that other processes share

@@ -21,7 +21,7 @@ from urllib.parse import quote, unquote
 from openai_replay.cassette import reader
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.positions import Positions
-from openai_replay.cassette.recordings import READING, SUFFIXES, Reading
+from openai_replay.cassette.recordings import DEFAULT_READ_OPTIONS, SUFFIXES, ReadOptions
 from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteMissError, ControlError, MissReason, ReplayError, UsageError
 from openai_replay.journal.exchanges import Exchange, Journal, Outcome
@@ -55,7 +55,8 @@ class ServedSession:
         """Return `#3 POST /v1/chat/completions  FILE` for each recording that was not played."""
         unplayed = self.engine.cassette.unplayed()
         return [
-            f"#{recording.number} {recording.method} {recording.target}  {recording.path}" for recording in unplayed
+            f"#{recording.number} {recording.method} {recording.request_path}  {recording.path}"
+            for recording in unplayed
         ]
 
 
@@ -91,7 +92,7 @@ class Sessions:
         warn: Callable[[str], None] = lambda warning: None,
         rules_for: Callable[[Path], Rules] | None = None,
         upstream: Upstream | None = None,
-        read_options: Reading = READING,
+        read_options: ReadOptions = DEFAULT_READ_OPTIONS,
         position_store: PositionStore | None = None,
         journal_file: JournalFile | None = None,
     ) -> None:
@@ -136,7 +137,7 @@ class Sessions:
         if rules.mode is Mode.NONE:
             upstream = None
         cassette = loaded or self._read(paths, rules, may_be_new)
-        cassette.hear(self._warn)
+        cassette.set_warning_handler(self._warn)
         self.has_paced_session |= rules.pace != INSTANT
         if self.journal_file is not None and rules.mode is not Mode.OFF:
             self.journal_file.opened(cassette)
@@ -156,7 +157,7 @@ class Sessions:
         if rules.mode is Mode.OFF or (rules.mode is Mode.NONE and may_be_new and not paths[0].exists()):
             return Cassette(rules.key, paths[0], rules.matching_summary)
         if rules.mode is Mode.NONE:
-            options = self._read_options._replace(told=rules.key_fingerprint)
+            options = self._read_options._replace(key_fingerprint=rules.key_fingerprint)
             return Cassette.for_play(paths, rules.key, rules.matching_summary, options)
         return Cassette.for_record(paths[0], rules.key, rules.matching_summary)
 

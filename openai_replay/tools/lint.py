@@ -61,7 +61,7 @@ def find_problems(
             *recording.check_errors(),
         ]
         if number in edited:
-            recording_findings.append(Finding(edited[number].line, Rule.FRAMES, edited[number].what))
+            recording_findings.append(Finding(edited[number].line, Rule.FRAMES, edited[number].problem))
         recorded_at = recorded_at_s(interaction.response) if max_age_s is not None else None
         if max_age_s is not None and recorded_at is not None and now_s - recorded_at > max_age_s:
             recording_findings.append(
@@ -80,7 +80,7 @@ def describe_unreadable(path: Path, error: CassetteError) -> Finding:
 
 def fix_frames(text: str, path: Path) -> str:
     """Return `text` with new frames for each response whose body was edited."""
-    return writer.cut_anew(text, reader.load(text, path).edited)
+    return writer.recut_frames(text, reader.load(text, path).edited)
 
 
 def _check_file(text: str, torn: bool) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from openai_replay.cassette.recordings import files, read_document
+from openai_replay.cassette.recordings import cassette_files, read_document
 from openai_replay.errors import UsageError
 from openai_replay.model import Interaction
 
@@ -33,7 +33,7 @@ def select(references: Iterable[str], warn: Callable[[str], object]) -> Iterator
             raise UsageError(
                 f"{reference}: {path} is a folder, and numbers count in a file", f"Write {path}/NAME.yaml#1"
             )
-        for file in files(path):
+        for file in cassette_files(path):
             interactions = read_document(file, warn)[1].interactions
             if number is None:
                 yield from (Selection(file, index, interaction) for index, interaction in enumerate(interactions, 1))

@@ -128,9 +128,13 @@ def test_what_others_refer_to_is_not_lost(change: Interaction | None) -> None:
 @pytest.mark.parametrize(
     ("text", "changes", "says"),
     [
-        (THREE, {4: None}, "has no interaction 4, but 3 of them"),
-        (THREE, {0: None}, "has no interaction 0, but 3 of them"),
-        ("interactions: [{request: {method: GET, uri: /}, response: {status: {code: 200}}}]", {1: None}, "no lines"),
+        (THREE, {4: None}, "has 3 interactions, and no number 4"),
+        (THREE, {0: None}, "has 3 interactions, and no number 0"),
+        (
+            "interactions: [{request: {method: GET, uri: /}, response: {status: {code: 200}}}]",
+            {1: None},
+            "shares a line",
+        ),
         ("nonsense", {1: None}, "is not a cassette"),
         (one_list(plain(headers="&h {a: [b]}") + plain()) + "x: *h\n", {1: None}, "its layout is unusual"),
     ],

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 
 from openai_replay.cassette import file_store, reader, schema, writer
 from openai_replay.cassette.cassette import Cassette
-from openai_replay.cassette.recordings import files
+from openai_replay.cassette.recordings import cassette_files
 from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteError, StartError, UsageError
 from openai_replay.model import Mode, Request
@@ -199,8 +199,8 @@ def test_long_values_are_refused_in_a_short_line(load: Load, fields: dict[str, s
         ({"length": "length: -1, "}, "response.wire.length: "),
         ({"length": "length: 1000000000000000, "}, "response.wire.length: "),
         ({"code": "99"}, "response.status.code: "),
-        ({"code": "100"}, "100 is not the status of an answer"),
-        ({"code": "199"}, "199 is not the status of an answer"),
+        ({"code": "100"}, "100 is not a final status"),
+        ({"code": "199"}, "199 is not a final status"),
         ({"code": "1000"}, "response.status.code: "),
         ({"code": "-200"}, "response.status.code: "),
         ({"code": "2e2"}, "response.status.code: "),
@@ -236,7 +236,7 @@ def test_frames_are_read_one_by_one_or_all_at_once(words: list[str], between: st
     item = {"request": {"method": "GET", "uri": "a"}, "response": {"status": {"code": "200"}, "wire": wire}}
     try:
         schema.read(item)
-    except schema.Invalid:
+    except schema.SchemaError:
         assert not all(one and int(one[1]) <= 86_400_000 for one in there_are)
     else:
         assert all(one and int(one[1]) <= 86_400_000 for one in there_are)
@@ -385,11 +385,11 @@ def special(path: Path, kind: str) -> Path:
 
 
 KINDS = {
-    "pipe": "it is no regular file",
-    "pipe behind a link": "it is no regular file",
-    "device": "it is no regular file",
+    "pipe": "it is not a regular file",
+    "pipe behind a link": "it is not a regular file",
+    "device": "it is not a regular file",
     "loop": "Too many levels of symbolic links",
-    "sparse": "its 1,099,511,627,776 bytes are more than the 1,073,741,824",
+    "sparse": "it has 1,099,511,627,776 bytes, and one file may have 1,073,741,824",
     "UTF-16": "is not UTF-8 text",
     "UTF-16 without a mark": "is not YAML",
     "not UTF-8": "is not UTF-8 text",
@@ -428,13 +428,13 @@ def test_the_limit_of_a_file_can_be_raised(tmp_path: Path, monkeypatch: pytest.M
     tape = cassette(tmp_path / "tape.yaml", item("{}"))
     monkeypatch.setenv(file_store.LARGEST, "100")
     for reading in (file_store.read_text, lambda path: Cassette.for_record(path, Rules().key)):
-        with pytest.raises(StartError, match="bytes are more than the 100 that one file may have") as refused:
+        with pytest.raises(StartError, match="bytes, and one file may have 100") as refused:
             reading(tape)
         assert "Split it" in refused.value.hint
     monkeypatch.setenv(file_store.LARGEST, "100000")
     assert file_store.read_text(tape)[0]
     monkeypatch.setenv(file_store.LARGEST, "1 GB")
-    with pytest.raises(UsageError, match="is no number of bytes"):
+    with pytest.raises(UsageError, match="is not a number of bytes"):
         file_store.read_text(tape)
 
 
@@ -476,7 +476,7 @@ def test_a_link_in_a_folder_must_not_lead_out_of_it(tmp_path: Path) -> None:
     (folder / "b.yaml").symlink_to("a.yaml")  # stays inside
     secret = cassette(outside / "secret.yaml", item("{}"))
     (folder / "more").symlink_to(outside)  # is not gone into
-    assert [one.name for one in files(folder)] == ["a.yaml", "b.yaml"]
+    assert [one.name for one in cassette_files(folder)] == ["a.yaml", "b.yaml"]
     (folder / "c.yaml").symlink_to(secret)
     secret.write_text(secret.read_text() + ITEM.format(**{**USUAL, "body": "edited"}))
     before = secret.read_bytes()
@@ -484,10 +484,12 @@ def test_a_link_in_a_folder_must_not_lead_out_of_it(tmp_path: Path) -> None:
     assert "edited" not in invoke("lint", "--fix", folder).stdout
     tape = Cassette.for_play([folder], Rules().key)
     assert len(tape.recordings) == 2
-    assert tape.warnings == [f"{folder}/c.yaml: a link that leads out of its folder is left out; name the file itself"]
+    assert tape.warnings == [
+        f"{folder}/c.yaml: this link leads out of its folder and is left out. Name the file itself."
+    ]
     assert secret.read_bytes() == before
     (tmp_path / "link").symlink_to(folder / "a.yaml")  # what the user names is the user's
-    assert files(tmp_path / "link") == [tmp_path / "link"]
+    assert cassette_files(tmp_path / "link") == [tmp_path / "link"]
 
 
 ENCODED = [

@@ -43,7 +43,7 @@ def reading_with(loader: type) -> Iterator[None]:
 
 
 def written(*interactions: Interaction) -> str:
-    items = ("".join(writer.dump(one, number)) for number, one in enumerate(interactions, 1))
+    items = ("".join(writer.write_interaction(one, number)) for number, one in enumerate(interactions, 1))
     return writer.HEADER + "".join(items)
 
 
@@ -478,7 +478,7 @@ def test_rule_5_what_was_edited_is_found_and_cut_anew(
         assert (edited.recorded, edited.body) == says
         assert (edited.number, edited.line) == (1, text[: text.index("frames:")].count("\n") + 1)
         assert document.interactions[0].response.frames == tuple(Frame(*frame) for frame in frames)
-        again = writer.cut_anew(text, document.edited)
+        again = writer.recut_frames(text, document.edited)
         assert read(again) == document.interactions
     without = r"frames:(?:(?!end:).)*|, end"
     assert re.sub(without, "", again, flags=re.DOTALL) == re.sub(without, "", text, flags=re.DOTALL)
@@ -494,7 +494,7 @@ def test_rule_5_several_edits_and_a_shared_item() -> None:
         (3, 1, 500),
         (4, 1, 50),
     ]
-    assert read(writer.cut_anew(text, document.edited)) == document.interactions
+    assert read(writer.recut_frames(text, document.edited)) == document.interactions
 
 
 def test_rule_5_the_length_of_an_edited_answer_is_its_own() -> None:
@@ -648,7 +648,7 @@ def test_rule_10_a_torn_last_item_says_what_to_do() -> None:
     text = written(STREAMED, item(b"abc"))
     error = refused(text[: text.rindex("    wire:")])
     assert error.message == "tape.yaml:40: interaction 2 is torn: it has no `end`, the last line of an item"
-    assert error.hint.startswith("Take the unfinished item out")
+    assert error.hint.startswith("Remove it, from its comment")
     # vcrpy's own items have no end, and no comment of ours.
     assert len(read(text[: text.rindex("    wire:")].replace("# 2  POST", "# two  POST"))) == 2
     first = written(item(b"abc"))
@@ -782,7 +782,7 @@ def test_answers_of_every_age(text: str, status: int, reason: str, body: bytes, 
 
 
 GOOD = written(item(b"a"))
-HINT_YAML = "Is it cut off"
+HINT_YAML = "If it is cut off"
 HINT_ALIAS = "Write it out"
 HINT_TAG = "Only vcrpy's own safe tags"
 
@@ -796,17 +796,19 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param("version: 1\n", 1, "is not a cassette", "A cassette starts", id="no interactions"),
         pytest.param("- request: {}\n  response: {}\n", 1, "is from vcrpy before 1.0", "Migrate it", id="vcrpy 0"),
         pytest.param("[1]", 1, "is not a cassette", "A cassette starts", id="another list"),
-        pytest.param(
-            "\nversion: 2\ninteractions: []\n", 2, "is of version 2,", "A newer openai-replay", id="version 2"
-        ),
-        pytest.param("version: null\ninteractions: []\n", 1, "is of version None,", "A newer", id="version null"),
+        pytest.param("\nversion: 2\ninteractions: []\n", 2, "has version 2,", "Update openai-replay", id="version 2"),
+        pytest.param("version: null\ninteractions: []\n", 1, "has version None,", "Update", id="version null"),
         pytest.param("version: 1\ninteractions: 5\n", 2, "`interactions` is not a list", "", id="a number"),
         pytest.param("interactions: {a: b}\n", 1, "`interactions` is not a list", "", id="a mapping"),
         pytest.param(
             "a: 1\ninteractions: !!pairs [a: b, c: d]\n", 2, "interaction 1: is not a mapping", "", id="pairs"
         ),
         pytest.param(
-            GOOD + "<<<<<<< HEAD\n=======\n", 24, "is not YAML: it has a merge conflict", "Resolve it", id="conflict"
+            GOOD + "<<<<<<< HEAD\n=======\n",
+            24,
+            "is not YAML: it has a merge conflict",
+            "Resolve the conflict",
+            id="conflict",
         ),
         pytest.param(GOOD.replace("OK}", "OK"), 15, "is not YAML: ", HINT_YAML, id="a brace is missing"),
         pytest.param(GOOD.replace("    uri", "\turi"), 6, "is not YAML: ", HINT_YAML, id="a tab"),
@@ -816,26 +818,26 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param(GOOD.replace("    uri: ", "    uri "), 6, "is not YAML: ", HINT_YAML, id="a colon is missing"),
         pytest.param("a: *b\n" + GOOD, 1, "is not YAML: found undefined alias", HINT_YAML, id="no anchor"),
         pytest.param(
-            plain(body="!mine x"), 8, "holds what a cassette may not hold: ", HINT_TAG, id="a tag of one's own"
+            plain(body="!mine x"), 8, "has a tag that cassettes must not have: ", HINT_TAG, id="a tag of one's own"
         ),
         pytest.param(
             plain(body="!!python/object/apply:os.system [ls]"),
             8,
-            "holds what a cassette may not hold: ",
+            "has a tag that cassettes must not have: ",
             HINT_TAG,
             id="code",
         ),
         pytest.param(
             plain(headers="{!!python/unicode a: !!python/name:os.system ''}"),
             9,
-            "holds what a cassette may not hold: ",
+            "has a tag that cassettes must not have: ",
             HINT_TAG,
             id="code beside vcrpy's tags",
         ),
         pytest.param(
             plain(headers="{a: !!int [1]}"),
             9,
-            "holds what a cassette may not hold: ",
+            "has a tag that cassettes must not have: ",
             HINT_TAG,
             id="a list for a number",
         ),
@@ -847,16 +849,16 @@ HINT_TAG = "Only vcrpy's own safe tags"
             id="a large number",
         ),
         pytest.param("x: &x [*x]\n" + plain(), 1, "holds an alias of itself", HINT_ALIAS, id="an endless list"),
-        pytest.param(plain(body="!!binary é"), 8, "holds what a cassette may not hold: ", HINT_TAG, id="no base64"),
+        pytest.param(plain(body="!!binary é"), 8, "has a tag that cassettes must not have: ", HINT_TAG, id="no base64"),
         pytest.param(
             plain(request_body="!!python/object/new:_io.BytesIO {state: !!python/tuple [{a: b}]}"),
             None,
-            "holds a value that cannot be read: ",
+            "has a value that cannot be read: ",
             "",
             id="a BytesIO of something",
         ),
         pytest.param(
-            plain(headers="{? [a] : b}"), 9, "holds what a cassette may not hold: ", HINT_TAG, id="a list for a key"
+            plain(headers="{? [a] : b}"), 9, "has a tag that cassettes must not have: ", HINT_TAG, id="a list for a key"
         ),
         pytest.param(
             plain(headers="{a: &a [*a]}"),
@@ -1008,7 +1010,7 @@ def test_a_damaged_file_loads_or_gives_one_clear_error(text: str, mutations: Any
         for one in document.interactions:
             Matcher().key(one.request)
             assert sum(len(frame.data) for frame in one.response.frames) == len(one.response.body)
-        again = writer.cut_anew(text, document.edited)
+        again = writer.recut_frames(text, document.edited)
         if document.edited and "&" not in text:
             assume("!!" not in text and "? " not in text)
             assert reader.load(again, TAPE).interactions == document.interactions
@@ -1047,7 +1049,7 @@ def test_where_an_item_can_be_added(text: str, indent: int | None, tail: str, lo
         document = reader.load(text, TAPE)
     assert (document.indent, text[document.tail :]) == (indent, tail)
     if indent is not None and not tail and document.interactions:
-        added = "".join(writer.dump(item(b"new"), 2))
+        added = "".join(writer.write_interaction(item(b"new"), 2))
         assert len(read(text + added)) == 2
 
 
@@ -1087,7 +1089,7 @@ def test_where_items_start(text: str, starts: list[str], loader: type) -> None:
 )
 def test_items_without_lines_of_their_own(text: str) -> None:
     assert len(read(text)) >= 1
-    with pytest.raises(CassetteError, match="an item has no lines of its own"):
+    with pytest.raises(CassetteError, match="an item shares a line with others"):
         reader.item_starts(text, TAPE)
 
 

@@ -144,9 +144,9 @@ def test_fewer_more_and_others(tmp_path: Path) -> None:
 def test_the_first_line_is_of_the_last_recording_where_all_is_recorded_anew(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
     rerecorded(path, [item("a", 1), item("b", 1)], [item("a", 2)], "on path")
-    assert writer.declared(path.read_text("utf-8")) == ""
+    assert writer.matching_comment(path.read_text("utf-8")) == ""
     rerecorded(path, [], [item("b", 2), item("a", 3)], "on path")
-    assert writer.declared(path.read_text("utf-8")) == "on path"
+    assert writer.matching_comment(path.read_text("utf-8")) == "on path"
     rerecorded(path, [], [item("b", 2), item("a", 3)])
     assert path.read_text("utf-8").startswith(writer.HEADER)
 
@@ -173,7 +173,7 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     other = Cassette.for_record(path, rules.key, "on path")
     other.append(item("c", 3))
     assert path.read_text("utf-8").startswith(text)
-    assert other.warnings == [f"{path}: was recorded with another matching: {said}; this run's is on path"]
+    assert other.warnings == [f"{path} was recorded with another matching: {said}. This run uses on path."]
 
 
 def test_the_default_writes_no_line(tmp_path: Path) -> None:
@@ -194,11 +194,11 @@ def test_a_miss_says_that_the_matching_is_another(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
     recorded(path, "once", 0, lambda client: client.models.list())
     text = path.read_text("utf-8")
-    path.write_text(writer.declaring(text, "on path; normalize date"), "utf-8")
+    path.write_text(writer.with_matching_comment(text, "on path; normalize date"), "utf-8")
     with (
         openai_replay.play(path) as tape,
         OpenAI(base_url=tape.base_url, api_key="sk-test", max_retries=0) as client,
-        pytest.raises(Exception, match="matching: on path; normalize date; this run's is the default one"),
+        pytest.raises(Exception, match="matching: on path; normalize date. This run uses the default"),
     ):
         client.models.retrieve("gpt-4o")
 

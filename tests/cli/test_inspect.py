@@ -102,7 +102,7 @@ def test_the_bytes_of_a_body(tmp_path: Path, tape: Path) -> None:
     request, head = Request("GET", "https://api.openai.com/v1/x"), Head(200, "OK")
     binary = tmp_path / "binary.yaml"
     one = Interaction(request, Response(head, 0, (Frame(0, body),), 0))
-    binary.write_text(writer.HEADER + "".join(writer.dump(one, 1)), "utf-8")
+    binary.write_text(writer.HEADER + "".join(writer.write_interaction(one, 1)), "utf-8")
     for place in (binary, f"{binary}#1"):
         done = subprocess.run([*OPENAI_REPLAY, "show", str(place), "--raw"], env=environment(), capture_output=True)
         assert (done.returncode, done.stdout, done.stderr) == (0, body, b"")
@@ -137,7 +137,7 @@ def test_a_name_with_a_number_sign(tmp_path: Path, tape: Path) -> None:
 def test_what_is_no_cassette(tmp_path: Path, command: str) -> None:
     missing = invoke(command, tmp_path / "none.yaml")
     assert (missing.code, missing.stdout) == (3, "")
-    assert f"{tmp_path / 'none.yaml'}: there is no such cassette" in missing.stderr
+    assert f"{tmp_path / 'none.yaml'}: does not exist" in missing.stderr
     for text, what in (("a: 1\n", "is not a cassette"), ("a: [", "is not YAML")):
         (tmp_path / "odd.yaml").write_text(text)
         done = invoke(command, tmp_path / "odd.yaml")

@@ -222,7 +222,7 @@ async def test_what_is_kept_for_pages_does_not_grow_with_their_origins(tape: Pat
             assert answer.all("access-control-allow-origin") == [page]
         assert sessions.default is not None
         [recording] = sessions.default.engine.cassette.recordings
-        assert 1 < len(recording.ready.encoded) < 20
+        assert 1 < len(recording.prepared.encoded) < 20
 
 
 @pytest.mark.parametrize("origin", ["https://example.org", "http://localhost.example.org", "null", "http://[::1", ""])

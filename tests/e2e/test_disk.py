@@ -67,7 +67,7 @@ async def is_lost(process: Process, why: str, target: str = "/v1/large", body: b
     heard = await process.ask("POST", target, {})
     assert (heard.body == body, heard.ended) == (True, Ended.COMPLETE), "the client gets its answer all the same"
     assert "LOST" in process.stderr
-    assert f"a recording could not be added: {why}" in process.stderr
+    assert f"could not add a recording: {why}" in process.stderr
 
 
 @pytest.fixture

@@ -294,7 +294,7 @@ async def test_a_writer_that_was_killed_in_the_middle(
         async with playing(tape) as player:  # leaves it out, and leaves it alone
             assert (await player.ask("POST", CHAT, "hello")).json == {"said": 1}
             assert (await player.ask("POST", CHAT, "torn")).status == 424
-        warning = f"Warning: {tape}: a recorder was killed while it added the last recording: that one is left out"
+        warning = f"Warning: {tape}: a recorder was killed while it added the last recording: which is left out"
         assert warning in capsys.readouterr().err
         assert tape.read_bytes() == data
 
@@ -397,7 +397,7 @@ async def test_a_full_disk(tmp_path: Path, existing: bool) -> None:
             assert (heard.body, heard.ended) == (body, Ended.COMPLETE), "the client gets its answer all the same"
             assert (tape.read_bytes() if tape.exists() else None) == before
             assert "LOST" in process.stderr
-            assert f"NOT RECORDED: {tape}: a recording could not be added: File too large" in process.stderr
+            assert f"NOT RECORDED: {tape}: could not add a recording: File too large" in process.stderr
             journal = (await process.ask("GET", "/@/journal")).json
             assert (journal["lost"], journal["recorded"]) == (1, 0)
             assert (await process.ask("POST", "/v1/small", {})).body == b"{}"

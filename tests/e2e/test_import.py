@@ -311,9 +311,9 @@ def test_an_assumed_schedule_stays_marked(tmp_path: Path) -> None:
     (interaction,) = interactions(path)
     assert [frame.at_ms for frame in interaction.response.frames] == [300, 320]
     assert interaction.response.assumed == "ttft=300ms,50tps"
-    text = writer.HEADER + "".join(writer.dump(interaction, 1))
+    text = writer.HEADER + "".join(writer.write_interaction(interaction, 1))
     assert text == path.read_text()
     assert interactions(path) == reader.load(text, path).interactions
     response = replace(interaction.response, assumed="")
-    assert "assumed" not in "".join(writer.dump(Interaction(Request("GET", URL), response), 1))
+    assert "assumed" not in "".join(writer.write_interaction(Interaction(Request("GET", URL), response), 1))
     assert imported(tmp_path, "--assume-pace", "fast", "--force").code == 2

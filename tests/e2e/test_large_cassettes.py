@@ -23,8 +23,8 @@ from openai_replay.cassette import index, recordings, scanner, writer
 from openai_replay.cassette import reader as format
 from openai_replay.cassette.cassette import Cassette
 from openai_replay.cassette.index import Index
-from openai_replay.cassette.recordings import Reading
-from openai_replay.cassette.scanner import Item, Stamp, scan
+from openai_replay.cassette.recordings import ReadOptions
+from openai_replay.cassette.scanner import FileVersion, Item, scan
 from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.journal.exchanges import Journal, Outcome
@@ -76,7 +76,7 @@ def many(path: Path, *texts: str) -> Path:
         )
         for text in texts
     ]
-    pieces = (piece for number, one in enumerate(items, 1) for piece in writer.dump(one, number))
+    pieces = (piece for number, one in enumerate(items, 1) for piece in writer.write_interaction(one, number))
     path.write_text(writer.HEADER + "".join(pieces), "utf-8")
     return path
 
@@ -295,7 +295,7 @@ def killed(piece: scanner.Piece, key: object) -> None:
 def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner, "_SHARED_FROM", 0)
     monkeypatch.setattr(scanner, "_read_piece", killed)
-    with pytest.raises(CassetteError, match=r"a\.yaml: cannot be read: a process that did was killed"):
+    with pytest.raises(CassetteError, match=r"a\.yaml: cannot be read: a reading process was killed"):
         list(scan([many(tmp_path / "a.yaml", "one")], KEY, 2))
 
 
@@ -304,13 +304,13 @@ def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 ITEMS = [Item(0, 9, b"12345678", b"k" * 16, "GET", "/v1/models")]
 
 
-def known(*paths: Path, rules: str = "") -> list[tuple[Path, Stamp, list[Item]]]:
+def known(*paths: Path, rules: str = "") -> list[tuple[Path, FileVersion, list[Item]]]:
     with Index(paths, rules) as one:
-        return list(one.known())
+        return list(one.entries())
 
 
-def keep(path: Path, rules: str = "", name: str = "a.yaml") -> tuple[Path, Stamp, list[Item]]:
-    found = Path(name), Stamp(1, 2, 3), ITEMS
+def keep(path: Path, rules: str = "", name: str = "a.yaml") -> tuple[Path, FileVersion, list[Item]]:
+    found = Path(name), FileVersion(1, 2, 3), ITEMS
     with Index([path], rules) as one:
         one.keep([found], [])
     return found
@@ -321,11 +321,11 @@ def test_what_is_kept_is_known_to_the_same_tape_by_the_same_rules_only(tmp_path:
     assert known(tmp_path, rules="rules") == [found]
     assert known(tmp_path, rules="others") == known(tmp_path / "b", rules="rules") == []
     with Index([tmp_path], "rules") as one:
-        newer = [(found[0], Stamp(2, 2, 2), ITEMS * 2), (Path("b.yaml"), Stamp(1, 1, 1), [])]
+        newer = [(found[0], FileVersion(2, 2, 2), ITEMS * 2), (Path("b.yaml"), FileVersion(1, 1, 1), [])]
         one.keep(newer, [])
-        assert list(one.known()) == newer
+        assert list(one.entries()) == newer
         one.keep([], [Path("a.yaml")])
-        assert list(one.known()) == newer[1:]
+        assert list(one.entries()) == newer[1:]
 
 
 @pytest.mark.parametrize(
@@ -364,17 +364,17 @@ def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pyt
 
 
 def test_others_cannot_look_into_it_and_old_ones_go(tmp_path: Path, cache: Path) -> None:
-    for number in range(index._KEPT + 3):
+    for number in range(index._MAX_INDEXES + 3):
         keep(tmp_path / str(number))
-    assert len(list(cache.glob("*.sqlite"))) == index._KEPT
+    assert len(list(cache.glob("*.sqlite"))) == index._MAX_INDEXES
     assert cache.stat().st_mode & 0o777 == 0o700
     assert known(tmp_path / "0") == []
-    assert known(tmp_path / str(index._KEPT + 2)) != []
+    assert known(tmp_path / str(index._MAX_INDEXES + 2)) != []
 
 
 def test_what_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
     with Index([tmp_path], "") as one:
-        one.keep([(Path("a.yaml"), Stamp(1, 2, 1 << 63), ITEMS)], [])  # an inode of 64 bits
+        one.keep([(Path("a.yaml"), FileVersion(1, 2, 1 << 63), ITEMS)], [])  # an inode of 64 bits
     assert known(tmp_path) == []
 
 
@@ -393,8 +393,8 @@ def test_what_another_process_writes_is_not_thrown_away(
 
 def test_nothing_is_laid_out_for_who_wants_nothing_kept(tmp_path: Path, cache: Path) -> None:
     with Index([tmp_path], None) as one:
-        one.keep([(Path("a.yaml"), Stamp(1, 2, 3), ITEMS)], [])
-        assert list(one.known()) == []
+        one.keep([(Path("a.yaml"), FileVersion(1, 2, 3), ITEMS)], [])
+        assert list(one.entries()) == []
     assert not cache.exists()
 
 
@@ -410,11 +410,11 @@ def test_who_has_no_home_has_no_index(tmp_path: Path, monkeypatch: pytest.Monkey
 
 # ------------------------------------------------------------------------------------------------ recordings
 
-REMEMBERED = Reading("rules")
+REMEMBERED = ReadOptions("rules")
 
 
 def spoken(tape: Cassette) -> list[tuple[int, str, str, bytes]]:
-    return [(one.number, one.method, one.target, one.interaction.response.body) for one in tape.recordings]
+    return [(one.number, one.method, one.request_path, one.interaction.response.body) for one in tape.recordings]
 
 
 @pytest.mark.usefixtures("big")
@@ -429,7 +429,7 @@ def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path, monkeypat
     for tape in tapes:
         assert (tape.name, tape.path) == (small.name, small.path)
         assert spoken(tape) == spoken(small)
-        held = [one.item for one in tape.recordings if one.held and one.item]
+        held = [one.item for one in tape.recordings if one.loaded and one.item]
         assert sum(item.end - item.start for item in held) <= recordings._HELD
 
 
@@ -448,7 +448,7 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     progress = list[tuple[int, int]]()
     size = sum(path.stat().st_size for path in paths)
     for _ in range(2):
-        Cassette.for_play([tmp_path], KEY, "", Reading("rules", progress=lambda *done: progress.append(done)))
+        Cassette.for_play([tmp_path], KEY, "", ReadOptions("rules", progress=lambda *done: progress.append(done)))
     many(paths[1], "b", "bb")
     tape = Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
     assert [one.interaction.response.body for one in tape.recordings] == [b"a", b"b", b"bb"]
@@ -465,9 +465,9 @@ def test_what_is_held_is_bounded_however_often_a_tape_is_read_again(tmp_path: Pa
     for _ in range(3):
         known += tape.recordings
         for one in tape.recordings:
-            one.hold()
+            one.load()
         tape.reload()
-    held = [one.item for one in known if one.held and one.item]
+    held = [one.item for one in known if one.loaded and one.item]
     assert sum(item.end - item.start for item in held) <= recordings._HELD
 
 
@@ -503,7 +503,7 @@ def test_an_edited_item_is_said_every_time(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("big")
 def test_another_matching_is_said_every_time(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", "one")
-    path.write_text(writer.declaring(path.read_text("utf-8"), "ignore /user"), "utf-8")
+    path.write_text(writer.with_matching_comment(path.read_text("utf-8"), "ignore /user"), "utf-8")
     for _ in range(2):
         tape = Cassette.for_play([path], KEY, "", REMEMBERED)
         assert tape.mismatches == tape.warnings != []
@@ -531,8 +531,8 @@ async def test_a_big_tape_is_played(tmp_path: Path) -> None:
             assert await heard(proxy, text) == text
         assert await heard(proxy, "else") == "424"
         recorded = proxy.engine.cassette.recordings
-        assert 1 <= sum(one.held is not None for one in recorded) <= 2
-        assert all(one.held is not None for one in recorded if one.ready is not None)
+        assert 1 <= sum(one.loaded is not None for one in recorded) <= 2
+        assert all(one.loaded is not None for one in recorded if one.prepared is not None)
 
 
 @pytest.mark.parametrize("size", ["small", "big"])
@@ -591,7 +591,7 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
 
     class Client(Nobody):
         def write(self, data: bytes) -> bool:
-            recording.held = recording.ready = None
+            recording.loaded = recording.prepared = None
             many(path, "eno")
             return True
 
@@ -604,7 +604,7 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("big")
 async def test_a_big_cassette_that_changes_unnoticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = many(tmp_path / "a.yaml", "one", "two")
-    monkeypatch.setattr(Stamp, "of", classmethod(lambda cls, path: Stamp(1, 1, 1)))
+    monkeypatch.setattr(FileVersion, "of", classmethod(lambda cls, path: FileVersion(1, 1, 1)))
     async with playing(path) as proxy:
         many(path, "1st", "one", "two")
         assert [await heard(proxy, text) for text in ("one", "two", "1st")] == ["one", "two", "1st"]

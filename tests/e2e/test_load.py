@@ -84,7 +84,7 @@ def streamed(prompt: str) -> Interaction:
 
 def taped(path: Path) -> Path:
     """A cassette with one such recording."""
-    path.write_text(writer.HEADER + "".join(writer.dump(streamed("same"), 1)))
+    path.write_text(writer.HEADER + "".join(writer.write_interaction(streamed("same"), 1)))
     assert reader.load(path.read_text(), path).interactions
     return path
 

@@ -450,19 +450,19 @@ def wire(frames: str, end: str) -> bytes:
 @pytest.mark.parametrize(
     ("text", "line", "what"),
     [
-        (None, None, "there is no such cassette"),
+        (None, None, "does not exist"),
         (b"", None, "is empty"),
         (b"\n  \n", None, "is empty"),
         (b"just words\n", 1, "is not a cassette: it has no `interactions`"),
         (b"# nothing\nversion: 1\n", 2, "is not a cassette: it has no `interactions`"),
         (b"version: 1\ninteractions: 7\n", 2, "`interactions` is not a list"),
-        (GOOD.replace("version: 1", "version: 2").encode(), 1, "is of version 2, and this program reads version 1"),
+        (GOOD.replace("version: 1", "version: 2").encode(), 1, "has version 2, and this program reads version 1"),
         (GOOD.replace("    body: {string:", "   - body: {string:").encode(), 13, "is not YAML: "),
         (GOOD.encode() + b"<<<<<<< HEAD\n", 14, "is not YAML: "),
         (GOOD.replace("said", "s\x01d").encode(), 13, "is not YAML: "),
         (GOOD.replace("said", "s\udce9d").encode("utf-8", "surrogateescape"), 13, "is not UTF-8 text"),
-        (GOOD.replace("200", "!!python/object:os.system 200").encode(), 10, "holds what a cassette may not hold"),
-        (GOOD.replace("200", "!mine 200").encode(), 10, "holds what a cassette may not hold"),
+        (GOOD.replace("200", "!!python/object:os.system 200").encode(), 10, "has a tag that cassettes must not have"),
+        (GOOD.replace("200", "!mine 200").encode(), 10, "has a tag that cassettes must not have"),
         (GOOD.replace("{code: 200", "{code: fine").encode(), 10, "interaction 1: response.status.code: "),
         (GOOD.replace("    method: POST\n", "").encode(), 4, "interaction 1: request.method: "),
         (GOOD.encode() + wire("1-2", "1 complete"), 14, "interaction 1: response.wire.frames: "),
@@ -505,7 +505,7 @@ def test_what_is_wrong_comes_with_a_hint(tmp_path: Path, text: bytes | None) -> 
 def test_a_folder_without_cassettes(tmp_path: Path) -> None:
     done = invoke("play", tmp_path, "--port", "0")
     assert done.code == 3
-    assert done.stderr.startswith(f"Error: {tmp_path}: there is no cassette in this folder.\n")
+    assert done.stderr.startswith(f"Error: {tmp_path}: has no cassettes.\n")
 
 
 async def test_an_edited_body_is_cut_anew_with_a_warning(tmp_path: Path) -> None:

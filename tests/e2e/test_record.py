@@ -954,7 +954,7 @@ async def test_a_flow_style_list_is_refused(tmp_path: Path) -> None:
     before = tape.read_bytes()
     done = await run("record", tape, "--port", "0")
     assert done.code == 3
-    assert f"Error: {tape}: cannot be added to" in done.stderr
+    assert f"Error: {tape}: no recording can be added" in done.stderr
     assert tape.read_bytes() == before
     async with playing(tape) as player:
         assert (await player.ask("GET", "/")).status == 200

@@ -38,7 +38,7 @@ def fuzz_format(data: bytes) -> None:
         assert 0 <= document.tail <= len(text)
     for interaction in document.interactions:
         Rules().key(interaction.request)
-        written = writer.HEADER + "".join(writer.dump(interaction, 1))
+        written = writer.HEADER + "".join(writer.write_interaction(interaction, 1))
         (reread,) = reader.load(written, TAPE).interactions
         assert reread.response.body == interaction.response.body
         assert [len(frame.data) for frame in reread.response.frames] == [

@@ -35,7 +35,7 @@ def test_the_file_marks_it() -> None:
     """Rule 12."""
     request = Request("POST", "http://127.0.0.1/v1/chat/completions", (), b"{}")
     made = Interaction(request, paced(stream(0, 0), parse("ttft=300ms,50tps")))
-    text = writer.HEADER + "".join(writer.dump(made, 1))
+    text = writer.HEADER + "".join(writer.write_interaction(made, 1))
     assert '\n      assumed: "ttft=300ms,50tps"\n' in text
     assert reader.load(text, Path("tape.yaml")).interactions[0].response == made.response
 

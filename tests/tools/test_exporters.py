@@ -112,7 +112,9 @@ def test_a_gzip_body_is_decoded_in_an_archive_as_its_readers_expect() -> None:
 
 
 def test_invented_times_stay_marked_in_an_archive() -> None:
-    text = writer.HEADER + "".join(writer.dump(STREAM, 1)).replace("head: 298\n", "head: 298\n      assumed: 50tps\n")
+    text = writer.HEADER + "".join(writer.write_interaction(STREAM, 1)).replace(
+        "head: 298\n", "head: 298\n      assumed: 50tps\n"
+    )
     (interaction,) = reader.load(text, Path("x")).interactions
     assert interaction.response.assumed == "50tps"
     assert importers.read(exported("har", interaction)[".har"])[1].interactions == [interaction]
@@ -192,7 +194,11 @@ def test_each_stream_becomes_a_file() -> None:
 
 def cassette(folder: Path, *interactions: Interaction) -> Path:
     path = folder / "chat.yaml"
-    items = (piece for number, interaction in enumerate(interactions, 1) for piece in writer.dump(interaction, number))
+    items = (
+        piece
+        for number, interaction in enumerate(interactions, 1)
+        for piece in writer.write_interaction(interaction, number)
+    )
     path.write_text(writer.HEADER + "".join(items))
     return path
 

@@ -60,7 +60,7 @@ def test_a_clean_cassette_has_no_findings(text: str) -> None:
         pytest.param("", 1, "is empty", id="empty"),
         pytest.param("a: 1\n", 1, "is not a cassette: it has no `interactions`", id="other YAML"),
         pytest.param("a: 1\nb: [\n", 3, "is not YAML", id="no YAML"),
-        pytest.param("interactions: []\nversion: 7\n", 2, "is of version 7", id="a newer version"),
+        pytest.param("interactions: []\nversion: 7\n", 2, "has version 7", id="a newer version"),
         pytest.param(plain() + "metadata: {}\n", 12, "Unknown key 'metadata' at the top level", id="a key at the top"),
         pytest.param(
             plain().replace("    uri:", "    wire: 1\n    uri:"), 6, "Unknown key 'wire' in a request", id="our key"
@@ -312,7 +312,7 @@ def test_lint_prints_one_line_per_finding(tmp_path: Path) -> None:
     assert "'errors' is not a rule" in refused.stderr
     missing = invoke("lint", tmp_path / "none.yaml", bad)
     assert missing.code == 1
-    assert missing.stdout.startswith(f"{tmp_path / 'none.yaml'}:1: schema: there is no such cassette\n{bad}:{line}: ")
+    assert missing.stdout.startswith(f"{tmp_path / 'none.yaml'}:1: schema: does not exist.\n{bad}:{line}: ")
 
 
 def test_fix_corrects_frames_and_leaves_the_rest(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert invoke("redact", "--redact-pattern", "(", tmp_path).code == 2
     missing = invoke("redact", tmp_path / "none.yaml")
     assert missing.code == 3
-    assert "there is no such cassette" in missing.stderr
+    assert "does not exist" in missing.stderr
 
 
 def test_the_command_applies_the_rules_of_the_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

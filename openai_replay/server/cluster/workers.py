@@ -42,9 +42,9 @@ def run(config: ServerConfig, command: Sequence[str], workers: int) -> int:
         hint = "Leave --workers out, or start several servers on different ports."
         raise UsageError("--workers needs fork and SO_REUSEPORT, which this system does not have.", hint)
     serve.check_host(config)
-    reading = config.read_options._replace(told=config.rules.key_fingerprint)
+    reading = config.read_options._replace(key_fingerprint=config.rules.key_fingerprint)
     cassette = Cassette.for_play(config.cassettes, config.rules.key, config.rules.matching_summary, reading)
-    cassette.hear(console.warn)
+    cassette.set_warning_handler(console.warn)
     store = config.position_store or SharedPositionStore(PositionTable(len(cassette.recordings)))
     store.prepare(cassette)
     listening = _listen(config, workers)

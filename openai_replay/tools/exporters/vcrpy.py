@@ -9,7 +9,9 @@ from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 def write(interactions: list[Interaction]) -> ExportResult:
     """Return one cassette."""
-    text = writer.HEADER + "".join(part for interaction in interactions for part in writer.plain(interaction))
+    text = writer.HEADER + "".join(
+        part for interaction in interactions for part in writer.write_vcrpy_interaction(interaction)
+    )
     if not interactions:
         text = "version: 1\ninteractions: []\n"
     return ExportResult({".yaml": text.encode()}, note_incomplete(interactions))

@@ -172,5 +172,5 @@ def _redact(interaction: Interaction, settings: ImportSettings) -> Interaction:
 
 def _write_cassette(path: Path, interactions: list[Interaction], overwrite: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    items = (writer.dump(interaction, number) for number, interaction in enumerate(interactions, 1))
+    items = (writer.write_interaction(interaction, number) for number, interaction in enumerate(interactions, 1))
     file_store.create(path, chain([writer.HEADER], chain.from_iterable(items)), overwrite=overwrite)

@@ -243,7 +243,7 @@ def test_any_file_is_refused_or_becomes_a_cassette_that_loads(number: int) -> No
         except ImportFormatError:
             continue
         text = writer.HEADER + "".join(
-            part for interaction in result.interactions for part in writer.dump(interaction, 1)
+            part for interaction in result.interactions for part in writer.write_interaction(interaction, 1)
         )
         if result.interactions:
             reloaded = reader.load(text, Path("a.yaml")).interactions
