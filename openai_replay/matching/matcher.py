@@ -85,19 +85,19 @@ class Matcher:
 
     @property
     def description(self) -> str:
-        """All of this in a line: `on method,path,query,body; normalize uuid,date; ignore /metadata/run`. Empty where it
-        is the default; `parse` reads it.
+        """The settings that are not the default, as one line of JSON in ASCII: `{"normalize": ["uuid", "date"]}`.
+
+        Empty for the default. `parse` reads it.
         """
-        if self == Matcher():
-            return ""
+        default = Matcher()
         settings = {
-            "on": self.on,
-            "headers": self.headers,
-            "normalize": map(str, self.normalize),
-            "ignore": map(json_codec.pointer_text, self.ignore),
+            "match_on": [*self.on] if self.on != default.on else [],
+            "match_header": [*self.headers],
+            "normalize": [*map(str, self.normalize)],
+            "ignore": [*map(json_codec.pointer_text, self.ignore)],
         }
-        texts = {name: ",".join(map(_quoted, values)) for name, values in settings.items()}
-        return "; ".join(f"{name} {text}" for name, text in texts.items() if text)
+        settings = {name: values for name, values in settings.items() if values}
+        return json.dumps(settings).replace("\x7f", r"\u007f") if settings else ""
 
     def _headers(self, request: Request) -> list[list[str]]:
         """Return the compared headers, sorted by name, and the values of one name in their order."""
@@ -142,30 +142,22 @@ def _each(change: Callable[[Any], Any], one_or_more: Any) -> Any:
     return [change(entry) for entry in one_or_more] if isinstance(one_or_more, list) else change(one_or_more)
 
 
-#: A word of a description that needs no quotes, and any.
-_BARE = re.compile(r"[!$-+\--:<-\[\]-~]+")
-_SECTION = re.compile(r'(on|headers|normalize|ignore) ((?:"(?:[^"\\]|\\.)*"|[^";])*)(?:; |$)')
-_WORDS = re.compile(r'"(?:[^"\\]|\\.)*"|[^",]+')
-
-
-def _quoted(text: str) -> str:
-    return text if _BARE.fullmatch(text) else json.dumps(text)
-
-
-def parse(described: str) -> Matcher:
-    """The Matcher that is `described` so. Raises UsageError."""
-    sections: dict[str, list[str]] = {}
-    position = 0
-    while section := _SECTION.match(described, position):
-        sections[section[1]] = [json.loads(word) if word[0] == '"' else word for word in _WORDS.findall(section[2])]
-        position = section.end()
-    if position != len(described):
-        raise UsageError(f"{described!r} is no matching", "It is such as: on method,path; ignore /metadata/run")
+def parse(description: str) -> Matcher:
+    """Return the Matcher with this `description`. Raises UsageError."""
+    try:
+        settings = json.loads(description or "{}")
+    except (ValueError, RecursionError):
+        settings = None
+    lists = settings.values() if isinstance(settings, dict) else [None]
+    if not all(isinstance(values, list) and all(isinstance(value, str) for value in values) for values in lists):
+        raise UsageError(f"{description!r} does not describe a matching.", 'For example {"normalize": ["date"]} does.')
+    if unknown := settings.keys() - {"match_on", "match_header", "normalize", "ignore"}:
+        raise UsageError(f"A matching has no setting {min(unknown)!r}.", "Update openai-replay.")
     return Matcher(
-        tuple(map(json_codec.parse_pointer, sections.get("ignore", ()))),
-        parse_on(sections.get("on", ON)),
-        parse_headers(sections.get("headers", ())),
-        normalizers.parse(sections.get("normalize", ())),
+        tuple(map(json_codec.parse_pointer, settings.get("ignore", ()))),
+        parse_on(settings.get("match_on", ON)),
+        parse_headers(settings.get("match_header", ())),
+        normalizers.parse(settings.get("normalize", ())),
     )
 
 

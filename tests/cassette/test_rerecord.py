@@ -158,7 +158,7 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     """docs/cassette-format.md, rule 13."""
     path = tmp_path / "tape.yaml"
     rules = openai_replay.record(path, normalize=["uuid,date"], ignore=["/metadata/run"]).rules
-    said = "on method,path,query,body; normalize uuid,date; ignore /metadata/run"
+    said = '{"normalize": ["uuid", "date"], "ignore": ["/metadata/run"]}'
     tape = Cassette.for_record(path, rules.key, rules.matching_summary)
     tape.append(item("a", 1))
     tape.append(item("b", 2))
@@ -173,7 +173,9 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     other = Cassette.for_record(path, rules.key, "on path")
     other.append(item("c", 3))
     assert path.read_text("utf-8").startswith(text)
-    assert other.warnings == [f"{path} was recorded with another matching: {said}. This run uses on path."]
+    assert other.warnings == [
+        f'{path} was recorded with another matching: {said}. This run uses {{"match_on": ["path"]}}.'
+    ]
 
 
 def test_the_default_writes_no_line(tmp_path: Path) -> None:
@@ -187,24 +189,27 @@ def test_the_default_writes_no_line(tmp_path: Path) -> None:
 def test_a_secret_in_a_setting_is_not_written(tmp_path: Path) -> None:
     secret = "sk-" + "aB3dE6gH" * 6
     rules = openai_replay.record(tmp_path / "x.yaml", normalize=[f"key={secret}"]).rules
-    assert rules.matching_summary == "on method,path,query,body; normalize key=REDACTED"
+    assert rules.matching_summary == '{"normalize": ["key=REDACTED"]}'
 
 
 def test_a_miss_says_that_the_matching_is_another(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
     recorded(path, "once", 0, lambda client: client.models.list())
     text = path.read_text("utf-8")
-    path.write_text(writer.with_matching_comment(text, "on path; normalize date"), "utf-8")
+    path.write_text(writer.with_matching_comment(text, '{"match_on": ["path"], "normalize": ["date"]}'), "utf-8")
     with (
         openai_replay.play(path) as tape,
         OpenAI(base_url=tape.base_url, api_key="sk-test", max_retries=0) as client,
-        pytest.raises(Exception, match="matching: on path; normalize date. This run uses the default"),
+        pytest.raises(
+            Exception,
+            match=re.escape('matching: {"match_on": ["path"], "normalize": ["date"]}. This run uses the default'),
+        ),
     ):
         client.models.retrieve("gpt-4o")
 
 
 def test_a_line_in_front_of_what_is_no_cassette_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "tape.yaml"
-    path.write_text("# openai-replay matching: on path\na: [", "utf-8")
+    path.write_text('# openai-replay matching: {"match_on": ["path"]}\na: [', "utf-8")
     with pytest.raises(CassetteError):
         Cassette.for_play([path], Rules().key)

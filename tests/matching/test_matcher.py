@@ -309,28 +309,42 @@ MATCHERS = st.builds(
 
 
 @given(MATCHERS)
-def test_a_matcher_in_words_is_one_line_of_ascii_and_reads_back(matcher: Matcher) -> None:
+def test_a_description_is_one_line_of_ascii_and_reads_back(matcher: Matcher) -> None:
     assert matching.parse(matcher.description) == matcher
     assert matcher.description.isascii()
     assert matcher.description.isprintable()
 
 
-def test_in_words() -> None:
+def test_descriptions_are_json() -> None:
     assert Matcher().description == ""
     matcher = Matcher(
         (parse_pointer("/metadata/run"), parse_pointer("/a b/*")), normalize=normalizers.parse(["uuid,date", "o=a,b"])
     )
-    said = 'on method,path,query,body; normalize uuid,date,"o=a,b"; ignore /metadata/run,"/a b/*"'
-    assert matcher.description == said
-    assert Matcher(on=("path",), headers=("x-a", "x-b")).description == "on path; headers x-a,x-b"
-    assert matching.same_matching("normalize  uuid", "normalize uuid")
-    assert matching.same_matching("normalize uuid", "on query,path,body,method; normalize uuid")
-    assert matching.same_matching("", "on method,path,query,body")
+    assert matcher.description == '{"normalize": ["uuid", "date", "o=a,b"], "ignore": ["/metadata/run", "/a b/*"]}'
+    matcher = Matcher(on=("path",), headers=("x-a", "x-b"))
+    assert matcher.description == '{"match_on": ["path"], "match_header": ["x-a", "x-b"]}'
+    uuid = '{"normalize": ["uuid"]}'
+    assert matching.same_matching('{"normalize":["uuid"]}', uuid)
+    assert matching.same_matching(uuid, '{"match_on": ["query", "path", "body", "method"], "normalize": ["uuid"]}')
+    assert matching.same_matching("", '{"match_on": ["method,path,query,body"]}')
+    assert not matching.same_matching(uuid, "")
     assert not matching.same_matching("normalize uuid", "")
-    assert not matching.same_matching("normalize nothing that there is", "")
 
 
-@pytest.mark.parametrize("text", ["off x", "on path;ignore /a", "on uri", "ignore a", "normalize a=(x"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "on path",
+        "[]",
+        "{",
+        '{"on": ["path"]}',
+        '{"match_on": "path"}',
+        '{"match_on": ["uri"]}',
+        '{"ignore": [5]}',
+        '{"ignore": ["a"]}',
+        '{"normalize": ["a=(x"]}',
+    ],
+)
 def test_what_is_no_description(text: str) -> None:
     with pytest.raises(UsageError):
         matching.parse(text)
