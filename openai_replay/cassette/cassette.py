@@ -7,9 +7,10 @@ import re
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from openai_replay.cassette import file_store, reader, writer
+from openai_replay.cassette import editor, file_store, reader, writer
 from openai_replay.cassette.positions import LocalPositions, Positions
 from openai_replay.cassette.recordings import (
     DEFAULT_READ_OPTIONS,
@@ -92,8 +93,8 @@ class Cassette:
                     "Record to another file. `play` accepts both together.",
                 )
             cassette._indent = document.indent
-            if cassette.was_on_disk and not _can_append(text, document):
-                file_store.rewrite(path, cassette._appendable)
+            if cassette.was_on_disk and not editor.can_append(text, document):
+                file_store.rewrite(path, partial(editor.make_appendable, path=path))
             cassette._items, cassette._size = len(document.interactions), path.stat().st_size
         return cassette
 
@@ -291,26 +292,6 @@ class Cassette:
             self._items = len(re.findall(rb"(?m)^ *- request:", os.pread(fd, size, 0)))
         return size
 
-    def _appendable(self, text: str) -> str:
-        """Return `text` with the lines after the list (vcrpy's `version: 1`) moved before it."""
-        document = reader.load(text, self.path)
-        if _can_append(text, document):
-            return text
-        head, tail = text[: document.tail], text[document.tail :]
-        if not document.interactions:
-            head = re.sub(r"(?m)^interactions:.*$", "interactions:", head)
-        tail = re.sub(r"(?m)^\.\.\.\s*\Z", "", tail)
-        new = tail + ("\n" if tail and not tail.endswith("\n") else "") + head
-        if reader.load(new, self.path).interactions != document.interactions:
-            raise CassetteError(
-                self.path, None, "no recording can be added: its layout is unusual.", "Record to another file."
-            )
-        return new
-
 
 async def _none() -> None:
     """Claim nothing."""
-
-
-def _can_append(text: str, document: reader.Document) -> bool:
-    return document.tail == len(text) and (bool(document.interactions) or text.rstrip().endswith("interactions:"))

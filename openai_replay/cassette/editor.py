@@ -71,6 +71,26 @@ def edited(text: str, path: Path, changes: Mapping[int, Interaction | None]) -> 
     raise CassetteError(path, None, "could not edit it: its layout is unusual.", "The file has not changed.")
 
 
+def can_append(text: str, document: reader.Document) -> bool:
+    """Return True if an item can be added to the end of `text`, which `document` was read from."""
+    return document.tail == len(text) and (bool(document.interactions) or text.rstrip().endswith("interactions:"))
+
+
+def make_appendable(text: str, path: Path) -> str:
+    """Return `text` with the lines after the list (vcrpy's `version: 1`) moved before it. Raises CassetteError."""
+    document = reader.load(text, path)
+    if can_append(text, document):
+        return text
+    head, tail = text[: document.tail], text[document.tail :]
+    if not document.interactions:
+        head = re.sub(r"(?m)^interactions:.*$", "interactions:", head)
+    tail = re.sub(r"(?m)^\.\.\.\s*\Z", "", tail)
+    new = tail + ("\n" if tail and not tail.endswith("\n") else "") + head
+    if reader.load(new, path).interactions != document.interactions:
+        raise CassetteError(path, None, "no recording can be added: its layout is unusual.", "Record to another file.")
+    return new
+
+
 def _changed(split: Parts, changes: Mapping[int, Interaction | None]) -> str:
     pieces = [split.head]
     line_end = "\r\n" if "\r\n" in split.head else "\n"

@@ -137,7 +137,7 @@ async def test_what_was_recorded_anew_does_not_fit_in_its_place(disk: Path, upst
     async with command("record", tape, "--mode", "all", "--upstream", upstream.url) as process:
         assert (await process.ask("POST", "/v1/half", {})).status == 200
         assert await process.stop() == 1
-        assert f"Error: {tape}: cannot be written: No space left on device" in process.stderr
+        assert f"Error: {tape}: could not write it: No space left on device" in process.stderr
         assert "1 recorded" in process.stderr
     assert list(contents(disk)) == ["a.yaml"]
     assert [one.request.path for one in interactions(tape)] == [CHAT, "/v1/half"]
@@ -158,7 +158,7 @@ async def test_lint_cannot_mend_on_a_full_disk(disk: Path) -> None:
     before = contents(disk)
     done = await run("lint", "--fix", tape)
     assert done.code == 1
-    assert f"Error: {tape}: cannot be written: No space left on device" in done.stderr
+    assert f"Error: {tape}: could not write it: No space left on device" in done.stderr
     assert contents(disk) == before
 
 
@@ -222,7 +222,7 @@ async def test_a_disk_that_cannot_keep_what_it_took(tmp_path: Path, upstream: Up
         assert (await process.ask("POST", "/v1/small", {})).body == SMALL
         await process.says("NOT RECORDED: the disk did not accept it: [Errno 5] Input/output error")
         assert await process.stop() == 1
-        assert ("cannot be written: Input/output error" in process.stderr) is (mode == "all")
+        assert ("could not write it: Input/output error" in process.stderr) is (mode == "all")
     assert tape.read_bytes().startswith(before)
     assert [one.request.path for one in interactions(tape)] == [CHAT, "/v1/small"]
     assert os.listdir(tmp_path) == ["a.yaml"]
@@ -233,5 +233,5 @@ async def test_lint_cannot_mend_on_a_bad_disk(tmp_path: Path) -> None:
     before = contents(tmp_path)
     done = await run("lint", "--fix", tape, program=BAD_DISK)
     assert done.code == 1
-    assert f"Error: {tape}: cannot be written: Input/output error" in done.stderr
+    assert f"Error: {tape}: could not write it: Input/output error" in done.stderr
     assert contents(tmp_path) == before

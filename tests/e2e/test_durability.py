@@ -294,7 +294,7 @@ async def test_a_writer_that_was_killed_in_the_middle(
         async with playing(tape) as player:  # leaves it out, and leaves it alone
             assert (await player.ask("POST", CHAT, "hello")).json == {"said": 1}
             assert (await player.ask("POST", CHAT, "torn")).status == 424
-        warning = f"Warning: {tape}: a recorder was killed while it added the last recording: which is left out"
+        warning = f"Warning: {tape}: a recorder was killed while it added the last recording, which is left out"
         assert warning in capsys.readouterr().err
         assert tape.read_bytes() == data
 

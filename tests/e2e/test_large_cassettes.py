@@ -295,7 +295,7 @@ def killed(piece: scanner.Piece, key: object) -> None:
 def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scanner, "_SHARED_FROM", 0)
     monkeypatch.setattr(scanner, "_read_piece", killed)
-    with pytest.raises(CassetteError, match=r"a\.yaml: cannot be read: a reading process was killed"):
+    with pytest.raises(CassetteError, match=r"a\.yaml: could not read it: a reading process was killed"):
         list(scan([many(tmp_path / "a.yaml", "one")], KEY, 2))
 
 
@@ -614,10 +614,10 @@ def test_who_reads_for_a_process_that_is_killed_ends_with_it() -> None:
     code = (
         "import multiprocessing, os, time\n"
         "from concurrent.futures import ProcessPoolExecutor\n"
-        "from openai_replay.cassette.scanner import _for_another\n"
+        "from openai_replay.cassette.scanner import _start_worker\n"
         "if __name__ == '__main__':\n"
         "    context = multiprocessing.get_context('spawn')\n"
-        "    with ProcessPoolExecutor(1, mp_context=context, initializer=_for_another) as pool:\n"
+        "    with ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker) as pool:\n"
         "        print(pool.submit(os.getpid).result(), flush=True)\n"
         "        time.sleep(600)\n"
     )

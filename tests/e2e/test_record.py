@@ -1138,8 +1138,8 @@ def test_an_unwritable_place(tmp_path: Path) -> None:
     tape = tmp_path / "file" / "tape.yaml"
     done = invoke("record", tape, "--port", "0")
     assert done.code == 3
-    assert f"Error: {tape}: cannot be written: " in done.stderr
-    assert "Give the cassette another place." in done.stderr
+    assert f"Error: Could not write {tape}: " in done.stderr
+    assert "Give the cassette another path." in done.stderr
     assert (tmp_path / "file").read_text() == "not a folder"
 
 

@@ -96,7 +96,7 @@ def test_no_name_leads_out_of_the_cache(
     bucket.put("a.yaml")
     listed = {f"/{bucket.name}/{name}": {"type": "file", "size": len(TAPE), "created": 1}}
     monkeypatch.setattr(type(bucket.store), "find", lambda self, root, detail: listed)
-    with pytest.raises(StartError, match="leads out of its folder, or is none"):
+    with pytest.raises(StartError, match="is invalid, or leads out of its folder"):
         remote.fetch(bucket.url, tmp_path)
     assert list(tmp_path.rglob("out.yaml")) == []
 

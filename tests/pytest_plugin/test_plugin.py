@@ -730,7 +730,7 @@ SAYS = {
     "test_unknown_on_exhausted": "on_exhausted: 'fail' is not a choice\nThe choices are error, repeat, cycle.",
     "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds\nWrite for example 0.",
     "test_no_url": "localhost",
-    "test_unwritable": "taken/test.yaml: cannot be written: ",
+    "test_unwritable": "taken/test.yaml: File exists",
     "test_unwritable_again": "taken/test.yaml: Not a directory.\nGive the cassette another name or folder.",
     "test_long_name": "File name too long.\nGive the cassette another name or folder.",
     "test_no_cassette": "broken.yaml:2: is not YAML: ",
