@@ -40,7 +40,7 @@ WORDS = [
     "black",
     "coffee",
 ]
-MATCHER, CLEAN = Matcher(), Redactor().request
+MATCHER, CLEAN = Matcher(), Redactor().redact_request
 
 
 class Cost(NamedTuple):

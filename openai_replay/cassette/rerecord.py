@@ -23,7 +23,7 @@ def replace_recorded(
     document = reader.load(text, path)
     recorded, added = document.interactions[:old_count], document.interactions[old_count:]
     head, texts, tail = editor.parts(text, path, document)
-    old_indexes = ids.aligned(recorded, added, key)
+    old_indexes = ids.pair_interactions(recorded, added, key)
     new_index_of = {index: old_count + number for number, index in enumerate(old_indexes) if index is not None}
     rerecorded_keys = {key(recorded[index].request) for index in new_index_of}
     items = [

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import sse
-from openai_replay.text.http_headers import kept, true_encoding
+from openai_replay.text.http_headers import drop_false_encoding, filter_headers
 
 T = TypeVar("T")
 
@@ -116,13 +116,13 @@ def _item(request: Request, value: Any) -> Item:
         status, reason = _field(fields, "status", _status_line)
         body = _optional(fields, "body", _body, b"")
     headers: Headers = _optional(fields, "headers", _headers, ())
-    head = Head(status, reason, kept(headers, keep_all=True))
+    head = Head(status, reason, filter_headers(headers, keep_all=True))
     if fields.get("wire") is not None:
         response, summed = _field(fields, "wire", lambda value: _timed_response(request, head, body, value))
         return Item(Interaction(request, response), summed, True, headers)
     # A plain vcrpy cassette: one frame at 0.
     framed = header(headers, "transfer-encoding")
-    head = Head(status, reason, true_encoding(head.headers, body), None if framed else len(body))
+    head = Head(status, reason, drop_false_encoding(head.headers, body), None if framed else len(body))
     response = Response(head, 0, (Frame(0, body),) if body else (), 0)
     return Item(Interaction(request, response), None, False, headers)
 

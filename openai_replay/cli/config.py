@@ -31,7 +31,7 @@ def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **option
 
     files.check(options, lambda name: label(ctx, name))
     if options["upstream"]:  # a URL may hold a password
-        options["upstream"] = Redactor().request(Request("GET", options["upstream"])).uri
+        options["upstream"] = Redactor().redact_request(Request("GET", options["upstream"])).uri
     rows = {SETTINGS[name].key: (options[name], origin(ctx, name)) for name in in_scope(Scope.FILE)}
     if as_json:
         table = {key: {"value": value, "from": source} for key, (value, source) in rows.items()}

@@ -64,7 +64,7 @@ def explain(
         for recording in cassette.recordings
     ]
     name = "stdin" if request == "-" else request
-    clean = rules.redactor.request(request_file.parse(text, name, overrides, recorded))
+    clean = rules.redactor.redact_request(request_file.parse(text, name, overrides, recorded))
     key = rules.matcher.key(clean)
     if matches := [f"#{recording.number}" for recording in cassette.recordings if recording.key == key]:
         output.echo([f"matches {', '.join(matches)}"])

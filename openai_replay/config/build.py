@@ -36,5 +36,5 @@ def build_rules(values: Mapping[str, Any], base: Rules | None = None, label: Cal
     if parts["matcher"]:
         changes["matcher"] = replace(base.matcher, **parts["matcher"])
     if parts["redactor"]:
-        changes["redactor"] = redactor.redactor(**parts["redactor"])
+        changes["redactor"] = redactor.build_redactor(**parts["redactor"])
     return replace(base, **changes)

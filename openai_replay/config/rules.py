@@ -52,7 +52,7 @@ class Rules:
 
     def key(self, request: Request) -> bytes:
         """Return the key of `request`, without secrets and ignored parts."""
-        return self.matcher.key(self.redactor.request(request))
+        return self.matcher.key(self.redactor.redact_request(request))
 
     @property
     def has_user_patterns(self) -> bool:
@@ -62,7 +62,7 @@ class Rules:
     @property
     def matching_summary(self) -> str:
         """Return the settings of the matching as one line without secrets; empty for the default."""
-        return self.redactor.text(self.matcher.description)
+        return self.redactor.redact_text(self.matcher.description)
 
     @property
     def key_fingerprint(self) -> str:

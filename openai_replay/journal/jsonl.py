@@ -37,7 +37,7 @@ class JournalFile:
         self._run = secrets.token_hex(8)
         # Of every tape what was on it, and the number of the first of each file, when that was last looked at.
         self._known: WeakKeyDictionary[Cassette, tuple[list[Recording], dict[Path, int]]] = WeakKeyDictionary()
-        self._text = Redactor().text
+        self._text = Redactor().redact_text
         self._write(event="started")
 
     def opened(self, tape: Cassette) -> None:

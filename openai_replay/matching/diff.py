@@ -273,10 +273,10 @@ def _unequal_pairs(
     None stands for a missing item.
     """
     i = j = 0
-    for a, b in [*align.matched(first, second), (len(first), len(second))]:
+    for a, b in [*align.pair_equal_items(first, second), (len(first), len(second))]:
         first_names, second_names = ([_name(item) for item in items] for items in (recorded[i:a], current[j:b]))
         x = y = 0
-        for c, d in [*align.matched(first_names, second_names), (len(first_names), len(second_names))]:
+        for c, d in [*align.pair_equal_items(first_names, second_names), (len(first_names), len(second_names))]:
             yield from zip_longest(range(i + x, i + c), range(j + y, j + d))
             if c < len(first_names):
                 yield i + c, j + d

@@ -144,7 +144,7 @@ def _difference_lines(
         run = _run_length(found_differences, index)
         if run >= _MANY:
             last = found_differences[index + run - 1]
-            name = f"{display.path(difference.path[:-1])}[{difference.path[-1]}] to [{last.path[-1]}]"
+            name = f"{display.format_path(difference.path[:-1])}[{difference.path[-1]}] to [{last.path[-1]}]"
             yield f"{name}: {difference.change.name.lower()}: {run} items, the last {_item(last)}", run
             index += run
             continue
@@ -174,7 +174,7 @@ def _run_length(found_differences: list[Difference], index: int) -> int:
 
 
 def _location(difference: Difference) -> str:
-    return display.path(difference.path) or "body" if difference.field in ("body", "kind") else difference.field
+    return display.format_path(difference.path) or "body" if difference.field in ("body", "kind") else difference.field
 
 
 def _difference_line(difference: Difference) -> str:
@@ -188,10 +188,14 @@ def _difference_line(difference: Difference) -> str:
     if difference.field == "kind":
         return f"{name}: recorded is {difference.recorded}  now is {difference.current}"
     recorded, current = (_joined(value, difference.field) for value in difference[3:5])
-    if isinstance(recorded, str) and isinstance(current, str) and (changes := display.changes(recorded, current)):
+    if (
+        isinstance(recorded, str)
+        and isinstance(current, str)
+        and (changes := display.format_changes(recorded, current))
+    ):
         return f"{name}: {changes}"
-    recorded_text = "absent" if difference.change is Change.ADDED else display.value(recorded)
-    current_text = "absent" if difference.change is Change.REMOVED else display.value(current)
+    recorded_text = "absent" if difference.change is Change.ADDED else display.format_value(recorded)
+    current_text = "absent" if difference.change is Change.REMOVED else display.format_value(current)
     return f"{name}: recorded {recorded_text}  now {current_text}"
 
 
@@ -203,7 +207,7 @@ def _item(difference: Difference) -> str:
         if isinstance(item, dict) and "role" not in item and difference.path[0] in ("tools", "functions")
         else ""
     )
-    return name or display.value(item)
+    return name or display.format_value(item)
 
 
 def _joined(value: Any, field: str) -> Any:
@@ -269,7 +273,7 @@ def _unknown_ids(request: Request, context: MissContext) -> list[str]:
 
 def _contained_ids(request: Request) -> Iterator[tuple[str, str]]:
     """Yield the location and the text of each ID in `request` that an earlier response must have issued."""
-    yield from (("path", part) for part in request.path.split("/") if ids.kind(part))
+    yield from (("path", part) for part in request.path.split("/") if ids.classify(part))
     try:
         body = json_codec.loads(request.body)
         json_codec.canonical(body)
@@ -277,8 +281,8 @@ def _contained_ids(request: Request) -> Iterator[tuple[str, str]]:
         return
     for path, value in _strings(body, ()):
         name = next((segment for segment in reversed(path) if isinstance(segment, str) and segment != "id"), "")
-        if _GIVEN.fullmatch(name) and ids.kind(value):
-            yield display.path(path), value
+        if _GIVEN.fullmatch(name) and ids.classify(value):
+            yield display.format_path(path), value
 
 
 def _strings(value: Any, path: Path) -> Iterator[tuple[Path, str]]:

@@ -94,7 +94,7 @@ class Matcher:
             "match_on": [*self.on] if self.on != default.on else [],
             "match_header": [*self.headers],
             "normalize": [*map(str, self.normalize)],
-            "ignore": [*map(json_codec.pointer_text, self.ignore)],
+            "ignore": [*map(json_codec.format_pointer, self.ignore)],
         }
         settings = {name: values for name, values in settings.items() if values}
         return json.dumps(settings).replace("\x7f", r"\u007f") if settings else ""
@@ -218,7 +218,7 @@ def parse_body(request: Request, full_text: bool = False) -> tuple[str, Any]:
     body = request.body
     media = media_type(request.headers)
     if media == "multipart/form-data":
-        parts = multipart.parts(body, multipart.boundary(header(request.headers, "content-type")))
+        parts = multipart.parse_parts(body, multipart.parse_boundary(header(request.headers, "content-type")))
         if parts is not None:
             return "multipart", _by_name((part.name, _part_value(part, full_text)) for part in parts)
     elif media == "application/x-www-form-urlencoded":

@@ -142,7 +142,7 @@ def normalized(steps: Sequence[Normalizer], path: str, kind: str, body: Any, *te
     value: list[Any] = [path, *texts, body]
     for step in steps:
         if step.name == "defaults":
-            value[-1] = defaults.without(path, kind, value[-1])
+            value[-1] = defaults.drop_defaults(path, kind, value[-1])
     run = _Run(steps, value)
     path, *middle, body = (run.walked(part, "") for part in value)
     return path, body, *middle
@@ -230,7 +230,9 @@ class _Run:
 
     def _call(self, match: Match) -> str:
         word = match[0]
-        is_one = word in self._calls or (len(word) > 12 and ids.kind(word) in ("call", "toolu", "fc") and _mixed(word))
+        is_one = word in self._calls or (
+            len(word) > 12 and ids.classify(word) in ("call", "toolu", "fc") and _mixed(word)
+        )
         return self._numbered("call-id", word) if is_one else word
 
 

@@ -40,12 +40,12 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "moderations": {"model": "omni-moderation-latest"},
     "threads/runs": {"parallel_tool_calls": True, "stream": False, "temperature": 1, "top_p": 1},
 }
-_RUN = re.compile(r"/threads/[^/]+/runs")
+_THREAD_RUNS = re.compile(r"/threads/[^/]+/runs")
 
 
-def without(path: str, kind: str, body: Any) -> Any:
+def drop_defaults(path: str, kind: str, body: Any) -> Any:
     """Return `body` without parameters that are null or have the API's default value."""
-    path = _RUN.sub("/threads/runs", path)
+    path = _THREAD_RUNS.sub("/threads/runs", path)
     table = next((table for end, table in _DEFAULTS.items() if path.endswith(f"/{end}")), None)
     if table is None or not isinstance(body, dict) or kind not in ("json", "form", "multipart"):
         return body

@@ -45,77 +45,77 @@ class Message(NamedTuple):
         )
 
 
-def parse_messages(answer: Any) -> list[Message]:
+def parse_messages(response: Any) -> list[Message]:
     """Return the messages of a response as JSON, or as `stream_assembler` assembled it, in the order of their choices.
 
     An error is its own message, the last one.
     """
-    value = _dict(answer)
+    value = _dict(response)
     parsed = list(_messages(value))
-    if error := _error(value):
+    if error := _error_message(value):
         parsed.append(Message([Part(Kind.ERROR, error)]))
     return parsed
 
 
 def _messages(value: Json) -> Iterator[Message]:
     if isinstance(choices := value.get("choices"), list):  # chat and legacy completions
-        yield from sorted((_choice(_dict(one)) for one in choices), key=lambda one: one.choice)
+        yield from sorted((_parse_choice(_dict(choice)) for choice in choices), key=lambda message: message.choice)
     elif isinstance(output := value.get("output"), list):  # Responses
-        parts = [part for one in output for part in item(_dict(one))]
+        parts = [part for item in output for part in parse_item(_dict(item))]
         if parts:
-            yield Message(parts, "assistant", _ending(value))
+            yield Message(parts, "assistant", _finish_reason(value))
     elif isinstance(value.get("messages"), list) or isinstance(value.get("run"), dict):  # an Assistants stream
-        for choice in _list(value.get("messages")):
-            yield message(_dict(choice))
+        for entry in _list(value.get("messages")):
+            yield parse_message(_dict(entry))
         for step in _list(value.get("steps")):
             details = _dict(_dict(step).get("step_details"))
-            if calls := list(_calls(details.get("tool_calls"))):
+            if calls := list(_parse_calls(details.get("tool_calls"))):
                 yield Message(calls, "assistant")
-        yield from _run(_dict(value.get("run")))
+        yield from _parse_run(_dict(value.get("run")))
     elif value.get("object") == "thread.message":
-        yield message(value)
+        yield parse_message(value)
     elif value.get("object") == "thread.run":
-        yield from _run(value)
+        yield from _parse_run(value)
     elif isinstance(value.get("text"), str):  # a transcription
         yield Message([Part(Kind.TEXT, value["text"])])
     elif isinstance(value.get("audio"), str):
-        yield Message([_bytes(value["audio"], "sound")])
+        yield Message([_media_note(value["audio"], "sound")])
     elif isinstance(value.get("b64_json"), str):
-        yield Message([_bytes(value["b64_json"], "picture")])
+        yield Message([_media_note(value["b64_json"], "picture")])
     elif isinstance(data := value.get("data"), list):
-        yield from _data(data)
+        yield from _parse_data(data)
 
 
-def _choice(choice: Json) -> Message:
+def _parse_choice(choice: Json) -> Message:
     index = choice.get("index")
     finish = _str(choice.get("finish_reason"))
     index = index if isinstance(index, int) else 0
     if isinstance(choice.get("text"), str):
         return Message([Part(Kind.TEXT, choice["text"])] if choice["text"] else [], "", finish, index)
-    parsed = message(_dict(choice.get("message")))
+    parsed = parse_message(_dict(choice.get("message")))
     return parsed._replace(finish=finish, choice=index)
 
 
-def message(message: Json) -> Message:
+def parse_message(message: Json) -> Message:
     """Parse a message of a chat or of a thread."""
     parts = []
     if reasoning := _str(message.get("reasoning_content")) or _str(message.get("reasoning")):
         parts.append(Part(Kind.REASONING, reasoning))
-    parts += _contents(message.get("content"))
+    parts += _parse_contents(message.get("content"))
     if refusal := _str(message.get("refusal")):
         parts.append(Part(Kind.REFUSAL, refusal))
     audio = _dict(message.get("audio"))
     if transcript := _str(audio.get("transcript")):
         parts.append(Part(Kind.TEXT, transcript))
     if sound := _str(audio.get("data")):
-        parts.append(_bytes(sound, "sound"))
-    parts += _calls(message.get("tool_calls"))
+        parts.append(_media_note(sound, "sound"))
+    parts += _parse_calls(message.get("tool_calls"))
     if isinstance(call := message.get("function_call"), dict):
-        parts += _calls([{"function": call}])
+        parts += _parse_calls([{"function": call}])
     return Message(parts, _str(message.get("role")))
 
 
-def _calls(calls: Any) -> Iterator[Part]:
+def _parse_calls(calls: Any) -> Iterator[Part]:
     for call in map(_dict, _list(calls)):
         inner = _dict(call.get("function") or call.get("custom") or call.get(_str(call.get("type"))))
         arguments = _str(inner.get("arguments")) or _str(inner.get("input"))
@@ -124,23 +124,23 @@ def _calls(calls: Any) -> Iterator[Part]:
             yield Part(Kind.CALL, arguments, name, _str(call.get("id")))
 
 
-def item(item: Json) -> list[Part]:
+def parse_item(item: Json) -> list[Part]:
     """Return the parts of an output item or input item of a response."""
     kind = _str(item.get("type"))
     if kind == "reasoning" or (not kind and "summary" in item):  # of a stream without the item's first event
-        texts = [*_contents(item.get("summary")), *_contents(item.get("content"))]
+        texts = [*_parse_contents(item.get("summary")), *_parse_contents(item.get("content"))]
         return [part._replace(kind=Kind.REASONING) for part in texts]
     if kind == "image_generation_call" and isinstance(item.get("result"), str):
-        return [_bytes(item["result"], "picture")]
+        return [_media_note(item["result"], "picture")]
     arguments = next((item[name] for name in ("arguments", "input", "code") if isinstance(item.get(name), str)), None)
     if arguments is not None:
         return [Part(Kind.CALL, arguments, _str(item.get("name")) or kind, _str(item.get("call_id")))]
     if kind.endswith("_call"):
         return [Part(Kind.NOTE, f"{kind} {_str(item.get('status'))}".strip())]
-    return _contents(item.get("content"))
+    return _parse_contents(item.get("content"))
 
 
-def _contents(contents: Any) -> list[Part]:
+def _parse_contents(contents: Any) -> list[Part]:
     """A text, or a list of parts: `{"text": "..."}`, or `{"text": {"value": "..."}}` as Assistants have it."""
     if isinstance(contents, str):
         return [Part(Kind.TEXT, contents)] if contents else []
@@ -162,19 +162,19 @@ def _contents(contents: Any) -> list[Part]:
     return parts
 
 
-def _ending(response: Json) -> str:
+def _finish_reason(response: Json) -> str:
     """A response has a status, and where it is incomplete, the reason."""
     return _str(_dict(response.get("incomplete_details")).get("reason")) or _str(response.get("status"))
 
 
-def _run(run: Json) -> Iterator[Message]:
+def _parse_run(run: Json) -> Iterator[Message]:
     action = _dict(_dict(run.get("required_action")).get("submit_tool_outputs"))
-    parts = list(_calls(action.get("tool_calls")))
+    parts = list(_parse_calls(action.get("tool_calls")))
     if run:
         yield Message(parts, "", _str(run.get("status")))
 
 
-def _data(data: list[Any]) -> Iterator[Message]:
+def _parse_data(data: list[Any]) -> Iterator[Message]:
     first = _dict(data[0]) if data else {}
     if "embedding" in first:
         vector = first["embedding"]
@@ -184,17 +184,17 @@ def _data(data: list[Any]) -> Iterator[Message]:
         yield Message([Part(Kind.NOTE, f"{len(data)} picture{'s' if len(data) > 1 else ''}")])
     elif first.get("object") == "thread.message":
         for entry in data:
-            yield message(_dict(entry))
+            yield parse_message(_dict(entry))
 
 
-def _error(value: Json) -> str:
+def _error_message(value: Json) -> str:
     error = value.get("error") or _dict(value.get("run")).get("last_error")
     message = _str(error) or _str(_dict(error).get("message"))
     # An API in front of the API: `{"message": "..."}`, `{"detail": "..."}`
     return message or (str(_dict(error).get("code") or _dict(error).get("type") or "error") if error else "")
 
 
-def _bytes(base64: str, media_name: str) -> Part:
+def _media_note(base64: str, media_name: str) -> Part:
     return Part(Kind.NOTE, f"{len(base64) * 3 // 4} bytes of {media_name}")
 
 

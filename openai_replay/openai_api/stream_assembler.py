@@ -20,9 +20,11 @@ from openai_replay.text.sse import Event
 Json = dict[str, Any]
 
 #: Keys whose text replaces what was there; the text of any other is the next piece of one.
-_WHOLE = frozenset({"id", "type", "role", "object", "status", "model", "finish_reason", "call_id", "created", "index"})
+_REPLACED = frozenset(
+    {"id", "type", "role", "object", "status", "model", "finish_reason", "call_id", "created", "index"}
+)
 #: Deltas of a Responses item by their event: the list in the item, and the field in its entry.
-_PIECES = {
+_DELTAS = {
     "output_text": ("content", "text"),
     "refusal": ("content", "refusal"),
     "reasoning_text": ("content", "text"),
@@ -33,9 +35,9 @@ _PIECES = {
     "code_interpreter_call_code": ("", "code"),
     "audio.transcript": ("content", "transcript"),
 }
-_PIECE = re.compile(rf"(?:response\.)?({'|'.join(map(re.escape, _PIECES))})\.delta")
+_DELTA = re.compile(rf"(?:response\.)?({'|'.join(map(re.escape, _DELTAS))})\.delta")
 #: No API skips more indexes than this. A larger gap is an attempt to fill the memory.
-_GAP = 128
+_MAX_GAP = 128
 
 
 class Assembly:
@@ -61,17 +63,17 @@ class Assembly:
         if kind == "error" or fields.get("error"):
             self.value["error"] = fields.get("error") or fields
         elif isinstance(fields.get("choices"), list):
-            self._chunk(fields)
+            self._add_chunk(fields)
         elif event.type.startswith("thread.") or _str(fields.get("object")).startswith("thread."):
-            self._assistant(event.type, fields)
+            self._add_assistants_object(event.type, fields)
         elif isinstance(fields.get("response"), dict):
-            self._response(kind, fields["response"])
-        elif kind.startswith("response.") or _PIECE.fullmatch(kind):
-            self._piece(kind, fields)
+            self._take_snapshot(kind, fields["response"])
+        elif kind.startswith("response.") or _DELTA.fullmatch(kind):
+            self._add_delta(kind, fields)
         else:
-            self._other(kind, fields)
+            self._add_media(kind, fields)
 
-    def _chunk(self, chunk: Json) -> None:
+    def _add_chunk(self, chunk: Json) -> None:
         """Add a chunk of chat or legacy completions. The last one may have usage and no choices."""
         for name, value in chunk.items():
             if name != "choices" and (value is not None or name not in self.value):
@@ -80,48 +82,48 @@ class Assembly:
         for choice in chunk["choices"]:
             if not isinstance(choice, dict):
                 continue
-            choice_so_far = _at(choices, choice.get("index", 0))
+            choice_so_far = _object_at(choices, choice.get("index", 0))
             delta = choice.get("delta")
             _merge(choice_so_far, {name: value for name, value in choice.items() if name != "delta"})
             if isinstance(delta, dict):
                 _merge(_dict_in(choice_so_far, "message"), delta)
 
-    def _response(self, kind: str, response: Json) -> None:
+    def _take_snapshot(self, kind: str, response: Json) -> None:
         """Take a snapshot of the response. Some APIs leave the streamed output out of the last one."""
         output = response.get("output") or self.value.get("output")
         error = response.get("error") or self.value.get("error")
         self.value = response | ({"output": output} if output else {}) | ({"error": error} if error else {})
         self.ended |= kind in ("response.completed", "response.failed", "response.incomplete")
 
-    def _piece(self, kind: str, event: Json) -> None:
+    def _add_delta(self, kind: str, event: Json) -> None:
         items = _list_in(self.value, "output")
         if kind in ("response.output_item.added", "response.output_item.done"):
             if isinstance(event.get("item"), dict):
-                item = _at(items, event.get("output_index", len(items)))
+                item = _object_at(items, event.get("output_index", len(items)))
                 item.clear()
                 item.update(event["item"])
             return
-        if match := _PIECE.fullmatch(kind):
-            list_name, name = _PIECES[match[1]]
-            target = _at(items, event.get("output_index", 0))
+        if match := _DELTA.fullmatch(kind):
+            list_name, name = _DELTAS[match[1]]
+            target = _object_at(items, event.get("output_index", 0))
             if list_name:
                 index = event.get("summary_index" if list_name == "summary" else "content_index", 0)
-                target = _at(_list_in(target, list_name), index)
+                target = _object_at(_list_in(target, list_name), index)
             _merge(target, {name: event.get("delta")})
 
-    def _assistant(self, kind: str, data: Json) -> None:
+    def _add_assistants_object(self, kind: str, data: Json) -> None:
         """Add a run, a step or a message of an Assistants stream. Each replaces its earlier version."""
         sort = _str(data.get("object"))
         if sort in ("thread.message", "thread.message.delta"):
-            self._put("messages", data, sort.endswith(".delta"))
+            self._update_object("messages", data, sort.endswith(".delta"))
         elif sort in ("thread.run.step", "thread.run.step.delta"):
-            self._put("steps", data, sort.endswith(".delta"))
+            self._update_object("steps", data, sort.endswith(".delta"))
         elif sort == "thread.run":
             self.value["run"] = data
         elif "delta" in data:  # without an `object`, by compatible servers
-            self._put("steps" if ".step." in kind else "messages", data, True)
+            self._update_object("steps" if ".step." in kind else "messages", data, True)
 
-    def _put(self, list_name: str, data: Json, delta: bool) -> None:
+    def _update_object(self, list_name: str, data: Json, delta: bool) -> None:
         items = _list_in(self.value, list_name)
         present = next(
             (entry for entry in items if isinstance(entry, dict) and entry.get("id") == data.get("id")), None
@@ -135,7 +137,7 @@ class Assembly:
         elif isinstance(data.get("delta"), dict):
             _merge(present, data["delta"])
 
-    def _other(self, kind: str, event: Json) -> None:
+    def _add_media(self, kind: str, event: Json) -> None:
         """Add an event of audio or images: a piece of text or base64, or a last event with the usage."""
         name = "audio" if "audio" in event or ".audio." in kind else "text"
         if isinstance(piece := event.get("delta", event.get("audio")), str):
@@ -145,7 +147,7 @@ class Assembly:
         self.ended |= kind.endswith((".done", ".completed")) and not kind.endswith(".segment.done")
 
 
-def assembled(events: Iterable[Event]) -> Json:
+def assemble(events: Iterable[Event]) -> Json:
     """Return the response that `events` add up to, as JSON. Empty if they have no data."""
     assembly = Assembly()
     for event in events:
@@ -159,7 +161,7 @@ def _merge(into: Json, delta: Json) -> None:
         present = into.get(name)
         if value is None and present is not None:
             continue
-        if isinstance(present, str) and isinstance(value, str) and name not in _WHOLE:
+        if isinstance(present, str) and isinstance(value, str) and name not in _REPLACED:
             into[name] = present + value if name != "name" or present != value else present
         elif isinstance(value, dict):
             _merge(_dict_in(into, name), value)
@@ -167,16 +169,16 @@ def _merge(into: Json, delta: Json) -> None:
             items = _list_in(into, name)
             for item in value:
                 if isinstance(item, dict) and isinstance(item.get("index"), int):
-                    _merge(_at(items, item["index"]), item)
+                    _merge(_object_at(items, item["index"]), item)
                 else:
                     items.append(item)
         else:
             into[name] = value
 
 
-def _at(items: list[Any], index: Any) -> Json:
+def _object_at(items: list[Any], index: Any) -> Json:
     """Return the object at `index`, and add it first if it is missing. An impossible index gets an object outside."""
-    if not isinstance(index, int) or not 0 <= index <= len(items) + _GAP:
+    if not isinstance(index, int) or not 0 <= index <= len(items) + _MAX_GAP:
         return {}
     while len(items) <= index:
         items.append({})

@@ -10,19 +10,19 @@ from openai_replay.model import Response, media_type
 from openai_replay.openai_api.responses import Kind, Message, Part, parse_messages
 from openai_replay.openai_api.stream_assembler import Assembly
 from openai_replay.text import json_codec, sse
-from openai_replay.text.http_headers import decoded
+from openai_replay.text.http_headers import decode_body
 
 STREAM = "text/event-stream"
 #: Characters of a preview.
-_ENOUGH = 200
+_PREVIEW_CHARACTERS = 200
 #: Bytes of a body that are read for a preview.
-_READ = 1 << 16
+_PREVIEW_BYTES = 1 << 16
 #: Events in the first batch of a preview. Each further batch is twice as large.
 _FIRST_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ParsedResponse:
     """A complete response. `value` is its JSON or its assembled stream, or None for other media types.
 
     `body` is uncompressed. `ended` is False for a stream without its last event.
@@ -41,18 +41,22 @@ class Answer:
         return self.media == STREAM
 
 
-def answer(response: Response) -> Answer:
+def parse_response(response: Response) -> ParsedResponse:
     """Read all of `response`."""
-    headers, body = decoded(response.head.headers, response.body)
+    headers, body = decode_body(response.head.headers, response.body)
     media = media_type(headers)
     if media == STREAM:
         events = list(sse.events(body))
         assembly = Assembly()
         for event in events:
             assembly.add(event)
-        return Answer(media, body, assembly.value or None, events, assembly.ended, parse_messages(assembly.value))
+        return ParsedResponse(
+            media, body, assembly.value or None, events, assembly.ended, parse_messages(assembly.value)
+        )
     value = _loads(body) if is_json(media) else None
-    return Answer(media, body, value, [], True, parse_messages(value) if value is not None else _bare(media, body))
+    return ParsedResponse(
+        media, body, value, [], True, parse_messages(value) if value is not None else _other_messages(media, body)
+    )
 
 
 def is_json(media: str) -> bool:
@@ -68,38 +72,40 @@ def preview(response: Response) -> str:
     media = media_type(response.head.headers)
     body = response.body
     if media == STREAM:
-        return _stream(body)
+        return _preview_stream(body)
     value = _loads(body) if is_json(media) else None
-    return summary(parse_messages(value) if value is not None else _bare(media, body[:_READ], len(body)))
+    return summarize(
+        parse_messages(value) if value is not None else _other_messages(media, body[:_PREVIEW_BYTES], len(body))
+    )
 
 
-def summary(messages: list[Message], notes: bool = True) -> str:
+def summarize(messages: list[Message], notes: bool = True) -> str:
     """Return the first message and an error in one line. If both are empty, return the `notes` instead."""
     text = messages[0].text if messages else ""
     text += "".join(part.text for message in messages for part in message.parts if part.kind is Kind.ERROR)
     if not text and notes:
         text = ", ".join(part.text for message in messages[:1] for part in message.parts if part.kind is Kind.NOTE)
     # Two halves of a character may come in two deltas. A half alone cannot be written anywhere.
-    text = text[: _ENOUGH * 4].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return " ".join(text[:_ENOUGH].split())
+    text = text[: _PREVIEW_CHARACTERS * 4].encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return " ".join(text[:_PREVIEW_CHARACTERS].split())
 
 
-def _stream(body: bytes) -> str:
+def _preview_stream(body: bytes) -> str:
     assembly = Assembly()
-    events = sse.events(body[:_READ])
+    events = sse.events(body[:_PREVIEW_BYTES])
     batch_size = _FIRST_BATCH
     while batch := list(islice(events, batch_size)):
         for event in batch:
             assembly.add(event)
         parsed = parse_messages(assembly.value)
-        if parsed and len(parsed[0].text) >= _ENOUGH:
+        if parsed and len(parsed[0].text) >= _PREVIEW_CHARACTERS:
             break
         batch_size *= 2
     # The length of audio is known only at the end.
-    return summary(parse_messages(assembly.value), notes=len(body) <= _READ)
+    return summarize(parse_messages(assembly.value), notes=len(body) <= _PREVIEW_BYTES)
 
 
-def _bare(media: str, body: bytes, size: int | None = None) -> list[Message]:
+def _other_messages(media: str, body: bytes, size: int | None = None) -> list[Message]:
     """Return the message of a body that is neither JSON nor a stream."""
     if not body or not media or is_json(media):
         return []

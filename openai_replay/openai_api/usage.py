@@ -32,12 +32,12 @@ class Usage(NamedTuple):
 _NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
-def usage(answer: Any) -> Usage | None:
+def parse_usage(response: Any) -> Usage | None:
     """Return the usage in a response as JSON, or as an assembled stream. None if it reports none.
 
     An Assistants stream has it in the run.
     """
-    value = _dict(answer)
+    value = _dict(response)
     fields = _dict(value.get("usage") or _dict(value.get("run")).get("usage"))
     for tokens_in, tokens_out in _NAMES:
         if tokens_in in fields or tokens_out in fields:

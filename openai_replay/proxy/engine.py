@@ -149,7 +149,7 @@ class Engine:
         from openai_replay.proxy import miss
         from openai_replay.proxy.fallback import choose
 
-        clean = await self._run_aside(request, self.rules.redactor.request)
+        clean = await self._run_aside(request, self.rules.redactor.redact_request)
         while True:  # another process may claim the recording between the choice and the claim
             await self.cassette.positions.refresh()
             if self.rules.fallback is Fallback.NONE:
@@ -163,7 +163,7 @@ class Engine:
                 raise miss.miss(self.rules, self.cassette, clean, self._explained, note)
             if await self.cassette.claim_out_of_order(recording):
                 break
-        await self._player.play(clean, recording, client, start, self.rules.redactor.log_text(note))
+        await self._player.play(clean, recording, client, start, self.rules.redactor.redact_for_log(note))
 
     def _require_recorder(self) -> Recorder:
         assert self._recorder is not None, "a player has none, and its actions are PLAY and REFUSE only"
@@ -171,7 +171,7 @@ class Engine:
 
     def _log_error(self, request: Request, error: ReplayError, start: float) -> None:
         redactor, ms = self.rules.redactor, int(elapsed_ms(start))
-        target, text = redactor.redacted_target(request), redactor.log_text(error.text)
+        target, text = redactor.redact_target(request), redactor.redact_for_log(error.text)
         reason = error.reason if isinstance(error, CassetteMissError) else None
         outcome = Outcome.FAILED if reason is None else Outcome.MISSED
         self.journal.add(Exchange(outcome, target.method, target.path, error.status, ms=ms, error=text, reason=reason))

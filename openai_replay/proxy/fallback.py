@@ -35,7 +35,7 @@ def choose(request: Request, cassette: Cassette, rules: Rules) -> Choice:
     played ones count only if an exhausted recording may be played again. `sequence` chooses the first unplayed one.
     Raises FileChangedError.
     """
-    matcher, clean = rules.matcher, rules.redactor.request
+    matcher, clean = rules.matcher, rules.redactor.redact_request
     target = matcher.target(request)
     same_target = [recording for recording in cassette.recordings if matcher.target(_outline(recording)) == target]
     candidates = [recording for recording in same_target if not cassette.is_played(recording)]

@@ -40,7 +40,7 @@ def miss(
     responses = (interaction.response for _, interaction in candidates)
 
     def not_given(names: Collection[str]) -> Collection[str]:
-        return ids.not_given(names, responses) if cassette.is_loaded else ()
+        return ids.find_unissued(names, responses) if cassette.is_loaded else ()
 
     def fallback(near: Candidate) -> str:
         if rules.mode is not Mode.NONE or near.recorded.played:
@@ -51,6 +51,6 @@ def miss(
 
     context = explain.MissContext(name, rules.mode, recorded, not_given, explained, fallback)
     advice = rules.advice or at_the_command_line(path if name == path else "<cassette>")
-    message, hint, reason = explain.explain(clean, context, advice, rules.matcher, rules.redactor.request)
+    message, hint, reason = explain.explain(clean, context, advice, rules.matcher, rules.redactor.redact_request)
     notes = [*([note] if note else []), *cassette.mismatches[:_MAX_NOTES]]
     return CassetteMissError(message, "\n".join([hint, *(f"Note:  {text}" for text in notes)]), reason)

@@ -22,7 +22,7 @@ from openai_replay.proxy.client import ResponseSink, journal_entry
 from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.proxy.relay import Relay
 from openai_replay.proxy.upstream import VIA, Upstream
-from openai_replay.text.http_headers import kept
+from openai_replay.text.http_headers import filter_headers
 
 #: Seconds between two syncs to the disk, which protect against a power cut. With 50 responses a second, a sync after
 #: each takes a tenth of all that recording takes.
@@ -95,9 +95,9 @@ class Recorder:
 
     async def _log_forwarded(self, request: Request, live: LiveResponse) -> None:
         """Add a response that has ended to the journal."""
-        response, target = live.response, self._rules.redactor.redacted_target(request)
+        response, target = live.response, self._rules.redactor.redact_target(request)
         if response is not None:
-            redact, is_slow = self._rules.redactor.response, self._rules.has_user_patterns
+            redact, is_slow = self._rules.redactor.redact_response, self._rules.has_user_patterns
             clean, preview = response, ""
             with suppress(PatternTimeoutError):  # then the journal goes without the preview
                 clean = await run_aside(len(response.body), redact, response, is_slow=is_slow)
@@ -118,7 +118,7 @@ class Recorder:
             return
         status = response.head.status
         if code := header(response.head.headers, ERROR_HEADER):
-            target = self._rules.redactor.redacted_target(request)
+            target = self._rules.redactor.redact_target(request)
             reason = f"The upstream is an openai-replay, and answered {code}."
             self._journal.add(Exchange(Outcome.FAILED, target.method, target.path, status, error=reason))
             return
@@ -154,9 +154,9 @@ class Recorder:
     def _redacted(self, request: Request, response: Response) -> Interaction:
         """Return both as they are stored, without secrets."""
         redactor, all_headers = self._rules.redactor, self._rules.all_headers
-        clean_request, clean_response = redactor.request(request), redactor.response(response)
-        request_headers = kept(clean_request.headers, all_headers, self._rules.matcher.headers)
-        head = replace(clean_response.head, headers=kept(clean_response.head.headers, all_headers))
+        clean_request, clean_response = redactor.redact_request(request), redactor.redact_response(response)
+        request_headers = filter_headers(clean_request.headers, all_headers, self._rules.matcher.headers)
+        head = replace(clean_response.head, headers=filter_headers(clean_response.head.headers, all_headers))
         return Interaction(
             Request(clean_request.method, clean_request.uri, request_headers, clean_request.body),
             replace(clean_response, head=head),
@@ -207,7 +207,7 @@ class Recorder:
         return in_time
 
     def _report_lost(self, request: Request, status: int, reason: str) -> None:
-        target = self._rules.redactor.redacted_target(request)
+        target = self._rules.redactor.redact_target(request)
         self._journal.add(Exchange(Outcome.LOST, target.method, target.path, status, error=f"NOT RECORDED: {reason}"))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:

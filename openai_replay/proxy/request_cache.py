@@ -45,7 +45,7 @@ class RequestKeyCache:
 
     def compute(self, request: Request) -> RequestKey:
         """Make the key of `request`, and put it into the cache."""
-        clean = self._rules.redactor.request(request)
+        clean = self._rules.redactor.redact_request(request)
         key = RequestKey(self._rules.matcher.key(clean), clean.method, clean.path)
         if len(request.body) <= LARGE:
             cache_key = self._cache_key(request)

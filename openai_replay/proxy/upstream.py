@@ -26,7 +26,7 @@ from openai_replay.errors import UpstreamError, UsageError
 from openai_replay.model import LOOPBACK, Head, Headers, Request, header
 from openai_replay.proxy import upstream_body
 from openai_replay.proxy.live_response import LiveResponse
-from openai_replay.text.http_headers import kept
+from openai_replay.text.http_headers import filter_headers
 from openai_replay.text.units import format_size
 
 #: Our name in `Via` (RFC 9110 7.6.3): a request with it was forwarded by an openai-replay before.
@@ -204,7 +204,7 @@ def request_headers(sent: Headers) -> CIMultiDict[str]:
     # aiohttp encodes values as UTF-8, and takes a name in another case for a replacement of the first one.
     spelled: dict[str, str] = {}
     headers: CIMultiDict[str] = CIMultiDict()
-    for name, value in kept(sent, keep_all=True):
+    for name, value in filter_headers(sent, keep_all=True):
         headers.add(spelled.setdefault(name.lower(), name), _utf8(value))
     headers["Accept-Encoding"] = "identity"  # so that text stays text in the cassette
     headers.add("Via", f"1.1 {VIA}")
@@ -225,7 +225,7 @@ def _head(response: aiohttp.ClientResponse) -> Head:
     return Head(
         response.status,
         (response.reason or "").encode("utf-8", "surrogateescape").decode("latin-1"),  # as `model.Headers` has it
-        kept(headers, keep_all=True),
+        filter_headers(headers, keep_all=True),
         int(length) if length.isdecimal() and not chunked else None,
     )
 

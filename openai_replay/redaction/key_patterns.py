@@ -74,7 +74,7 @@ _BY_SIGN = {
 }
 #: The signs by the first `-` or `_` in them, and by nothing; and what stands before it in any of them.
 _BY_CUT = {
-    cut: [sign for sign in _BY_SIGN if next((one for one in sign if one in b"-_"), None) == cut]
+    cut: [sign for sign in _BY_SIGN if next((byte for byte in sign if byte in b"-_"), None) == cut]
     for cut in (*b"-_", None)
 }
 _BEFORE = {cut: tuple({sign[: sign.index(cut)] for sign in signs}) for cut, signs in _BY_CUT.items() if cut}
@@ -84,14 +84,14 @@ _BEARER_SIGN = b"bearer"
 _WINDOW = 1 << 20
 
 
-def keys(text: bytes) -> Iterator[tuple[int, int]]:
+def find_keys(text: bytes) -> Iterator[tuple[int, int]]:
     """Start and end of every key and token in `text`, in bytes, in no order."""
     for sign in _signs(text):
         yield from _matches(_compiled(_BY_SIGN[sign]), text, _places(text, sign))
     yield from _matches(_compiled(_BEARER), text, _places_in_any_case(text, _BEARER_SIGN))
 
 
-def may_hold(text: bytes) -> bool:
+def might_contain_key(text: bytes) -> bool:
     """Return True if `text` has the prefix of a key."""
     return any(_signs(text)) or _BEARER_SIGN in text.lower()
 

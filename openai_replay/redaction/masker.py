@@ -24,7 +24,7 @@ from openai_replay.text.safe_regex import UserPattern
 
 MARK = b"REDACTED"
 #: What stands in the place of a secret of so many bytes.
-Mark = Callable[[int], bytes]
+Replacement = Callable[[int], bytes]
 #: Start and end, in bytes.
 Edit = tuple[int, int]
 
@@ -40,7 +40,7 @@ _UNIT = re.compile(
 )
 
 
-def mark(length: int) -> bytes:
+def redact(length: int) -> bytes:
     """`REDACTED`, whatever the `length`: today's key and tomorrow's make the same request."""
     return MARK
 
@@ -69,39 +69,47 @@ class Masker:
     patterns: tuple[UserPattern, ...] = ()
     pointers: tuple[Pointer, ...] = ()
 
-    def masked(self, body: bytes, content_type: str, mark: Mark) -> bytes:
+    def mask_body(self, body: bytes, content_type: str, replacement: Replacement) -> bytes:
         """`body` with every secret replaced by `mark(length)`; the same object where there is none. What is split over
         events is masked in place.
         """
         stream = _media(content_type) == "text/event-stream"
-        if stream and not self.patterns and not self._named(body) and not stream_text.might_contain_key(body):
+        if (
+            stream
+            and not self.patterns
+            and not self._might_contain_pointed_value(body)
+            and not stream_text.might_contain_key(body)
+        ):
             return body
         while True:
             clean = body
-            if stream or self.patterns or self._named(body):
+            if stream or self.patterns or self._might_contain_pointed_value(body):
                 regions = _regions(body, content_type)
                 if stream:
-                    clean = self._joined(body, regions.json)
-                edits = [*self._in_json(clean, regions.json, not stream), *self._in_plain(clean, regions.plain)]
+                    clean = self._mask_channels(body, regions.json)
+                edits = [
+                    *self._find_in_json(clean, regions.json, not stream),
+                    *self._find_in_plain(clean, regions.plain),
+                ]
             else:
                 edits = []
-            clean = _replace(clean, _merged([*key_patterns.keys(clean), *edits]), mark)
+            clean = _replace(clean, _merge([*key_patterns.find_keys(clean), *edits]), replacement)
             if clean == body:
                 return body
             body = clean
 
-    def may_mask(self, text: bytes) -> bool:
+    def might_mask(self, text: bytes) -> bool:
         """Return False if `text` surely has nothing to mask. That takes a tenth of the time of masking."""
-        return bool(self.patterns) or key_patterns.may_hold(text) or self._named(text)
+        return bool(self.patterns) or key_patterns.might_contain_key(text) or self._might_contain_pointed_value(text)
 
-    def _named(self, text: bytes) -> bool:
+    def _might_contain_pointed_value(self, text: bytes) -> bool:
         """Return True if `text` may hold a value that a pointer names."""
         return any(key in text for key in _last_keys(self.pointers))
 
-    def _in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
+    def _find_in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
         for start, end in documents:
             document = body[start:end]
-            pointed = self._named(document)
+            pointed = self._might_contain_pointed_value(document)
             if not pointed and not (patterns and self.patterns):
                 continue
             for path, first, last in json_codec.strings(document):
@@ -112,7 +120,7 @@ class Masker:
                         (start + first + low, start + first + high) for low, high in self._hits(document[first:last])
                     )
 
-    def _in_plain(self, body: bytes, regions: Iterable[Edit]) -> Iterator[Edit]:
+    def _find_in_plain(self, body: bytes, regions: Iterable[Edit]) -> Iterator[Edit]:
         for start, end in regions:
             text = body[start:end].decode("utf-8", "surrogateescape")
             offsets = None
@@ -139,15 +147,15 @@ class Masker:
                 yield from pattern.spans(text, start, stop)
             start = after
 
-    def _joined(self, body: bytes, documents: Iterable[Edit]) -> bytes:
+    def _mask_channels(self, body: bytes, documents: Iterable[Edit]) -> bytes:
         """Mask what is found in the joined pieces of each lane of a stream."""
         edited: bytearray | None = None
-        for pieces in stream_text.pieces(body, documents):
+        for pieces in stream_text.find_channels(body, documents):
             text = b"".join(body[start:end] for start, end in pieces)
             edits = list(self._hits(text)) if self.patterns else []
-            if len(pieces) > 1 and key_patterns.may_hold(text):
-                edits += key_patterns.keys(text)
-            for first, last in _merged(edits):
+            if len(pieces) > 1 and key_patterns.might_contain_key(text):
+                edits += key_patterns.find_keys(text)
+            for first, last in _merge(edits):
                 edited = edited if edited is not None else bytearray(body)
                 masked_text = mask(last - first)
                 position = 0  # of the piece, in the joined text
@@ -172,23 +180,23 @@ def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
     )
 
 
-def _merged(edits: Iterable[Edit]) -> list[Edit]:
+def _merge(edits: Iterable[Edit]) -> list[Edit]:
     """The edits in order; those that overlap or touch are one."""
-    merged: list[Edit] = []
+    merged_edits: list[Edit] = []
     for start, end in sorted(edits):
-        if merged and start <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end, merged[-1][1])
+        if merged_edits and start <= merged_edits[-1][1]:
+            merged_edits[-1] = merged_edits[-1][0], max(end, merged_edits[-1][1])
         elif start < end:
-            merged.append((start, end))
-    return merged
+            merged_edits.append((start, end))
+    return merged_edits
 
 
-def _replace(body: bytes, edits: list[Edit], mark: Mark) -> bytes:
+def _replace(body: bytes, edits: list[Edit], replacement: Replacement) -> bytes:
     if not edits:
         return body
     chunks, position = [], 0
     for start, end in edits:
-        chunks += [body[position:start], mark(end - start)]
+        chunks += [body[position:start], replacement(end - start)]
         position = end
     return b"".join([*chunks, body[position:]])
 
@@ -209,7 +217,9 @@ def _media(content_type: str) -> str:
 
 def _regions(body: bytes, content_type: str) -> _Regions:
     media = _media(content_type)
-    if media == "multipart/form-data" and (parts := multipart.parts(body, multipart.boundary(content_type))):
+    if media == "multipart/form-data" and (
+        parts := multipart.parse_parts(body, multipart.parse_boundary(content_type))
+    ):
         regions, end = _Regions([], []), 0
         for part in parts:
             regions.plain.extend(match.span(1) for match in _QUOTED.finditer(body, end, part.start))
@@ -218,7 +228,7 @@ def _regions(body: bytes, content_type: str) -> _Regions:
         return regions
     if media == "text/event-stream":
         regions = _Regions([], [])
-        for match in stream_text.data(body):
+        for match in stream_text.find_data(body):
             (regions.json if _is_json(match[1]) else regions.plain).append(match.span(1))
         return regions
     first = re.match(rb"\s*+(.)", body, re.DOTALL)

@@ -18,9 +18,9 @@ from urllib.parse import unquote
 
 from openai_replay.errors import PatternTimeoutError
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
-from openai_replay.redaction.masker import MARK, Masker, mark, mask, unmask
+from openai_replay.redaction.masker import MARK, Masker, mask, redact, unmask
 from openai_replay.text import json_codec, sse
-from openai_replay.text.http_headers import decoded, true_encoding
+from openai_replay.text.http_headers import decode_body, drop_false_encoding
 from openai_replay.text.json_codec import Pointer
 from openai_replay.text.safe_regex import UserPattern, compile_pattern
 
@@ -72,33 +72,33 @@ class Redactor:
         """Make what is needed for every text."""
         object.__setattr__(self, "_masker", Masker(self.patterns, self.pointers))
 
-    def request(self, request: Request) -> Request:
+    def redact_request(self, request: Request) -> Request:
         """`request` without secrets; a gzip or deflate body is read first, so that it is matched by what it says."""
-        headers, body = decoded(request.headers, request.body)
+        headers, body = decode_body(request.headers, request.body)
         content_type = header(headers, "content-type")
-        while (clean := unmask(self._masker.masked(body, content_type, mark))) != body:
+        while (clean := unmask(self._masker.mask_body(body, content_type, redact))) != body:
             body = clean
-        return Request(request.method, *self._address(request.uri, headers), body)
+        return Request(request.method, *self._redact_address(request.uri, headers), body)
 
-    def redacted_target(self, request: Request) -> Request:
+    def redact_target(self, request: Request) -> Request:
         """Return the method and the URI of `request` for logs, without secrets; like `log_text`, it never fails."""
         try:
-            return Request(request.method, *self._address(request.uri, ()), b"")
+            return Request(request.method, *self._redact_address(request.uri, ()), b"")
         except PatternTimeoutError:
             return Request(request.method, f"/{_WITHHELD}")
 
-    def response(self, response: Response) -> Response:
+    def redact_response(self, response: Response) -> Response:
         """`response` without secrets, every frame of the size it had.
 
         A compressed body that holds a secret is kept decoded, cut at its events: its bytes cannot be edited where
         they lie.
         """
-        head = replace(response.head, headers=self._headers(response.head.headers))
+        head = replace(response.head, headers=self._redact_headers(response.head.headers))
         body = response.body
-        headers, plain = decoded(head.headers, body)
-        if header(true_encoding(headers, plain), "content-encoding").strip().lower() not in ("", "identity"):
+        headers, plain = decode_body(head.headers, body)
+        if header(drop_false_encoding(headers, plain), "content-encoding").strip().lower() not in ("", "identity"):
             return replace(response, head=head)  # brotli, or damaged: there is nothing to read, only bytes to break
-        clean = self._masker.masked(plain, header(headers, "content-type"), mask)
+        clean = self._masker.mask_body(plain, header(headers, "content-type"), mask)
         if clean is plain:
             return replace(response, head=head)
         if plain is not body:
@@ -113,57 +113,59 @@ class Redactor:
         )
         return replace(response, head=head, frames=frames)
 
-    def text(self, text: str) -> str:
+    def redact_text(self, text: str) -> str:
         """Return `text` without secrets. Raises PatternTimeoutError."""
-        return self._masker.masked(text.encode("utf-8", "backslashreplace"), "", mark).decode()
+        return self._masker.mask_body(text.encode("utf-8", "backslashreplace"), "", redact).decode()
 
-    def log_text(self, text: str) -> str:
+    def redact_for_log(self, text: str) -> str:
         """Return `text` without secrets, for messages and logs; if a pattern takes too long, a placeholder."""
         try:
-            return self.text(text)
+            return self.redact_text(text)
         except PatternTimeoutError:
             return _WITHHELD
 
-    def _address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
+    def _redact_address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
         """A request's URI and headers without secrets."""
         cached = self._address_cache.get((uri, headers))
         if cached is None:
             if len(self._address_cache) >= _MOST_KNOWN:
                 self._address_cache.clear()
-            self._address_cache[uri, headers] = cached = self._uri(uri), self._headers(headers)
+            self._address_cache[uri, headers] = cached = self._redact_uri(uri), self._redact_headers(headers)
         return cached
 
-    def _headers(self, headers: Headers) -> Headers:
+    def _redact_headers(self, headers: Headers) -> Headers:
         visible_values = "\n".join(value for name, value in headers if name.lower() not in self.headers)
         # All of them looked at together: most say nothing that could be a secret.
-        value = self.text if self._masker.may_mask(visible_values.encode("utf-8", "backslashreplace")) else str
+        redact_value = (
+            self.redact_text if self._masker.might_mask(visible_values.encode("utf-8", "backslashreplace")) else str
+        )
         return tuple(
             (
                 name,
-                _redact_header(one)
+                _redact_header(value)
                 if name.lower() in self.headers
-                else one
+                else value
                 if name.lower() in _FRAMING
-                else value(one),
+                else redact_value(value),
             )
-            for name, one in headers
+            for name, value in headers
         )
 
-    def _uri(self, uri: str) -> str:
+    def _redact_uri(self, uri: str) -> str:
         origin, question, query = _USER.sub(rf"\1{MARK.decode()}@", uri).partition("?")
         fields = [field.partition("=") for field in query.split("&")]
         query = "&".join(
             f"{name}={MARK.decode()}" if equals and unquote(name).lower() in QUERY else name + equals + value
             for name, equals, value in fields
         )
-        return self.text(origin + question + query)
+        return self.redact_text(origin + question + query)
 
 
 # `https://user:password@host/`
 _USER = re.compile(r"^([a-z]+://)[^/?#@]*@", re.IGNORECASE)
 
 
-def redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers: Iterable[str] = ()) -> Redactor:
+def build_redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers: Iterable[str] = ()) -> Redactor:
     """The built-in rules and these. Raises UsageError for a pattern or a pointer that does not parse."""
     names = frozenset(name.lower() for name in headers)
     return Redactor(

@@ -108,7 +108,7 @@ class Leak(NamedTuple):
     preview: str
 
 
-def leaks(text: str) -> Iterator[Leak]:
+def find_leaks(text: str) -> Iterator[Leak]:
     """The secrets in `text`, in no order; of those that overlap, one."""
     lower = text.lower()
     reported_spans: list[tuple[int, int]] = []
@@ -117,18 +117,18 @@ def leaks(text: str) -> Iterator[Leak]:
             for match in pattern.finditer(text):
                 start, end = match.span(match.re.groups)
                 secret = text[start:end]
-                if _free(start, end, reported_spans) and (kind == "private key" or not is_placeholder(secret)):
+                if _is_outside(start, end, reported_spans) and (kind == "private key" or not is_placeholder(secret)):
                     reported_spans.append((start, end))
-                    yield Leak(kind, start, end, _shown(secret, sign))
+                    yield Leak(kind, start, end, _preview(secret, sign))
     if any(name in lower for name in _NAMES):
         for match in _ASSIGNED.finditer(text):
             start, end = match.span("value")
             word = re.match("[A-Za-z]+", match[0])
             before = _NAME_BEFORE.search(text, max(0, match.start() - 40), match.start())
             name = f"{before[0] if before else ''}{word[0] if word else ''}"
-            if _NAME.fullmatch(name) and _free(start, end, reported_spans) and _looks_like_chance(match["value"]):
+            if _NAME.fullmatch(name) and _is_outside(start, end, reported_spans) and _looks_random(match["value"]):
                 reported_spans.append((start, end))
-                yield Leak(f"value of {name!r}", start, end, _shown(match["value"]))
+                yield Leak(f"value of {name!r}", start, end, _preview(match["value"]))
 
 
 def is_placeholder(value: str) -> bool:
@@ -140,17 +140,17 @@ def is_placeholder(value: str) -> bool:
 _MIXED = re.compile(r"[0-9]|[a-z][A-Z]|[A-Z][a-z]|[^A-Za-z0-9_-]")
 
 
-def _shown(secret: str, sign: str = "") -> str:
+def _preview(secret: str, sign: str = "") -> str:
     """Return the part of a secret that may be shown: the prefix of all secrets of its kind, or two characters."""
     prefix = secret[: len(sign)] if sign and secret.lower().startswith(sign) else secret[:2]
     return f"{prefix}… ({len(secret)} characters)"
 
 
-def _free(start: int, end: int, reported_spans: list[tuple[int, int]]) -> bool:
+def _is_outside(start: int, end: int, reported_spans: list[tuple[int, int]]) -> bool:
     return all(end <= low or high <= start for low, high in reported_spans)
 
 
-def _looks_like_chance(value: str) -> bool:
+def _looks_random(value: str) -> bool:
     """Return True if a value that is assigned to the name of a secret looks random: letters and digits mixed."""
     if is_placeholder(value) or _PUBLIC.match(value):
         return False

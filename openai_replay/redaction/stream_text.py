@@ -16,27 +16,29 @@ from openai_replay.text import json_codec
 from openai_replay.text.json_codec import Path
 
 #: Start and end of a piece, in bytes.
-Piece = tuple[int, int]
+Span = tuple[int, int]
 
 _FIELD = b"data:"
 _DATA = re.compile(rb"data: ?([^\r\n]+)")
 #: Names whose values are said anew in every event, never in pieces.
-_WHOLE = frozenset({"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"})
+_REPEATED = frozenset(
+    {"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"}
+)
 #: Bytes of a stream whose texts may be held once more to look for keys in them.
-_HELD_TWICE = 1 << 22
+_MAX_SEARCHED_BYTES = 1 << 22
 #: Deltas of one text carry the same of these; those of another item or part differ in one.
-_LANE = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
+_CHANNEL_FIELDS = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
 
 
-def data(body: bytes) -> Iterator[re.Match[bytes]]:
+def find_data(body: bytes) -> Iterator[re.Match[bytes]]:
     """The lines of a stream that carry data, but for its end."""
-    at = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
-    while at >= 0:
-        if (at == 0 or body[at - 1] in b"\r\n") and (match := _DATA.match(body, at)) is not None:
-            at = match.end()
+    position = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
+    while position >= 0:
+        if (position == 0 or body[position - 1] in b"\r\n") and (match := _DATA.match(body, position)) is not None:
+            position = match.end()
             if match[1].strip() != b"[DONE]":
                 yield match
-        at = body.find(_FIELD, at + 1)
+        position = body.find(_FIELD, position + 1)
 
 
 def might_contain_key(body: bytes) -> bool:
@@ -44,7 +46,7 @@ def might_contain_key(body: bytes) -> bool:
 
     Equal texts are searched once. Locating a key takes six times as long, and most streams have none.
     """
-    if len(body) > _HELD_TWICE:
+    if len(body) > _MAX_SEARCHED_BYTES:
         return True
     kinds: dict[object, _TextChannel] = defaultdict(_TextChannel)
     texts_seen: set[str] = set()
@@ -58,7 +60,7 @@ def might_contain_key(body: bytes) -> bool:
             raw.add(line)
         try:
             value = json_codec.loads(line[len(_FIELD) :])
-            kind = tuple(map(value.get, _LANE)) if isinstance(value, dict) else ()
+            kind = tuple(map(value.get, _CHANNEL_FIELDS)) if isinstance(value, dict) else ()
             strings += _gather(value, kinds[kind], texts_seen)
         except ValueError:
             raw.add(line)
@@ -69,24 +71,26 @@ def might_contain_key(body: bytes) -> bool:
     # A parser keeps one of two values of the same name: then there are more quotes than strings.
     if quotes != 2 * strings:
         return True
-    texts = (text for channel in kinds.values() for text in channel.all())
-    return key_patterns.may_hold(b"\n".join([*raw, "\n".join([*texts_seen, *texts]).encode("utf-8", "surrogatepass")]))
+    texts = (text for channel in kinds.values() for text in channel.joined_texts())
+    return key_patterns.might_contain_key(
+        b"\n".join([*raw, "\n".join([*texts_seen, *texts]).encode("utf-8", "surrogatepass")])
+    )
 
 
 class _TextChannel:
     """A place in all events of one kind: the pieces of the texts that it says by their name, and the places in it."""
 
-    __slots__ = ("inside", "texts")
+    __slots__ = ("children", "texts")
 
     def __init__(self) -> None:
         self.texts: dict[str | None, list[str]] = defaultdict(list)
-        self.inside: dict[object, _TextChannel] = defaultdict(_TextChannel)
+        self.children: dict[object, _TextChannel] = defaultdict(_TextChannel)
 
-    def all(self) -> Iterator[str]:
+    def joined_texts(self) -> Iterator[str]:
         """The texts, put together."""
         yield from map("".join, self.texts.values())
-        for channel in self.inside.values():
-            yield from channel.all()
+        for channel in self.children.values():
+            yield from channel.joined_texts()
 
 
 def _gather(value: Any, channel: _TextChannel, texts_seen: set[str]) -> int:
@@ -101,35 +105,35 @@ def _gather(value: Any, channel: _TextChannel, texts_seen: set[str]) -> int:
             kind = type(inner)
             if kind is str:
                 count += 1
-                if name in _WHOLE:
+                if name in _REPEATED:
                     texts_seen.add(inner)
                 else:
                     channel.texts[name].append(inner)
             elif kind is dict or kind is list:
-                count += _gather(inner, channel.inside[name], texts_seen)
+                count += _gather(inner, channel.children[name], texts_seen)
     elif kind is list:
         for number, inner in enumerate(value):
             index = inner.get("index", number) if type(inner) is dict else number
-            count += _gather(inner, channel.inside[index], texts_seen)
+            count += _gather(inner, channel.children[index], texts_seen)
     elif kind is str:
         channel.texts[None].append(value)
         count = 1
     return count
 
 
-def pieces(body: bytes, documents: Iterable[Piece]) -> Iterable[list[Piece]]:
+def find_channels(body: bytes, documents: Iterable[Span]) -> Iterable[list[Span]]:
     """Yield, for each text that is streamed in `documents`, the positions of its pieces."""
-    lanes: dict[object, list[Piece]] = defaultdict(list)
+    channels: dict[object, list[Span]] = defaultdict(list)
     for start, end in documents:
         value = json_codec.loads(body[start:end])
-        channel_key = repr([value.get(name) for name in _LANE]) if isinstance(value, dict) else ""
+        event_kind = repr([value.get(name) for name in _CHANNEL_FIELDS]) if isinstance(value, dict) else ""
         for path, first, last in json_codec.strings(body[start:end]):
-            lane = (start, path) if path and path[-1] in _WHOLE else (channel_key, _by_index(path, value))
-            lanes[lane].append((start + first, start + last))
-    return lanes.values()
+            channel = (start, path) if path and path[-1] in _REPEATED else (event_kind, _by_own_index(path, value))
+            channels[channel].append((start + first, start + last))
+    return channels.values()
 
 
-def _by_index(path: Path, value: Any) -> tuple[str, ...]:
+def _by_own_index(path: Path, value: Any) -> tuple[str, ...]:
     """`path` with an item of a list named by its own `index` (that of a choice, of a tool call), where it has one."""
     names = []
     for part in path:

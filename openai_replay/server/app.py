@@ -99,7 +99,7 @@ class App:
         response.close_after = response.close_after or refused or not has_body
         if refused:
             path = incoming.head.target.partition("?")[0]
-            line = self._sessions.rules.redactor.log_text(f"{incoming.head.method} {path}: {error.message}")
+            line = self._sessions.rules.redactor.redact_for_log(f"{incoming.head.method} {path}: {error.message}")
             log.warning("refused with %d: %s", error.status, line)
         head, body = error_response(error)
         await response.send(head=head, frames=[body], end=End.COMPLETE)
@@ -139,5 +139,5 @@ class App:
 
 
 def _log_request(request: Request, redactor: Redactor) -> None:
-    clean = redactor.request(Request(request.method, request.uri, request.headers))
+    clean = redactor.redact_request(Request(request.method, request.uri, request.headers))
     log.debug("%s", logs.head(f"> {clean.method} {clean.uri}  ({len(request.body)} bytes)", clean.headers))

@@ -15,7 +15,7 @@ from difflib import SequenceMatcher
 _PAIRS = 60_000
 
 
-def matched(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
+def pair_equal_items(first: Sequence[Hashable], second: Sequence[Hashable]) -> list[tuple[int, int]]:
     """Indices of equal items, rising in both: what both begin and end with, what each has once (the most that keep
     their order), and what stands beside those.
     """

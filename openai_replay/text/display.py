@@ -10,15 +10,15 @@ from openai_replay.text import word_diff
 from openai_replay.text.escape import line
 
 #: Characters of a value that are shown.
-ROOM = 80
+MAX_CHARACTERS = 80
 #: Characters that are shown around a change in a long string.
 _AROUND = 30
 #: Characters of a change that are shown.
-_CHANGE = 60
+_MAX_CHANGE = 60
 #: Changes in one string that are shown.
-_CHANGES = 4
+_MAX_CHANGES = 4
 #: Characters between the first and the last change that are compared word by word; what is longer is one change.
-_COMPARED = 1 << 16
+_MAX_COMPARED = 1 << 16
 #: What tells most of an object goes first, the other keys in their order.
 _FIRST = ("role", "type", "name")
 _WORD = re.compile(r"\w+")
@@ -26,17 +26,17 @@ _WORD = re.compile(r"\w+")
 _STEP = 1 << 12
 
 
-def path(segments: Iterable[str | int]) -> str:
+def format_path(segments: Iterable[str | int]) -> str:
     """`messages[0].content`; empty for the root."""
     text = "".join(f"[{segment}]" if isinstance(segment, int) else f".{_name(segment)}" for segment in segments)
     return text.removeprefix(".")
 
 
-def _name(key: str, room: int = ROOM) -> str:
+def _name(key: str, room: int = MAX_CHARACTERS) -> str:
     return line(key if len(key) <= room else key[:room] + "…")
 
 
-def value(document: Any, room: int = ROOM) -> str:
+def format_value(document: Any, room: int = MAX_CHARACTERS) -> str:
     """A JSON value (or bytes) as text: `{role: user, content: 'Hi'}`; what goes beyond `room` characters is cut."""
     text = ""
     for piece in _pieces(document, room):
@@ -71,46 +71,46 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
-def changes(recorded: str, current: str) -> str:
+def format_changes(recorded: str, current: str) -> str:
     """Return the differences of two long strings: `… the [-quick-]{+slow+} brown fox …`. Empty if they are short, or
     have little in common.
     """
     longest = max(len(recorded), len(current))
-    if longest <= ROOM or recorded == current:
+    if longest <= MAX_CHARACTERS or recorded == current:
         return ""
     start, end = _ends(recorded, current)
     old, new = recorded[start : len(recorded) - end], current[start : len(current) - end]
     before, after = recorded[:start][-2 * _AROUND :], recorded[len(recorded) - end :][: 2 * _AROUND]
-    between = word_diff.pieces(old, new) if max(len(old), len(new)) <= _COMPARED else [word_diff.Piece(old, new)]
+    between = word_diff.compare(old, new) if max(len(old), len(new)) <= _MAX_COMPARED else [word_diff.Piece(old, new)]
     same_length = start + end + sum(len(piece.old) for piece in between if piece.same)
     if same_length * 3 < longest:
         return ""
     pieces = [word_diff.Piece(before, before), *between, word_diff.Piece(after, after)]
-    return _rendered(pieces, len(before) < start, len(after) < end)
+    return _render(pieces, len(before) < start, len(after) < end)
 
 
 def _ends(recorded: str, current: str) -> tuple[int, int]:
     """Return the lengths of the common start and end. A word that is only partly equal does not count."""
-    start = _alike(recorded, current)
-    end = _alike_at_the_end(recorded, current, min(len(recorded), len(current)) - start)
+    start = _common_start(recorded, current)
+    end = _common_end(recorded, current, min(len(recorded), len(current)) - start)
     if any(_WORD.match(text[start : start + 1]) for text in (recorded, current)):
-        start -= _of_a_word(recorded[max(0, start - _AROUND - 1) : start][::-1])
+        start -= _word_length(recorded[max(0, start - _AROUND - 1) : start][::-1])
     if any(_WORD.match(text[: len(text) - end][-1:]) for text in (recorded, current)):
-        end -= _of_a_word(recorded[len(recorded) - end :][: _AROUND + 1])
+        end -= _word_length(recorded[len(recorded) - end :][: _AROUND + 1])
     return start, end
 
 
-def _of_a_word(text: str) -> int:
+def _word_length(text: str) -> int:
     """Return the length of the word at the start of `text`; 0 for a very long one, such as base64."""
     match = _WORD.match(text)
     return match.end() if match and match.end() <= _AROUND else 0
 
 
-def _rendered(pieces: list[word_diff.Piece], before: bool, after: bool) -> str:
+def _render(pieces: list[word_diff.Piece], before: bool, after: bool) -> str:
     """Render the pieces. `before` and `after` are True if the strings go on beyond the first and the last piece."""
     rendered = [_tail(pieces[0].old, before)]
     changed = [number for number, piece in enumerate(pieces) if not piece.same]
-    last = changed[:_CHANGES][-1]
+    last = changed[:_MAX_CHANGES][-1]
     for piece in pieces[1 : last + 1]:
         if not piece.same:
             old, new = (_cut(text) for text in piece)
@@ -119,14 +119,14 @@ def _rendered(pieces: list[word_diff.Piece], before: bool, after: bool) -> str:
             rendered.append(line(piece.old))
         else:
             rendered.append(_head(piece.old, True) + _tail(piece.old, True).removeprefix("…"))
-    rendered.append(_head(pieces[last + 1].old, after or len(changed) > _CHANGES))
-    if (hidden_changes := len(changed) - _CHANGES) > 0:
+    rendered.append(_head(pieces[last + 1].old, after or len(changed) > _MAX_CHANGES))
+    if (hidden_changes := len(changed) - _MAX_CHANGES) > 0:
         rendered.append(f" and {hidden_changes} more change{'s' if hidden_changes > 1 else ''}")
     return "".join(rendered)
 
 
 def _cut(text: str) -> str:
-    return line(text if len(text) <= _CHANGE else f"{text[: _CHANGE // 2]}…{text[-_CHANGE // 4 :]}")
+    return line(text if len(text) <= _MAX_CHANGE else f"{text[: _MAX_CHANGE // 2]}…{text[-_MAX_CHANGE // 4 :]}")
 
 
 def _head(text: str, is_cut: bool) -> str:
@@ -147,7 +147,7 @@ def _tail(text: str, is_cut: bool) -> str:
     return "…" + line(space + words if words.strip() else end)
 
 
-def _alike(first: str, second: str) -> int:
+def _common_start(first: str, second: str) -> int:
     """Return the length of the common start."""
     at, limit = 0, min(len(first), len(second))
     step = _STEP
@@ -159,7 +159,7 @@ def _alike(first: str, second: str) -> int:
     return at
 
 
-def _alike_at_the_end(first: str, second: str, limit: int) -> int:
+def _common_end(first: str, second: str, limit: int) -> int:
     """Return the length of the common end, at most `limit`."""
     at, step = 0, _STEP
     while step and at < limit:

@@ -20,15 +20,15 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 def line(text: str) -> str:
     """`text` as a part of one line: `\\n`, `\\x1b`, `\\u202e` where it has what is not to be printed."""
-    return _IN_A_LINE.sub(_escaped, text)
+    return _IN_A_LINE.sub(_escape, text)
 
 
 def text(text: str) -> str:
     """`text` as lines: line feeds and tabs stay."""
-    return _IN_A_TEXT.sub(_escaped, text.replace("\r\n", "\n"))
+    return _IN_A_TEXT.sub(_escape, text.replace("\r\n", "\n"))
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escape(match: re.Match[str]) -> str:
     code = ord(match[0])
     if match[0] in _NAMED:
         return _NAMED[match[0]]

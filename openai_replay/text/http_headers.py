@@ -33,7 +33,7 @@ NOISE = re.compile(
 )
 
 #: Bytes a compressed body may unfold to. Past that it is a bomb, or nothing a person reviews: it stays as it came.
-_MOST_DECODED = 1 << 28
+_MAX_DECODED_BYTES = 1 << 28
 #: Compressed bytes that are looked at together.
 _WINDOW = 1 << 12
 #: A name is a token (RFC 9110 5.6.2). In a file that was edited it may be anything: a line break, a header.
@@ -44,7 +44,7 @@ _UNSAFE = re.compile(r"[\r\n\0]")
 _MAGIC = {"gzip": b"\x1f\x8b", "x-gzip": b"\x1f\x8b", "zstd": b"\x28\xb5\x2f\xfd"}
 
 
-def kept(headers: Headers, keep_all: bool = False, extra_names: Container[str] = ()) -> Headers:
+def filter_headers(headers: Headers, keep_all: bool = False, extra_names: Container[str] = ()) -> Headers:
     """`headers` as they are stored: without hop-by-hop ones (those that `Connection` names, too), what has no name
     that can be sent, and, unless `everything`, noise; but what is `wanted` (lower case) is none.
     """
@@ -60,7 +60,7 @@ def kept(headers: Headers, keep_all: bool = False, extra_names: Container[str] =
     )
 
 
-def head_bytes(lines: Iterable[str]) -> bytes:
+def encode_head(lines: Iterable[str]) -> bytes:
     """The head of a message from its `lines`, the empty line at its end included; a line stays one, whatever it holds.
 
     Text is latin-1; a file that was written by hand may hold more, which goes out as UTF-8.
@@ -72,7 +72,7 @@ def head_bytes(lines: Iterable[str]) -> bytes:
         return text.encode("utf-8", "replace")
 
 
-def true_encoding(headers: Headers, body: bytes) -> Headers:
+def drop_false_encoding(headers: Headers, body: bytes) -> Headers:
     """Drop a `content-encoding` that the body does not have: many recorders store it decoded under the header it came
     with.
 
@@ -82,23 +82,23 @@ def true_encoding(headers: Headers, body: bytes) -> Headers:
     if not encoding or not body:
         return headers
     if encoding in _MAGIC:
-        true = body.startswith(_MAGIC[encoding])
+        is_encoded = body.startswith(_MAGIC[encoding])
     else:
         try:
             body.decode()
-            true = False
+            is_encoded = False
         except UnicodeDecodeError:
-            true = True
-    return headers if true else tuple(header for header in headers if header[0].lower() != "content-encoding")
+            is_encoded = True
+    return headers if is_encoded else tuple(header for header in headers if header[0].lower() != "content-encoding")
 
 
-def decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
+def decode_body(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
     """Headers and body without gzip or deflate; just as they came where it is neither, or is damaged."""
     encoding = header(headers, "content-encoding").strip().lower()
     if encoding not in ("gzip", "x-gzip", "deflate") or not body:
         return headers, body
     try:
-        plain = _inflated(body)
+        plain = _inflate(body)
     except zlib.error:
         return headers, body
     if plain is None:
@@ -106,18 +106,18 @@ def decoded(headers: Headers, body: bytes) -> tuple[Headers, bytes]:
     return tuple((name, value) for name, value in headers if name.lower() != "content-encoding"), plain
 
 
-def _inflated(body: bytes) -> bytes | None:
+def _inflate(body: bytes) -> bytes | None:
     """`body` unfolded; None where that is very much. Raises zlib.error."""
-    pieces, size, at = [], 0, 0
+    pieces, size, offset = [], 0, 0
     decoder = zlib.decompressobj(wbits=47)  # the format is told by its magic bytes
-    while at < len(body):
+    while offset < len(body):
         if decoder.eof:  # gzip may come in several members
             decoder = zlib.decompressobj(wbits=47)
         # A window at a time: what lies behind a member is copied, and there may be a million of them.
-        window = body[at : at + _WINDOW]
-        pieces.append(decoder.decompress(window, _MOST_DECODED + 1 - size))
+        window = body[offset : offset + _WINDOW]
+        pieces.append(decoder.decompress(window, _MAX_DECODED_BYTES + 1 - size))
         size += len(pieces[-1])
-        if size > _MOST_DECODED:
+        if size > _MAX_DECODED_BYTES:
             return None
-        at += len(window) - len(decoder.unused_data)
+        offset += len(window) - len(decoder.unused_data)
     return b"".join(pieces)

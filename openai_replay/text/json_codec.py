@@ -67,7 +67,7 @@ _LONG_NUMBER = re.compile(rb"\d{19}")
 #: Of 19 digits in a row, every sixth byte finds three: a sixth of the text tells almost always that there are none.
 _SPARSE, _IN_A_ROW = 6, re.compile(rb"\d{3}")
 #: orjson writes 254 levels at most; what is deeper has no canonical text.
-_DEEPEST = 250
+_MAX_DEPTH = 250
 
 
 def loads(text: bytes) -> Any:
@@ -88,7 +88,7 @@ def exact(text: bytes) -> Any:
 def shallow(text: bytes) -> Any:
     """As `loads`; raises ValueError where it is nested over 250 deep, too: who walks over the value need not fear."""
     value = loads(text)
-    if text.count(b"[") + text.count(b"{") > _DEEPEST and _depth(value) > _DEEPEST:
+    if text.count(b"[") + text.count(b"{") > _MAX_DEPTH and _depth(value) > _MAX_DEPTH:
         raise ValueError("nested too deeply")
     return value
 
@@ -98,7 +98,7 @@ def canonical(value: Any) -> bytes:
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
     except TypeError:  # an integer past 64 bits, a lone surrogate, or too deep
-        if _depth(value) > _DEEPEST:
+        if _depth(value) > _MAX_DEPTH:
             raise ValueError("nested too deeply") from None
         return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
@@ -106,7 +106,7 @@ def canonical(value: Any) -> bytes:
 def _depth(value: Any) -> int:
     """Return the nesting depth of `value`, at most one level more than is allowed."""
     level, depth = [value], 0
-    while depth <= _DEEPEST and (level := [inner for outer in level for inner in _inside(outer)]):
+    while depth <= _MAX_DEPTH and (level := [inner for outer in level for inner in _inside(outer)]):
         depth += 1
     return depth
 
@@ -145,7 +145,7 @@ def parse_pointer(text: str) -> Pointer:
     return tuple(segment.replace("~1", "/").replace("~0", "~") for segment in text[1:].split("/"))
 
 
-def pointer_text(pointer: Pointer) -> str:
+def format_pointer(pointer: Pointer) -> str:
     """`pointer` as text again."""
     return "".join("/" + segment.replace("~", "~0").replace("/", "~1") for segment in pointer)
 

@@ -28,12 +28,12 @@ _FOLDED = re.compile(r"\r\n[ \t]+")
 _PADDING = b" \t"
 
 
-def boundary(content_type: str) -> str:
+def parse_boundary(content_type: str) -> str:
     """The boundary parameter of a multipart content type; empty if there is none."""
     return _parameters(content_type).get("boundary", "")
 
 
-def parts(body: bytes, boundary: str) -> list[Part] | None:
+def parse_parts(body: bytes, boundary: str) -> list[Part] | None:
     """The parts of `body` in order, nothing copied; None where it is not well formed (RFC 2046 5.1.1)."""
     if not boundary:
         return None
@@ -58,7 +58,7 @@ def parts(body: bytes, boundary: str) -> list[Part] | None:
         part_list.append(
             Part(
                 disposition.get("name", ""),
-                _extended(disposition.get("filename*", "")) or disposition.get("filename", ""),
+                _decode_extended(disposition.get("filename*", "")) or disposition.get("filename", ""),
                 headers.get("content-type", ""),
                 view[head_end + 4 : end],
                 head_end + 4,
@@ -81,7 +81,7 @@ def _parameters(value: str) -> dict[str, str]:
     return {name.lower(): quoted or encoded or token.strip() for name, quoted, encoded, token in reversed(matches)}
 
 
-def _extended(value: str) -> str:
+def _decode_extended(value: str) -> str:
     match = _EXTENDED.fullmatch(value)
     return unquote_to_bytes(_bytes(match[1])).decode("utf-8", "surrogateescape") if match else value
 

@@ -23,13 +23,13 @@ class Piece(NamedTuple):
         return self.old == self.new
 
 
-def pieces(old: str, new: str) -> list[Piece]:
+def compare(old: str, new: str) -> list[Piece]:
     """Both texts as a sequence of pieces; joined, the `old` of all are the one text, the `new` the other."""
     first, second = _WORD.findall(old), _WORD.findall(new)
     common: list[str] = []  # words of a piece that is not over yet
     result: list[Piece] = []
     i = j = 0
-    for a, b in [*align.matched(first, second), (len(first), len(second))]:
+    for a, b in [*align.pair_equal_items(first, second), (len(first), len(second))]:
         if i < a or j < b:
             _add(result, "".join(common), "".join(first[i:a]), "".join(second[j:b]))
             common = []

@@ -26,7 +26,7 @@ _CALLED = re.compile(r"tag:yaml\.org,2002:python/object/(?:apply|new):")
 _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class NotYaml(ValueError):
+class InvalidYamlError(ValueError):
     """A text that is no YAML, or none that may be read; `line` counts from 1, None where it is not known."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
@@ -34,7 +34,7 @@ class NotYaml(ValueError):
         self.line = line
 
 
-class Plain(str):
+class PlainScalar(str):
     """A scalar that was written without quotes: it may mean a number, or true."""
 
     __slots__ = ()
@@ -43,7 +43,7 @@ class Plain(str):
 def load(text: str) -> Any:
     """The value of the one document in `text`. Raises NotYaml."""
     if yaml_limits.is_too_deep(text):
-        raise NotYaml("nested too deeply")
+        raise InvalidYamlError("nested too deeply")
     loader = None
     try:
         loader = _Loader(text)
@@ -54,16 +54,16 @@ def load(text: str) -> Any:
         return _value(root)
     except yaml.MarkedYAMLError as error:
         if yaml_limits.is_nesting_error(error):
-            raise NotYaml("nested too deeply") from None
+            raise InvalidYamlError("nested too deeply") from None
         mark = error.problem_mark or error.context_mark
-        raise NotYaml(str(error.problem or error.context), mark.line + 1 if mark else None) from None
+        raise InvalidYamlError(str(error.problem or error.context), mark.line + 1 if mark else None) from None
     except (yaml.YAMLError, UnicodeEncodeError) as error:
-        raise NotYaml(str(error).splitlines()[0]) from None
+        raise InvalidYamlError(str(error).splitlines()[0]) from None
     except CassetteError as error:
         reason = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
-        raise NotYaml(reason, error.line) from None
+        raise InvalidYamlError(reason, error.line) from None
     except RecursionError:
-        raise NotYaml("nested too deeply") from None
+        raise InvalidYamlError("nested too deeply") from None
     finally:
         if loader is not None:
             loader.dispose()
@@ -77,14 +77,14 @@ def _value(node: yaml.Node) -> Any:
         return values[0] if values and _CALLED.match(node.tag) else values
     mapping: dict[Any, Any] = {}
     for key, value in node.value:
-        name, worth = _value(key), _value(value)
-        if isinstance(name, Plain) and name == "<<":
-            for base in reversed(worth if isinstance(worth, list) else [worth]):
+        name, content = _value(key), _value(value)
+        if isinstance(name, PlainScalar) and name == "<<":
+            for base in reversed(content if isinstance(content, list) else [content]):
                 mapping = {**base, **mapping} if isinstance(base, dict) else mapping
         elif isinstance(name, (dict, list)):
-            raise NotYaml("a key is not a text", key.start_mark.line + 1)
+            raise InvalidYamlError("a key is not a text", key.start_mark.line + 1)
         else:
-            mapping[name] = worth
+            mapping[name] = content
     return mapping
 
 
@@ -93,19 +93,19 @@ def _scalar(node: yaml.ScalarNode) -> Any:
         try:
             return binascii.a2b_base64(node.value.encode("ascii"))
         except ValueError:
-            raise NotYaml("holds !!binary that is not base64", node.start_mark.line + 1) from None
+            raise InvalidYamlError("holds !!binary that is not base64", node.start_mark.line + 1) from None
     if node.style is None or node.style == "":
-        return None if node.value in _NULL else Plain(node.value)
+        return None if node.value in _NULL else PlainScalar(node.value)
     return node.value
 
 
-def typed(value: Any) -> Any:
+def resolve_types(value: Any) -> Any:
     """`value` with numbers, true and false in the place of the unquoted texts that YAML 1.1 takes for them."""
     if isinstance(value, dict):
-        return {str(key): typed(child) for key, child in value.items()}
+        return {str(key): resolve_types(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [typed(child) for child in value]
-    if not isinstance(value, Plain):
+        return [resolve_types(child) for child in value]
+    if not isinstance(value, PlainScalar):
         return value
     tag = _RESOLVER.resolve(yaml.ScalarNode, value, (True, False))  # type: ignore[no-untyped-call]  # not in its stubs
     node = yaml.ScalarNode(tag, str(value))

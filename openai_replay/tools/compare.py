@@ -48,7 +48,7 @@ def pair_recordings(
     """
     if len(first) == len(second) == 1:
         return [Pair(0, 0)]
-    aligned = enumerate(ids.aligned(first, second, key))
+    aligned = enumerate(ids.pair_interactions(first, second, key))
     partners = {first_number: second_number for second_number, first_number in aligned if first_number is not None}
     paired = set(partners.values())
     unpaired: dict[tuple[str, str], deque[int]] = defaultdict(deque)
@@ -105,7 +105,7 @@ def compare_times(first: Response, second: Response) -> list[str]:
 
 
 def _compare_responses(before: Response, after: Response) -> Iterator[Difference]:
-    old, new = transcript.answer(before), transcript.answer(after)
+    old, new = transcript.parse_response(before), transcript.parse_response(after)
     if old.media != new.media:
         yield Difference("content-type", (), Change.CHANGED, old.media, new.media)
     if old.value is not None and new.value is not None:
@@ -159,20 +159,20 @@ def _is_expected(difference: Difference) -> bool:
     if (
         isinstance(recorded, str)
         and isinstance(current, str)
-        and ids.kind(recorded)
-        and ids.kind(recorded) == ids.kind(current)
+        and ids.classify(recorded)
+        and ids.classify(recorded) == ids.classify(current)
     ):
         return True
     return type(recorded) is type(current) and (name in _CHANGING_KEYS or name.endswith(_CHANGING_KEY_ENDS))
 
 
 def _describe(difference: Difference) -> str:
-    path = display.path(difference.path) or difference.field
+    path = display.format_path(difference.path) or difference.field
     match difference.change:
         case Change.ADDED:
-            return f"{path}: only in the second: {display.value(difference.current)}"
+            return f"{path}: only in the second: {display.format_value(difference.current)}"
         case Change.REMOVED:
-            return f"{path}: only in the first: {display.value(difference.recorded)}"
+            return f"{path}: only in the first: {display.format_value(difference.recorded)}"
         case Change.MOVED:
             return f"{path}: the same in another order"
         case Change.UNKNOWN:
@@ -181,6 +181,6 @@ def _describe(difference: Difference) -> str:
 
 
 def _describe_change(recorded: Any, current: Any) -> str:
-    if isinstance(recorded, str) and isinstance(current, str) and (text := display.changes(recorded, current)):
+    if isinstance(recorded, str) and isinstance(current, str) and (text := display.format_changes(recorded, current)):
         return text
-    return f"{display.value(recorded)}, now {display.value(current)}"
+    return f"{display.format_value(recorded)}, now {display.format_value(current)}"

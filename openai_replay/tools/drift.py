@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from openai_replay.model import End, Headers, Response
 from openai_replay.openai_api import transcript
-from openai_replay.openai_api.transcript import Answer
+from openai_replay.openai_api.transcript import ParsedResponse
 from openai_replay.text import json_codec
 from openai_replay.text.http_headers import NOISE
 from openai_replay.text.sse import Event
@@ -35,12 +35,14 @@ class Drift(NamedTuple):
 
 def find_drift(recorded: Response, current: Response) -> Drift:
     """Compare the current response with the recorded one, both redacted by the same rules."""
-    before, after = transcript.answer(recorded), transcript.answer(current)
+    before, after = transcript.parse_response(recorded), transcript.parse_response(current)
     breaking = list(_breaking_changes(recorded, before, current, after))
     return Drift(breaking, list(_notes(recorded, before, current, after)))
 
 
-def _breaking_changes(recorded: Response, before: Answer, current: Response, after: Answer) -> Iterator[str]:
+def _breaking_changes(
+    recorded: Response, before: ParsedResponse, current: Response, after: ParsedResponse
+) -> Iterator[str]:
     if recorded.head.status != current.head.status:
         yield f"status: was {recorded.head.status}, now {current.head.status}"
     if before.media != after.media:
@@ -58,7 +60,7 @@ def _breaking_changes(recorded: Response, before: Answer, current: Response, aft
         yield f"finish reason: was {', '.join(old_reasons) or 'none'}, now {', '.join(new_reasons) or 'none'}"
 
 
-def _json_changes(before: Answer, after: Answer) -> Iterator[str]:
+def _json_changes(before: ParsedResponse, after: ParsedResponse) -> Iterator[str]:
     if before.value is None or after.value is None:
         for response, verb in ((before, "was"), (after, "is")):
             if response.value is None and (before.value is not None or after.value is not None):
@@ -138,11 +140,11 @@ def _parse_data(event: Event) -> Any:
         return None
 
 
-def _finish_reasons(answer: Answer) -> list[str]:
+def _finish_reasons(answer: ParsedResponse) -> list[str]:
     return [message.finish for message in answer.messages if message.finish]
 
 
-def _notes(recorded: Response, before: Answer, current: Response, after: Answer) -> Iterator[str]:
+def _notes(recorded: Response, before: ParsedResponse, current: Response, after: ParsedResponse) -> Iterator[str]:
     if recorded.end is End.COMPLETE and recorded.head.status == current.head.status:
         old_ms, new_ms = recorded.end_ms, current.end_ms
         for slow, fast, direction in ((new_ms, old_ms, "slower"), (old_ms, new_ms, "faster")):

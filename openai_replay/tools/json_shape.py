@@ -79,7 +79,7 @@ def _type_name(value: Any) -> str:
 
 def _path_key(key: str) -> str:
     """Return `key` such that a path can be split again, and `*` for a key that is an id."""
-    if ids.kind(key) and any(map(str.isdigit, key)):  # unlike `tool_calls`
+    if ids.classify(key) and any(map(str.isdigit, key)):  # unlike `tool_calls`
         return "*"
     return _escape_key(key)
 

@@ -95,7 +95,7 @@ def _check_file(text: str, torn: bool) -> Iterator[Finding]:
 
 def _find_secrets_in_text(text: str) -> Iterator[Finding]:
     """Yield the secrets in a file that cannot be read as a cassette."""
-    for leak in secret_scanner.leaks(text):
+    for leak in secret_scanner.find_leaks(text):
         yield Finding(text.count("\n", 0, leak.start) + 1, Rule.SECRET, describe_leak(leak))
 
 

@@ -13,7 +13,7 @@ from openai_replay.model import End, Headers, Interaction, Response, header, med
 from openai_replay.redaction import redactor, secret_scanner
 from openai_replay.redaction.masker import Masker, mask
 from openai_replay.text import json_codec, sse, yaml_positions
-from openai_replay.text.http_headers import decoded
+from openai_replay.text.http_headers import decode_body
 from openai_replay.text.yaml_positions import Scalar
 
 
@@ -88,11 +88,11 @@ class LintedRecording:
                     scalar.line, Rule.SECRET, f"Value of the header {scalar.path[2]} ({len(value)} characters)."
                 )
             elif scalar.node.tag != _YAML_BINARY:
-                for leak in secret_scanner.leaks(value):
+                for leak in secret_scanner.find_leaks(value):
                     line = yaml_positions.line_at(self.text, scalar.node, leak.start)
                     yield Finding(line, Rule.SECRET, describe_leak(leak))
         comments = read_comments_above(self.text, self.node)
-        for leak in secret_scanner.leaks(comments):
+        for leak in secret_scanner.find_leaks(comments):
             line = self.line - comments.count("\n", leak.start)
             yield Finding(line, Rule.SECRET, describe_leak(leak, " in a comment"))
         for side in (self.request, self.response):
@@ -104,15 +104,15 @@ class LintedRecording:
         """
         if side.scalar is None:
             return
-        headers, body = decoded(side.headers, side.body)
+        headers, body = decode_body(side.headers, side.body)
         hidden = side.is_binary or body is not side.body
-        leaks = list(secret_scanner.leaks(body.decode("utf-8", "replace"))) if hidden else []
+        leaks = list(secret_scanner.find_leaks(body.decode("utf-8", "replace"))) if hidden else []
         for leak in leaks:
             yield Finding(side.scalar.line, Rule.SECRET, describe_leak(leak, f" in the binary body of the {side.name}"))
-        if leaks or (not side.is_binary and any(secret_scanner.leaks(side.scalar.node.value))):
+        if leaks or (not side.is_binary and any(secret_scanner.find_leaks(side.scalar.node.value))):
             return
         masker = Masker((), redactor.POINTERS)
-        clean = masker.masked(body, header(headers, "content-type"), mask)
+        clean = masker.mask_body(body, header(headers, "content-type"), mask)
         changed = (
             [at for at, (old, new) in enumerate(zip(body, clean, strict=True)) if old != new] if clean != body else []
         )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from openai_replay.cassette import editor, reader
 from openai_replay.model import Headers, Interaction, Request, header
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.http_headers import decoded, true_encoding
+from openai_replay.text.http_headers import decode_body, drop_false_encoding
 
 
 class RedactionResult(NamedTuple):
@@ -37,7 +37,9 @@ def redact_cassette(text: str, path: Path, redactor: Redactor) -> RedactionResul
     locations: dict[str, None] = {}  # a set that keeps its order
     unsearchable: list[tuple[int, str]] = []
     for number, (interaction, node) in enumerate(zip(interactions, nodes, strict=True), 1):
-        clean = Interaction(_redact_request(redactor, interaction.request), redactor.response(interaction.response))
+        clean = Interaction(
+            _redact_request(redactor, interaction.request), redactor.redact_response(interaction.response)
+        )
         if clean != interaction:
             changes[number] = clean
             locations.update(dict.fromkeys(_changed_locations(interaction, clean)))
@@ -55,16 +57,16 @@ def redact_cassette(text: str, path: Path, redactor: Redactor) -> RedactionResul
 
 
 def _redact_request(redactor: Redactor, request: Request) -> Request:
-    clean = redactor.request(request)
-    headers, body = decoded(request.headers, request.body)
+    clean = redactor.redact_request(request)
+    headers, body = decode_body(request.headers, request.body)
     # A compressed body without a secret stays compressed, so that no recording changes without need.
     return request if clean == Request(request.method, request.uri, headers, body) else clean
 
 
 def _unreadable_encoding(headers: Headers, body: bytes) -> str:
     """Return the encoding of a body that cannot be decoded, or an empty text."""
-    headers, body = decoded(headers, body)
-    encoding = header(true_encoding(headers, body), "content-encoding").strip().lower()
+    headers, body = decode_body(headers, body)
+    encoding = header(drop_false_encoding(headers, body), "content-encoding").strip().lower()
     return encoding if body and encoding != "identity" else ""
 
 

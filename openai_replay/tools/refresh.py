@@ -21,7 +21,7 @@ from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.proxy.upstream import Upstream
 from openai_replay.redaction.masker import MARK
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.http_headers import NOISE, decoded, kept, true_encoding
+from openai_replay.text.http_headers import NOISE, decode_body, drop_false_encoding, filter_headers
 
 _REDACTED = MARK.decode()
 #: Headers whose whole value is the key; `authorization` has it after its scheme.
@@ -79,19 +79,21 @@ async def resend(
     for number, recording in enumerate(recorded, 1):
         if number in skip:
             continue
-        request = ids.renamed(recording.request, new_ids)
+        request = ids.rename_ids(recording.request, new_ids)
         response, refusal = await _send(with_credentials(request, upstream.origin, key), upstream)
         if response is None:
             yield RefreshResult(number, recording, None, refusal)
             continue
-        redacted = redactor.response(response)
+        redacted = redactor.redact_response(response)
         keeps_noise = any(NOISE.fullmatch(name) for name, _ in recording.response.head.headers)
-        redacted = replace(redacted, head=replace(redacted.head, headers=kept(redacted.head.headers, keeps_noise)))
+        redacted = replace(
+            redacted, head=replace(redacted.head, headers=filter_headers(redacted.head.headers, keeps_noise))
+        )
         refusal = refuses_update(recording.response, redacted)
         if not refusal:
-            new_ids |= ids.paired(_decoded_body(recording.response), _decoded_body(response))
+            new_ids |= ids.pair_ids(_decoded_body(recording.response), _decoded_body(response))
         # A recorded request stays as it is. One with new ids is redacted again, since a response put them there.
-        stored = request if request is recording.request else redactor.request(request)
+        stored = request if request is recording.request else redactor.redact_request(request)
         yield RefreshResult(number, recording, Interaction(stored, redacted), refusal)
 
 
@@ -137,7 +139,10 @@ def with_credentials(request: Request, origin: str, key: str) -> Request:
         headers.append(("api-key", key) if host.endswith(".azure.com") else ("Authorization", f"Bearer {key}"))
     recorded = _origin(request.uri) or ""
     return Request(
-        request.method, origin + request.uri[len(recorded) :], true_encoding(tuple(headers), request.body), request.body
+        request.method,
+        origin + request.uri[len(recorded) :],
+        drop_false_encoding(tuple(headers), request.body),
+        request.body,
     )
 
 
@@ -147,4 +152,4 @@ def _origin(uri: str) -> str | None:
 
 
 def _decoded_body(response: Response) -> bytes:
-    return decoded(response.head.headers, response.body)[1]
+    return decode_body(response.head.headers, response.body)[1]

@@ -14,7 +14,7 @@ from openai_replay.model import End, Headers, Interaction
 from openai_replay.openai_api import transcript
 from openai_replay.openai_api.requests import parse_request
 from openai_replay.openai_api.responses import Kind, Message, Part
-from openai_replay.openai_api.usage import Usage, usage
+from openai_replay.openai_api.usage import Usage, parse_usage
 from openai_replay.text import escape, json_codec
 from openai_replay.tools import timeline
 
@@ -42,7 +42,7 @@ class Summary(NamedTuple):
 def summarize(number: int, interaction: Interaction) -> Summary:
     """Return `interaction` as a row of a list."""
     request, response = interaction.request, interaction.response
-    answer = transcript.answer(response)
+    answer = transcript.parse_response(response)
     return Summary(
         number,
         request.method,
@@ -53,7 +53,7 @@ def summarize(number: int, interaction: Interaction) -> Summary:
         response.end_ms,
         timeline.first_token_ms(response),
         response.end,
-        transcript.summary(answer.messages),
+        transcript.summarize(answer.messages),
     )
 
 
@@ -108,7 +108,7 @@ def format_recording(interaction: Interaction) -> Iterator[str]:
         yield from _format_field(name, value)
     yield ""
     yield "response"
-    answer = transcript.answer(response)
+    answer = transcript.parse_response(response)
     for message in answer.messages:
         has_choices = sum(not _is_error(message) for message in answer.messages) > 1
         yield from _format_message(message, f"choice {message.choice}" if has_choices and not message.role else "")
@@ -120,7 +120,7 @@ def format_recording(interaction: Interaction) -> Iterator[str]:
         yield f"  the response ended {response.end}"
     elif answer.is_stream and not answer.ended and answer.events:
         yield "  the stream ended without its last event"
-    if (billed := usage(answer.value)) is not None:
+    if (billed := parse_usage(answer.value)) is not None:
         yield f"  usage: {format_usage(billed)}"
 
 

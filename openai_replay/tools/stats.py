@@ -11,7 +11,7 @@ from openai_replay.errors import UsageError
 from openai_replay.model import End, Interaction
 from openai_replay.openai_api import transcript
 from openai_replay.openai_api.requests import parse_request
-from openai_replay.openai_api.usage import Usage, usage
+from openai_replay.openai_api.usage import Usage, parse_usage
 from openai_replay.text import escape
 
 _PRICE = re.compile(r"(.+)=(\d+(?:\.\d+)?)/(\d+(?:\.\d+)?)(?:/(\d+(?:\.\d+)?))?")
@@ -82,7 +82,7 @@ def count_by_model(interactions: Iterable[Interaction], prices: Mapping[str, Pri
     totals: dict[str, Totals] = {}
     billed_ids: set[str] = set()
     for interaction in interactions:
-        parsed = transcript.answer(interaction.response)
+        parsed = transcript.parse_response(interaction.response)
         value = parsed.value if isinstance(parsed.value, dict) else {}
         run = value.get("run")
         inner = run if isinstance(run, dict) else value
@@ -98,7 +98,7 @@ def count_by_model(interactions: Iterable[Interaction], prices: Mapping[str, Pri
             sent=len(interaction.request.body),
             received=len(response.body),
         )
-        billed, response_id = usage(value), inner.get("id")
+        billed, response_id = parse_usage(value), inner.get("id")
         if billed is None:
             figures.without_usage = 1
         elif not isinstance(response_id, str) or response_id not in billed_ids:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from openai_replay.model import End, Frame, Response, header, media_type
 from openai_replay.openai_api.responses import parse_messages
-from openai_replay.openai_api.stream_assembler import assembled
+from openai_replay.openai_api.stream_assembler import assemble
 from openai_replay.text import sse
 
 #: Frames at most this far apart arrived together: the upstream had written them at once.
@@ -46,7 +46,7 @@ def first_token_ms(response: Response) -> int | None:
         return response.frames[0].at_ms
     body = response.body
     for start, end in sse.spans(body):
-        if any(message.parts for message in parse_messages(assembled(sse.events(body[start:end])))):
+        if any(message.parts for message in parse_messages(assemble(sse.events(body[start:end])))):
             received_bytes = accumulate(len(frame.data) for frame in response.frames)
             return next(frame.at_ms for frame, size in zip(response.frames, received_bytes, strict=True) if size >= end)
     return None

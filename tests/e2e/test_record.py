@@ -449,7 +449,7 @@ async def test_a_request_is_read_before_it_goes_on_only_if_the_tape_may_have_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_blank: bool
 ) -> None:
     tape, hold, read = tmp_path / "tape.yaml", asyncio.Event(), list[Request]()
-    without_secrets = Redactor.request
+    without_secrets = Redactor.redact_request
 
     def noted(redactor: Redactor, request: Request) -> Request:
         read.append(request)
@@ -460,7 +460,7 @@ async def test_a_request_is_read_before_it_goes_on_only_if_the_tape_may_have_it(
         if not is_blank:
             cassette(tape, item("hello"))
         async with recording(up.url, tape) as proxy:
-            monkeypatch.setattr(Redactor, "request", noted)
+            monkeypatch.setattr(Redactor, "redact_request", noted)
             asked = asyncio.create_task(proxy.ask("POST", CHAT, {"key": KEY}))
             async with asyncio.timeout(PATIENCE_S):
                 while not up.requests:
@@ -514,14 +514,14 @@ async def test_an_answer_that_fails_when_nobody_waits_for_it_is_a_loss(tmp_path:
 async def test_what_is_small_is_kept_while_what_is_large_is_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    large, go_on, without_secrets = "x" * (LARGE_BODY + 1), threading.Event(), Redactor.request
+    large, go_on, without_secrets = "x" * (LARGE_BODY + 1), threading.Event(), Redactor.redact_request
 
     def waits(redactor: Redactor, request: Request) -> Request:
         if len(request.body) > LARGE_BODY:
             assert go_on.wait(PATIENCE_S)
         return without_secrets(redactor, request)
 
-    monkeypatch.setattr(Redactor, "request", waits)
+    monkeypatch.setattr(Redactor, "redact_request", waits)
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
         up.script("POST", CHAT, plain(b"{}"))
         first = asyncio.create_task(proxy.ask("POST", CHAT, large))

@@ -284,7 +284,7 @@ def test_no_shape_of_another_maker_hits_recorded_traffic() -> None:
     shapes = [shape for shape in key_patterns.SHAPES if shape.sign not in ("sk-", "ek_", "sess-")]
     for path in sorted(CORPUS.rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
-        for start, end in key_patterns.keys(data):
+        for start, end in key_patterns.find_keys(data):
             assert not data.startswith(tuple(shape.sign.encode() for shape in shapes), start), (path, data[start:end])
 
 

@@ -32,9 +32,9 @@ def closest(now: Request, recorded: list[Request], count: int = 3, **played: boo
     tape = [
         Recorded(number, one, PLAIN.key(one), played.get(f"n{number}", False)) for number, one in enumerate(recorded, 1)
     ]
-    found = diff.nearest(now, tape, PLAIN, Redactor().request, {}, count)
+    found = diff.nearest(now, tape, PLAIN, Redactor().redact_request, {}, count)
     # The order in which they come decides nothing.
-    again = diff.nearest(now, tape[::-1], PLAIN, Redactor().request, {}, count)
+    again = diff.nearest(now, tape[::-1], PLAIN, Redactor().redact_request, {}, count)
     assert [near.recorded.number for near in found] == [near.recorded.number for near in again]
     return [near.recorded.number for near in found]
 
@@ -126,8 +126,8 @@ def test_a_recording_that_is_packed_is_read() -> None:
     )
     recorded = [ask({"messages": []}), packed]
     now = ask(said("three"))
-    tape = [Recorded(n, one, PLAIN.key(Redactor().request(one))) for n, one in enumerate(recorded, 1)]
-    [near, _] = diff.nearest(now, tape, PLAIN, Redactor().request, {})
+    tape = [Recorded(n, one, PLAIN.key(Redactor().redact_request(one))) for n, one in enumerate(recorded, 1)]
+    [near, _] = diff.nearest(now, tape, PLAIN, Redactor().redact_request, {})
     assert near.recorded.number == 2
     assert [one.path for one in near.differences] == [("messages", 1, "content")]
 

@@ -47,7 +47,7 @@ def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = (
 
 def told(now: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> str:
     shelf = tape(*recorded, matcher=matcher, gave=gave)
-    return "\n".join(explain(now, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().request)[:2])
+    return "\n".join(explain(now, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().redact_request)[:2])
 
 
 NO = "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
@@ -220,7 +220,7 @@ def test_what_does_not_matter_is_no_difference(now: Request, recorded: Request, 
 
 
 def nearest(now: Request, *recorded: Request, matcher: Matcher = PLAIN) -> list[Candidate]:
-    return diff.nearest(now, on_tape(*recorded, matcher=matcher), matcher, Redactor().request, {})
+    return diff.nearest(now, on_tape(*recorded, matcher=matcher), matcher, Redactor().redact_request, {})
 
 
 def places(near: Candidate) -> list[tuple[str, Any, Any]]:
@@ -366,9 +366,11 @@ def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
 def test_where_no_setting_accepts_it_a_fallback_may() -> None:
     shelf = tape(ask({"messages": TURNS[:1]}))._replace(fallback=lambda near: "sequence")
     now = ask({"messages": TURNS})
-    _, hint, _ = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    _, hint, _ = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
     assert hint == RECORD[1:] + "\nTo play #1 instead, set:  --fallback sequence"
-    _, hint, _ = explain(ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    _, hint, _ = explain(
+        ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request
+    )
     assert "--fallback" in hint
 
 
@@ -383,7 +385,7 @@ def test_where_no_setting_accepts_it_a_fallback_may() -> None:
 )
 def test_each_miss_has_a_reason_for_programs(recorded: list[Recorded], reason: str) -> None:
     context = tape()._replace(recorded=recorded)
-    explanation = explain(ask({"a": 1}), context, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+    explanation = explain(ask({"a": 1}), context, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
     assert explanation.reason == reason
 
 
@@ -463,7 +465,7 @@ def test_answers_are_read_only_where_a_request_speaks_of_ids() -> None:
 
     shelf = tape(ask({"a": 1, "call_id": "call_a1"}))._replace(not_given=never)
     for now in (ask({"a": 2}), ask({"a": 1, "call_id": "call_a1"}), ask({"a": 2, "call_id": "call_a1"})):
-        assert explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().request)
+        assert explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
 
 
 @pytest.mark.parametrize(

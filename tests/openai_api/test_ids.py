@@ -36,128 +36,143 @@ CHAT = "https://api.openai.com/v1/chat/completions"
         ("get_weather", ""),
     ],
 )
-def test_what_is_an_id(word: str, kind: str) -> None:
-    assert ids.kind(word) == kind
+def test_ids_are_classified_by_their_prefix(word: str, kind: str) -> None:
+    assert ids.classify(word) == kind
 
 
-def answer(*values: Any) -> Response:
+def response_of(*values: Any) -> Response:
     body = b"".join(json.dumps(value).encode() + b"\n" for value in values)
     return Response(Head(200, "OK"), 1, (Frame(1, body),), 1)
 
 
-def ask(value: Any, uri: str = CHAT, method: str = "POST") -> Request:
+def request_of(value: Any, uri: str = CHAT, method: str = "POST") -> Request:
     return Request(method, uri, (("content-type", "application/json"),), json.dumps(value).encode())
 
 
-def test_ids_come_in_order_and_once() -> None:
+def test_issued_ids_are_found_in_order_and_once() -> None:
     event = (
         b'event: x\r\ndata: {"item_id":"msg_1", "id" :\n"resp_2", "name": "call_me", "text": "\\"id\\": \\"no_1\\""}'
     )
     model = b'{"id": "gpt-4o", "object": "model"}{"id":"msg_1"}'
-    assert ids.given(event + model) == ["msg_1", "resp_2"]
-    assert ids.given(answer({"id": "call_1"})) == ["call_1"]
+    assert ids.find_issued(event + model) == ["msg_1", "resp_2"]
+    assert ids.find_issued(response_of({"id": "call_1"})) == ["call_1"]
 
 
-def test_ids_are_renamed_where_they_are_words() -> None:
+def test_only_whole_words_are_renamed() -> None:
     uri = "https://h/v1/threads/thread_1/runs/thread_12?after=thread_1&x=%2Fthread_1"
     body = rb'{"a": "\nthread_1 \u00e9thread_1 xthread_1", "thread_1": ["thread_1"]}' + b"\xff"
-    now = ids.renamed(Request("GET", uri, (), body), {"thread_1": "T", "other": "O"})
-    assert now.uri == "https://h/v1/threads/T/runs/thread_12?after=T&x=%2FT"
-    assert now.body == rb'{"a": "\nT \u00e9T xthread_1", "T": ["T"]}' + b"\xff"
+    renamed = ids.rename_ids(Request("GET", uri, (), body), {"thread_1": "T", "other": "O"})
+    assert renamed.uri == "https://h/v1/threads/T/runs/thread_12?after=T&x=%2FT"
+    assert renamed.body == rb'{"a": "\nT \u00e9T xthread_1", "T": ["T"]}' + b"\xff"
 
 
 @pytest.mark.parametrize("mapping", [{}, {"call_2": "call_3"}])
-def test_what_speaks_of_no_id_stays_as_it_is(mapping: dict[str, str]) -> None:
-    request = ask({"id": "call_1"})
-    assert ids.renamed(request, mapping) is request
+def test_a_request_without_ids_stays_the_same_object(mapping: dict[str, str]) -> None:
+    request = request_of({"id": "call_1"})
+    assert ids.rename_ids(request, mapping) is request
 
 
-def test_ids_of_two_answers_are_paired_by_kind() -> None:
-    recorded = answer({"id": "resp_1", "output": [{"id": "call_1"}, {"id": "call_2"}, {"id": "call_3"}]})
-    anew = answer({"id": "resp_9", "output": [{"id": "rs_9"}, {"id": "call_9"}, {"id": "call_8"}]})
-    assert ids.paired(recorded, anew) == {"resp_1": "resp_9", "call_1": "call_9", "call_2": "call_8"}
+def test_ids_of_two_responses_are_paired_by_kind() -> None:
+    recorded = response_of({"id": "resp_1", "output": [{"id": "call_1"}, {"id": "call_2"}, {"id": "call_3"}]})
+    fresh = response_of({"id": "resp_9", "output": [{"id": "rs_9"}, {"id": "call_9"}, {"id": "call_8"}]})
+    assert ids.pair_ids(recorded, fresh) == {"resp_1": "resp_9", "call_1": "call_9", "call_2": "call_8"}
 
 
 def turn(call: str, result: str = "sunny", arguments: str = "{}") -> Request:
     """The second turn of a tool loop."""
-    return ask([{"tool_calls": [{"id": call, "arguments": arguments}]}, {"tool_call_id": call, "content": result}])
+    return request_of(
+        [{"tool_calls": [{"id": call, "arguments": arguments}]}, {"tool_call_id": call, "content": result}]
+    )
 
 
-FIRST = ask("What is the weather?")
+FIRST = request_of("What is the weather?")
 
 
 @pytest.mark.parametrize(
-    ("recorded", "anew", "expected"),
+    ("recorded", "fresh", "expected"),
     [
         pytest.param(
-            [Interaction(FIRST, answer({"id": "call_1"})), Interaction(turn("call_1"), answer({"id": "chatcmpl-1"}))],
-            [Interaction(FIRST, answer({"id": "call_9"})), Interaction(turn("call_9"), answer({"id": "chatcmpl-9"}))],
+            [
+                Interaction(FIRST, response_of({"id": "call_1"})),
+                Interaction(turn("call_1"), response_of({"id": "chatcmpl-1"})),
+            ],
+            [
+                Interaction(FIRST, response_of({"id": "call_9"})),
+                Interaction(turn("call_9"), response_of({"id": "chatcmpl-9"})),
+            ],
             [0, 1],
             id="a tool loop",
         ),
         pytest.param(
-            [Interaction(FIRST, answer({"id": "call_1"})), Interaction(turn("call_1"), answer())],
-            [Interaction(FIRST, answer({"id": "call_9"})), Interaction(turn("call_9", arguments="{1}"), answer())],
+            [Interaction(FIRST, response_of({"id": "call_1"})), Interaction(turn("call_1"), response_of())],
+            [
+                Interaction(FIRST, response_of({"id": "call_9"})),
+                Interaction(turn("call_9", arguments="{1}"), response_of()),
+            ],
             [0, 1],
             id="the model has called with other arguments",
         ),
         pytest.param(
             [
-                Interaction(FIRST, answer({"id": "call_1"})),
-                Interaction(FIRST, answer({"id": "call_2"})),
-                Interaction(turn("call_2"), answer()),
-                Interaction(turn("call_1"), answer()),
+                Interaction(FIRST, response_of({"id": "call_1"})),
+                Interaction(FIRST, response_of({"id": "call_2"})),
+                Interaction(turn("call_2"), response_of()),
+                Interaction(turn("call_1"), response_of()),
             ],
             [
-                Interaction(FIRST, answer({"id": "call_9"})),
-                Interaction(turn("call_9"), answer()),
-                Interaction(FIRST, answer({"id": "call_8"})),
-                Interaction(turn("call_8"), answer()),
+                Interaction(FIRST, response_of({"id": "call_9"})),
+                Interaction(turn("call_9"), response_of()),
+                Interaction(FIRST, response_of({"id": "call_8"})),
+                Interaction(turn("call_8"), response_of()),
             ],
             [0, 3, 1, 2],
             id="two samples, now one after the other",
         ),
         pytest.param(
-            [Interaction(FIRST, answer({"id": "call_1"})), Interaction(turn("call_1"), answer())],
-            [Interaction(turn("call_1"), answer()), Interaction(turn("call_1"), answer())],
+            [Interaction(FIRST, response_of({"id": "call_1"})), Interaction(turn("call_1"), response_of())],
+            [Interaction(turn("call_1"), response_of()), Interaction(turn("call_1"), response_of())],
             [1, None],
             id="more than there were",
         ),
         pytest.param(
-            [Interaction(FIRST, answer({"id": "call_1"})), Interaction(turn("call_1"), answer())],
-            [Interaction(FIRST, answer({"id": "call_1"})), Interaction(ask("else"), answer())],
+            [Interaction(FIRST, response_of({"id": "call_1"})), Interaction(turn("call_1"), response_of())],
+            [Interaction(FIRST, response_of({"id": "call_1"})), Interaction(request_of("else"), response_of())],
             [0, None],
             id="something else",
         ),
-        pytest.param([], [Interaction(FIRST, answer())], [None], id="nothing"),
+        pytest.param([], [Interaction(FIRST, response_of())], [None], id="nothing"),
     ],
 )
-def test_what_is_recorded_again(
-    recorded: list[Interaction], anew: list[Interaction], expected: list[int | None]
+def test_fresh_interactions_are_paired_with_recorded_ones(
+    recorded: list[Interaction], fresh: list[Interaction], expected: list[int | None]
 ) -> None:
-    assert ids.aligned(recorded, anew, Matcher().key) == expected
+    assert ids.pair_interactions(recorded, fresh, Matcher().key) == expected
 
 
-def test_paths_speak_of_ids_as_well() -> None:
+def test_ids_in_paths_pair_interactions_as_well() -> None:
     def flow(thread: str, run: str) -> list[Interaction]:
         base = "https://api.openai.com/v1/threads"
         return [
-            Interaction(ask({}, base), answer({"id": thread})),
-            Interaction(ask({}, f"{base}/{thread}/runs"), answer({"id": run, "thread_id": thread})),
-            Interaction(ask("", f"{base}/{thread}/runs/{run}", "GET"), answer({"id": run, "status": "queued"})),
-            Interaction(ask("", f"{base}/{thread}/runs/{run}", "GET"), answer({"id": run, "status": "completed"})),
+            Interaction(request_of({}, base), response_of({"id": thread})),
+            Interaction(request_of({}, f"{base}/{thread}/runs"), response_of({"id": run, "thread_id": thread})),
+            Interaction(
+                request_of("", f"{base}/{thread}/runs/{run}", "GET"), response_of({"id": run, "status": "queued"})
+            ),
+            Interaction(
+                request_of("", f"{base}/{thread}/runs/{run}", "GET"), response_of({"id": run, "status": "completed"})
+            ),
         ]
 
-    assert ids.aligned(flow("thread_a", "run_a"), flow("thread_b", "run_b"), Matcher().key) == [0, 1, 2, 3]
+    assert ids.pair_interactions(flow("thread_a", "run_a"), flow("thread_b", "run_b"), Matcher().key) == [0, 1, 2, 3]
 
 
-def test_which_ids_no_answer_gave() -> None:
-    answers = [answer({"id": "resp_1"}), answer({"output": [{"call_id": "call_22"}]})]
-    assert ids.not_given(["resp_1", "call_2", "call_22"], iter(answers)) == {"call_2"}
-    assert ids.not_given(["resp_1"], iter([*answers[:1], None])) == set()  # type: ignore[arg-type]  # it is not read
-    assert ids.not_given([], iter([None])) == set()  # type: ignore[arg-type]
+def test_unissued_ids_are_found() -> None:
+    responses = [response_of({"id": "resp_1"}), response_of({"output": [{"call_id": "call_22"}]})]
+    assert ids.find_unissued(["resp_1", "call_2", "call_22"], iter(responses)) == {"call_2"}
+    assert ids.find_unissued(["resp_1"], iter([*responses[:1], None])) == set()  # type: ignore[arg-type]  # it is not read
+    assert ids.find_unissued([], iter([None])) == set()  # type: ignore[arg-type]
 
 
-def test_what_is_compressed_may_give_any_id() -> None:
+def test_a_compressed_response_may_issue_any_id() -> None:
     packed = Response(Head(200, "OK", (("content-encoding", "gzip"),)), 0, (Frame(0, b"\x1f\x8b"),), 0)
-    assert ids.not_given(["resp_1"], [packed]) == set()
+    assert ids.find_unissued(["resp_1"], [packed]) == set()

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay.openai_api.responses import Kind, Message, Part, item, parse_messages
-from openai_replay.openai_api.stream_assembler import Assembly, assembled
+from openai_replay.openai_api.responses import Kind, Message, Part, parse_item, parse_messages
+from openai_replay.openai_api.stream_assembler import Assembly, assemble
 from openai_replay.text import sse
 from openai_replay.text.sse import Event
 from tests.openai_api.test_transcript import ODD
@@ -19,12 +19,12 @@ from tests.support.fake_openai import FakeOpenAI
 from tests.support.upstream import Chunk, Received, Send
 
 
-def asked(path: str, **parameters: Any) -> bytes:
+def fetch_body(path: str, **parameters: Any) -> bytes:
     """The body that the simulated API answers with."""
     headers = [("authorization", "Bearer sk-test"), ("content-type", "application/json")]
     steps = FakeOpenAI()(Received("POST", path, headers, json.dumps(parameters).encode(), 0.0))
-    sent = b"".join(one.data for one in steps if isinstance(one, Send)).partition(b"\r\n\r\n")[2]
-    return sent + b"".join(part for one in steps if isinstance(one, Chunk) for part in one)
+    sent = b"".join(step.data for step in steps if isinstance(step, Send)).partition(b"\r\n\r\n")[2]
+    return sent + b"".join(part for step in steps if isinstance(step, Chunk) for part in step)
 
 
 MESSAGES = [{"role": "user", "content": "Say hello."}]
@@ -44,63 +44,65 @@ USAGE = {"stream_options": {"include_usage": True}}
         ("/v1/responses", {"input": "Say hello.", "tools": [{"type": "function", **TOOL}]}, {}),
     ],
 )
-def test_a_stream_comes_to_the_answer_without_one(path: str, parameters: Any, streaming: Any) -> None:
+def test_a_stream_adds_up_to_the_response_without_streaming(path: str, parameters: Any, streaming: Any) -> None:
     model = {"model": "gpt-4o-mini", **parameters}
-    whole = json.loads(asked(path, **model))
-    streamed = assembled(sse.events(asked(path, **model, **streaming, stream=True)))
-    assert parse_messages(streamed) == parse_messages(whole)
-    assert parse_messages(whole)
+    complete = json.loads(fetch_body(path, **model))
+    streamed = assemble(sse.events(fetch_body(path, **model, **streaming, stream=True)))
+    assert parse_messages(streamed) == parse_messages(complete)
+    assert parse_messages(complete)
     for name in ("object", "model", *(["usage"] if path != "/v1/completions" else [])):
-        assert streamed[name] == whole[name]
+        assert streamed[name] == complete[name]
 
 
-def test_a_response_is_put_together_where_its_end_is_missing() -> None:
+def test_a_stream_without_its_end_is_assembled() -> None:
     for tools in ([], [{"type": "function", **TOOL}]):
-        body = asked("/v1/responses", model="gpt-5-mini", input="Say hello.", tools=tools, stream=True)
-        whole = assembled(sse.events(body))
-        events = [one for one in sse.events(body) if ".delta" in one.type or one.type == "response.output_item.added"]
-        assert [part for one in parse_messages(assembled(events)) for part in one.parts] == parse_messages(whole)[
+        body = fetch_body("/v1/responses", model="gpt-5-mini", input="Say hello.", tools=tools, stream=True)
+        complete = assemble(sse.events(body))
+        events = [
+            event for event in sse.events(body) if ".delta" in event.type or event.type == "response.output_item.added"
+        ]
+        assert [part for event in parse_messages(assemble(events)) for part in event.parts] == parse_messages(complete)[
             0
         ].parts
 
 
 def test_assistants() -> None:
-    body = asked("/v1/threads/runs", assistant_id="asst_1", thread={"messages": MESSAGES}, stream=True)
+    body = fetch_body("/v1/threads/runs", assistant_id="asst_1", thread={"messages": MESSAGES}, stream=True)
     events = list(sse.events(body))
-    said, run = parse_messages(assembled(events))
-    assert said.role == "assistant"
-    assert said.parts[0].text.startswith("You said “Say hello.”. Héllo 🌍!\nThis answer")
+    message, run = parse_messages(assemble(events))
+    assert message.role == "assistant"
+    assert message.parts[0].text.startswith("You said “Say hello.”. Héllo 🌍!\nThis answer")
     assert run == Message([], "", "completed")
-    deltas = [one for one in events if one.type in ("thread.message.created", "thread.message.delta")]
-    assert parse_messages(assembled(deltas)) == [said]
+    deltas = [event for event in events if event.type in ("thread.message.created", "thread.message.delta")]
+    assert parse_messages(assemble(deltas)) == [message]
 
 
 def test_transcriptions_and_speech() -> None:
-    sound = asked("/v1/audio/speech", input="hello", stream_format="sse")
+    sound = fetch_body("/v1/audio/speech", input="hello", stream_format="sse")
     assembly = Assembly()
-    for one in sse.events(sound):
-        assembly.add(one)
+    for event in sse.events(sound):
+        assembly.add(event)
     assert assembly.ended
     assert assembly.value["usage"]["total_tokens"] == 98
-    ((part,),) = [one.parts for one in parse_messages(assembly.value)]
+    ((part,),) = [message.parts for message in parse_messages(assembly.value)]
     assert part.kind is Kind.NOTE
     assert part.text.endswith("bytes of sound")
     deltas = [{"type": "transcript.text.delta", "delta": "Hel"}, {"type": "transcript.text.delta", "delta": "lo"}]
-    done = {"type": "transcript.text.done", "text": "Hello!", "usage": {"input_tokens": 1}}
-    assert assembled(of(*deltas)) == {"text": "Hello"}
-    assert assembled(of(*deltas, done)) == {"text": "Hello!", "usage": {"input_tokens": 1}}
+    last_event = {"type": "transcript.text.done", "text": "Hello!", "usage": {"input_tokens": 1}}
+    assert assemble(stream(*deltas)) == {"text": "Hello"}
+    assert assemble(stream(*deltas, last_event)) == {"text": "Hello!", "usage": {"input_tokens": 1}}
 
 
-def of(*values: Any, kind: str = "message") -> list[Event]:
-    return [Event(kind, one if isinstance(one, str) else json.dumps(one)) for one in values]
+def stream(*values: Any, kind: str = "message") -> list[Event]:
+    return [Event(kind, value if isinstance(value, str) else json.dumps(value)) for value in values]
 
 
 def chat(**delta: Any) -> Any:
     return {"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": delta}]}
 
 
-def piece(kind: str, delta: str, **where: int) -> Any:
-    return {"type": f"response.{kind}.delta", "delta": delta, **where}
+def delta_event(kind: str, delta: str, **indexes: int) -> Any:
+    return {"type": f"response.{kind}.delta", "delta": delta, **indexes}
 
 
 def call(index: int, **function: str) -> Any:
@@ -108,43 +110,47 @@ def call(index: int, **function: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("events", "said"),
+    ("events", "messages"),
     [
         pytest.param(
-            of(call(0, name="a", arguments=""), call(1, name="b", arguments="{"), call(0, arguments="[]"),
+            stream(call(0, name="a", arguments=""), call(1, name="b", arguments="{"), call(0, arguments="[]"),
                call(1, arguments="}"), call(0, name="a")),
             [Message([Part(Kind.CALL, "[]", "a"), Part(Kind.CALL, "{}", "b")])],
             id="calls in turn",
         ),
-        pytest.param(of(chat(refusal="No"), chat(refusal=".")), [Message([Part(Kind.REFUSAL, "No.")])], id="refusal"),
         pytest.param(
-            of(chat(reasoning_content="Hm"), chat(content="Yes")),
+            stream(chat(refusal="No"), chat(refusal=".")), [Message([Part(Kind.REFUSAL, "No.")])], id="refusal"
+        ),
+        pytest.param(
+            stream(chat(reasoning_content="Hm"), chat(content="Yes")),
             [Message([Part(Kind.REASONING, "Hm"), Part(Kind.TEXT, "Yes")])],
             id="reasoning",
         ),
         pytest.param(
-            of(chat(audio={"id": "audio_1", "transcript": "He"}), chat(audio={"data": "AAAA", "transcript": "y"})),
+            stream(chat(audio={"id": "audio_1", "transcript": "He"}), chat(audio={"data": "AAAA", "transcript": "y"})),
             [Message([Part(Kind.TEXT, "Hey"), Part(Kind.NOTE, "3 bytes of sound")])],
             id="audio",
         ),
         pytest.param(
-            of(chat(function_call={"name": "f", "arguments": "{"}), chat(function_call={"arguments": "}"})),
+            stream(chat(function_call={"name": "f", "arguments": "{"}), chat(function_call={"arguments": "}"})),
             [Message([Part(Kind.CALL, "{}", "f")])],
             id="the functions of old",
         ),
         pytest.param(
-            of(chat(content="Hi"), {"error": {"message": "overloaded"}}),
+            stream(chat(content="Hi"), {"error": {"message": "overloaded"}}),
             [Message([Part(Kind.TEXT, "Hi")]), Message([Part(Kind.ERROR, "overloaded")])],
             id="an error inside",
         ),
-        pytest.param(of({"error": {"code": 7}}), [Message([Part(Kind.ERROR, "7")])], id="an error without words"),
-        pytest.param(of({"type": "error", "message": "x"}), [Message([Part(Kind.ERROR, "x")])], id="an error event"),
+        pytest.param(stream({"error": {"code": 7}}), [Message([Part(Kind.ERROR, "7")])], id="an error without words"),
         pytest.param(
-            of({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}},
-               piece("reasoning_summary_text", "Hm", output_index=0, summary_index=0),
-               piece("output_text", "a", output_index=1, content_index=0),
-               piece("refusal", "b", output_index=1, content_index=1),
-               piece("custom_tool_call_input", "c", output_index=2),
+            stream({"type": "error", "message": "x"}), [Message([Part(Kind.ERROR, "x")])], id="an error event"
+        ),
+        pytest.param(
+            stream({"type": "response.created", "response": {"id": "r", "status": "in_progress", "output": []}},
+               delta_event("reasoning_summary_text", "Hm", output_index=0, summary_index=0),
+               delta_event("output_text", "a", output_index=1, content_index=0),
+               delta_event("refusal", "b", output_index=1, content_index=1),
+               delta_event("custom_tool_call_input", "c", output_index=2),
                {"type": "response.output_item.done", "output_index": 3, "item":
                    {"type": "image_generation_call", "result": "AAAAAAAA"}},
                {"type": "response.web_search_call.searching", "output_index": 4},
@@ -156,7 +162,7 @@ def call(index: int, **function: str) -> Any:
             id="Responses",
         ),
         pytest.param(
-            of({"delta": {"step_details": {"tool_calls": [{"index": 0, "type": "code_interpreter",
+            stream({"delta": {"step_details": {"tool_calls": [{"index": 0, "type": "code_interpreter",
                 "code_interpreter": {"input": "1+1"}}]}}, "id": "step_1", "object": "thread.run.step.delta"},
                {"object": "thread.run", "status": "requires_action", "required_action": {"submit_tool_outputs":
                 {"tool_calls": [{"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}}),
@@ -165,37 +171,39 @@ def call(index: int, **function: str) -> Any:
             id="Assistants, calls",
         ),
         pytest.param(
-            of({"delta": {"content": [{"index": 0, "text": {"value": "Hi"}}]}}, {"delta": 1, "object": "thread.x"},
+            stream({"delta": {"content": [{"index": 0, "text": {"value": "Hi"}}]}}, {"delta": 1, "object": "thread.x"},
                kind="thread.message.delta"),
             [Message([Part(Kind.TEXT, "Hi")])],
             id="Assistants, bare",
         ),
         pytest.param(
-            of({"type": "image_generation.partial_image", "b64_json": "AAAA"},
+            stream({"type": "image_generation.partial_image", "b64_json": "AAAA"},
                {"type": "image_generation.completed", "b64_json": "AAAAAAAA"}),
             [Message([Part(Kind.NOTE, "6 bytes of picture")])],
             id="pictures",
         ),
-        pytest.param(of("no JSON", "[1]", "1", {"a": 1}, {"choices": [1]}, {"type": "response.x"}), [], id="nothing"),
-        pytest.param(of({"object": "thread.odd"}), [], id="an object of no known sort"),
         pytest.param(
-            of(chat(content="a", refusal=None), chat(content=None)), [Message([Part(Kind.TEXT, "a")])], id="null"
+            stream("no JSON", "[1]", "1", {"a": 1}, {"choices": [1]}, {"type": "response.x"}), [], id="nothing"
+        ),
+        pytest.param(stream({"object": "thread.odd"}), [], id="an object of no known sort"),
+        pytest.param(
+            stream(chat(content="a", refusal=None), chat(content=None)), [Message([Part(Kind.TEXT, "a")])], id="null"
         ),
         pytest.param(
-            of({"type": "response.created", "response": {"output": ["odd"]}}, piece("output_text", "a")),
+            stream({"type": "response.created", "response": {"output": ["odd"]}}, delta_event("output_text", "a")),
             [Message([Part(Kind.TEXT, "a")], "assistant")],
             id="an odd item",
         ),
         pytest.param(
-            of({"type": "error", "message": "no"}, {"type": "response.failed", "response": {"error": None}}),
+            stream({"type": "error", "message": "no"}, {"type": "response.failed", "response": {"error": None}}),
             [Message([Part(Kind.ERROR, "no")])],
             id="an error stays",
         ),
-        pytest.param(of(call(500, name="far")), [], id="an index that fills the memory"),
+        pytest.param(stream(call(500, name="far")), [], id="an index that fills the memory"),
     ],
 )  # fmt: skip
-def test_streams(events: list[Event], said: list[Message] | None) -> None:
-    expected = said if said is not None else [
+def test_streams(events: list[Event], messages: list[Message] | None) -> None:
+    expected = messages if messages is not None else [
         Message(
             [
                 Part(Kind.REASONING, "Hm"),
@@ -209,7 +217,7 @@ def test_streams(events: list[Event], said: list[Message] | None) -> None:
             "max_output_tokens",
         )
     ]  # fmt: skip
-    assert [one for one in parse_messages(assembled(events)) if one.parts] == expected
+    assert [message for message in parse_messages(assemble(events)) if message.parts] == expected
 
 
 @pytest.mark.parametrize(
@@ -219,13 +227,13 @@ def test_streams(events: list[Event], said: list[Message] | None) -> None:
 )  # fmt: skip
 def test_whether_the_last_event_came(last: Any, ended: bool) -> None:
     assembly = Assembly()
-    for event in of(chat(content="x"), last):
+    for event in stream(chat(content="x"), last):
         assembly.add(event)
     assert assembly.ended is ended
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("response", "messages"),
     [
         ({"object": "thread.message", "role": "user", "content": [{"text": {"value": "a"}}, "b", {"type": "x"}]},
          [Message([Part(Kind.TEXT, "a"), Part(Kind.TEXT, "b"), Part(Kind.NOTE, "x")], "user")]),
@@ -250,12 +258,12 @@ def test_whether_the_last_event_came(last: Any, ended: bool) -> None:
          [Message([Part(Kind.TEXT, "b")]), Message([], choice=1)]),
     ],
 )  # fmt: skip
-def test_answers(answer: Any, said: list[Message]) -> None:
-    assert parse_messages(answer) == said
+def test_messages_are_parsed_from_json(response: Any, messages: list[Message]) -> None:
+    assert parse_messages(response) == messages
 
 
 def test_an_item_of_a_file_search() -> None:
-    assert item({"type": "file_search_call"}) == [Part(Kind.NOTE, "file_search_call")]
+    assert parse_item({"type": "file_search_call"}) == [Part(Kind.NOTE, "file_search_call")]
 
 
 PARTS = st.recursive(
@@ -278,20 +286,20 @@ OBJECTS = st.sampled_from(["thread.message", "thread.message.delta", "thread.run
 
 @given(st.lists(st.tuples(KINDS, PARTS, OBJECTS), max_size=6))
 def test_no_stream_of_any_shape_raises(events: list[tuple[str, Any, str | None]]) -> None:
-    given = [{**one, "object": sort} if isinstance(one, dict) and sort else one for _, one, sort in events]
-    value = assembled(Event(kind, json.dumps(one)) for (kind, _, _), one in zip(events, given, strict=True))
+    values = [{**data, "object": sort} if isinstance(data, dict) and sort else data for _, data, sort in events]
+    value = assemble(Event(kind, json.dumps(data)) for (kind, _, _), data in zip(events, values, strict=True))
     assert isinstance(parse_messages(value), list)
-    for one in given:
-        assert isinstance(parse_messages(one), list)
+    for data in values:
+        assert isinstance(parse_messages(data), list)
 
 
-def test_the_shipped_streams_end(tmp_path: Path) -> None:
+def test_the_streams_of_the_shipped_cassettes_end(tmp_path: Path) -> None:
     from tests.support.proxy import interactions
 
     for name in ("chat-stream", "responses-stream"):
-        (one,) = interactions(Path(__file__).parents[2] / "cassettes" / f"{name}.yaml")
+        (interaction,) = interactions(Path(__file__).parents[2] / "cassettes" / f"{name}.yaml")
         assembly = Assembly()
-        for event in sse.events(one.response.body):
+        for event in sse.events(interaction.response.body):
             assembly.add(event)
         assert assembly.ended
         assert parse_messages(assembly.value)[0].finish in ("stop", "completed")

@@ -16,7 +16,7 @@ from openai_replay.openai_api import transcript
 SSE = "text/event-stream; charset=utf-8"
 
 
-def answer(body: bytes, media: str = "application/json") -> Response:
+def response_of(body: bytes, media: str = "application/json") -> Response:
     head = Head(200, "OK", (("Content-Type", media),) if media else ())
     return Response(head, 0, (Frame(0, body),), 0)
 
@@ -24,7 +24,7 @@ def answer(body: bytes, media: str = "application/json") -> Response:
 def stream(*events: Any) -> Response:
     """Data of each event; with a name, where it is a pair."""
     lines = [("", event) if not isinstance(event, tuple) else (f"event: {event[0]}\n", event[1]) for event in events]
-    return answer("".join(f"{name}data: {json.dumps(data)}\n\n" for name, data in lines).encode(), SSE)
+    return response_of("".join(f"{name}data: {json.dumps(data)}\n\n" for name, data in lines).encode(), SSE)
 
 
 def chat(index: int = 0, **delta: Any) -> Any:
@@ -35,7 +35,7 @@ CALL = {"function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
 
 
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "preview"),
     [
         ({"choices": [{"index": 0, "message": {"content": "Héllo\n 🌍!"}}]}, "Héllo 🌍!"),
         ({"choices": [{"index": 1, "message": {"content": "b"}}, {"index": 0, "message": {"content": "a"}}]}, "a"),
@@ -55,12 +55,12 @@ CALL = {"function": {"name": "weather", "arguments": '{"city":"Paris"}'}}
         ([1], ""),
     ],
 )
-def test_json(value: Any, said: str) -> None:
-    assert transcript.preview(answer(json.dumps(value).encode())) == said
+def test_json_responses_have_previews(value: Any, preview: str) -> None:
+    assert transcript.preview(response_of(json.dumps(value).encode())) == preview
 
 
 @pytest.mark.parametrize(
-    ("response", "said"),
+    ("response", "preview"),
     [
         pytest.param(stream(chat(content=""), chat(content="Hel"), chat(content="lo")), "Hello", id="chat"),
         pytest.param(stream(chat(content="a"), chat(1, content="b"), chat(content="c")), "ac", id="first choice"),
@@ -98,19 +98,19 @@ def test_json(value: Any, said: str) -> None:
             "no",
             id="failed",
         ),
-        pytest.param(answer(b"data: [DONE]\n\n", SSE), "", id="nothing but the end"),
+        pytest.param(response_of(b"data: [DONE]\n\n", SSE), "", id="nothing but the end"),
         pytest.param(stream(chat(content="\ud83d"), chat(content="\ude00")), "😀", id="halves in two deltas"),
         pytest.param(stream(chat(content="a\ud83d")), "a�", id="half a character"),
         pytest.param(stream(*[chat(content="12345 ")] * 100), ("12345 " * 34)[:200], id="only the start"),
-        pytest.param(answer(b"an  audio\ntext", "text/plain"), "an audio text", id="text"),
-        pytest.param(answer(b"\xff\xfb" * 9, "audio/mpeg"), "18 bytes of audio/mpeg", id="audio"),
-        pytest.param(answer(b"", "audio/mpeg"), "", id="empty"),
-        pytest.param(answer(b"??", ""), "", id="no type"),
-        pytest.param(answer(b'{"error":', "application/problem+json"), "", id="torn JSON"),
+        pytest.param(response_of(b"an  audio\ntext", "text/plain"), "an audio text", id="text"),
+        pytest.param(response_of(b"\xff\xfb" * 9, "audio/mpeg"), "18 bytes of audio/mpeg", id="audio"),
+        pytest.param(response_of(b"", "audio/mpeg"), "", id="empty"),
+        pytest.param(response_of(b"??", ""), "", id="no type"),
+        pytest.param(response_of(b'{"error":', "application/problem+json"), "", id="torn JSON"),
     ],
 )
-def test_streams_and_others(response: Response, said: str) -> None:
-    assert transcript.preview(response) == said
+def test_streams_and_other_media_have_previews(response: Response, preview: str) -> None:
+    assert transcript.preview(response) == preview
 
 
 NAMES = st.sampled_from(["choices", "delta", "message", "content", "tool_calls", "function", "text", "value", "error"])
@@ -122,20 +122,20 @@ ODD = st.recursive(
 
 
 @given(ODD)
-def test_no_answer_of_any_shape_raises(value: Any) -> None:
-    assert isinstance(transcript.preview(answer(json.dumps(value).encode())), str)
+def test_no_response_of_any_shape_raises(value: Any) -> None:
+    assert isinstance(transcript.preview(response_of(json.dumps(value).encode())), str)
     assert isinstance(transcript.preview(stream(value, ("x.text.delta", value))), str)
     transcript.preview(stream(value)).encode()  # nothing that cannot be written
 
 
-def test_a_whole_answer_is_read() -> None:
+def test_a_complete_response_is_parsed() -> None:
     body = gzip.compress(b'{"choices":[{"message":{"content":"Hi"},"finish_reason":"stop"}]}')
     head = Head(200, "OK", (("content-type", "application/json"), ("content-encoding", "gzip")))
-    read = transcript.answer(Response(head, 0, (Frame(0, body[:9]), Frame(1, body[9:])), 1))
-    assert read.body.startswith(b"{")
-    assert (read.is_stream, read.ended, read.messages[0].finish) == (False, True, "stop")
-    cut = transcript.answer(stream(chat(content="Hi"), chat(content=" there")))
+    parsed = transcript.parse_response(Response(head, 0, (Frame(0, body[:9]), Frame(1, body[9:])), 1))
+    assert parsed.body.startswith(b"{")
+    assert (parsed.is_stream, parsed.ended, parsed.messages[0].finish) == (False, True, "stop")
+    cut = transcript.parse_response(stream(chat(content="Hi"), chat(content=" there")))
     assert (cut.is_stream, cut.ended, cut.value["choices"][0]["message"]["content"]) == (True, False, "Hi there")
-    assert transcript.answer(stream()).value is None
-    plain = transcript.answer(answer(b"text", "text/plain"))
+    assert transcript.parse_response(stream()).value is None
+    plain = transcript.parse_response(response_of(b"text", "text/plain"))
     assert (plain.value, plain.messages[0].text) == (None, "text")

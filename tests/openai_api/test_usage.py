@@ -10,15 +10,15 @@ from hypothesis import given
 
 from openai_replay.errors import UsageError
 from openai_replay.model import End, Frame, Head, Interaction, Request, Response
-from openai_replay.openai_api.usage import Usage, usage
+from openai_replay.openai_api.usage import Usage, parse_usage
 from openai_replay.tools import stats
 from openai_replay.tools.stats import Price, Totals
-from tests.openai_api.test_stream_assembler import PARTS, asked
+from tests.openai_api.test_stream_assembler import PARTS, fetch_body
 from tests.openai_api.test_transcript import SSE
 
 
 @pytest.mark.parametrize(
-    ("said", "used"),
+    ("fields", "usage"),
     [
         ({"prompt_tokens": 5, "completion_tokens": 7, "total_tokens": 12}, Usage(5, 7)),
         (
@@ -40,15 +40,15 @@ from tests.openai_api.test_transcript import SSE
         ([], None),
     ],
 )
-def test_usage(said: Any, used: Usage | None) -> None:
-    assert usage({"usage": said}) == used
-    assert usage({"usage": None, "run": {"usage": said}}) == used
+def test_usage(fields: Any, usage: Usage | None) -> None:
+    assert parse_usage({"usage": fields}) == usage
+    assert parse_usage({"usage": None, "run": {"usage": fields}}) == usage
 
 
 @given(PARTS)
 def test_no_shape_raises(value: Any) -> None:
-    usage(value)
-    usage({"usage": value})
+    parse_usage(value)
+    parse_usage({"usage": value})
 
 
 def interaction(body: Any, model: str = "gpt-4o-mini", status: int = 200, end: End = End.COMPLETE) -> Interaction:
@@ -68,7 +68,7 @@ CHAT = {
 
 
 def test_counts_by_model() -> None:
-    stream = asked(
+    stream = fetch_body(
         "/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a b"}], stream=True,
         stream_options={"include_usage": True},
     )  # fmt: skip
@@ -90,19 +90,19 @@ def test_counts_by_model() -> None:
     second = counts["streamed"]
     assert (second.interactions, second.errors, second.streams, second.without_usage) == (2, 1, 2, 1)
     assert (second.usage.tokens_in, second.usage.tokens_out > 5) == (2, True)
-    everything = stats.sum_totals(counts.values())
-    assert (everything.interactions, everything.ms, everything.cost) == (6, 9000, None)
-    assert everything.received == sum(one.received for one in counts.values()) > 0
+    total = stats.sum_totals(counts.values())
+    assert (total.interactions, total.ms, total.cost) == (6, 9000, None)
+    assert total.received == sum(count.received for count in counts.values()) > 0
 
 
-def test_an_answer_that_is_asked_for_again_counts_once() -> None:
+def test_a_response_that_is_requested_again_counts_once() -> None:
     counts = stats.count_by_model([interaction(CHAT), interaction(CHAT), interaction(CHAT | {"id": "chatcmpl-2"})], {})
     assert counts["gpt-4o-mini"].usage == Usage(2000, 20)
     vectors = {"usage": {"prompt_tokens": 3}}  # these have no id
     assert stats.count_by_model([interaction(vectors), interaction(vectors)], {})["gpt-4o-mini"].usage == Usage(6)
 
 
-def test_a_run_has_its_own() -> None:
+def test_a_run_has_its_own_usage() -> None:
     run = {"object": "thread.run", "id": "run_1", "model": "gpt-4o", "usage": {"prompt_tokens": 3}}
     body = f"event: thread.run.completed\ndata: {json.dumps(run)}\n\n".encode()
     assert stats.count_by_model([interaction(body, "")], {})["gpt-4o"].usage == Usage(3)
@@ -120,12 +120,12 @@ def test_prices(text: str, name: str, price: Price) -> None:
 
 
 @pytest.mark.parametrize("text", ["gpt-4o", "gpt-4o=1", "=1/2", "gpt-4o=a/b", "gpt-4o=1/2/3/4", "gpt-4o=-1/2"])
-def test_what_is_no_price(text: str) -> None:
+def test_other_texts_are_not_prices(text: str) -> None:
     with pytest.raises(UsageError, match="is not a price"):
         stats.parse_price(text)
 
 
-def test_money_by_either_name() -> None:
+def test_prices_apply_by_either_name_of_a_model() -> None:
     for name in ("gpt-4o-mini", "gpt-4o-mini-2024-07-18"):
         counts = stats.count_by_model([interaction(CHAT), interaction(CHAT, "other")], {name: Price(1, 2, 1)})
         assert counts["gpt-4o-mini"].cost == pytest.approx(0.00102)
@@ -137,14 +137,14 @@ def test_money_by_either_name() -> None:
 
 def test_the_table() -> None:
     counts = stats.count_by_model([interaction(CHAT), interaction({}, "other\x1b[2J")], {"gpt-4o-mini": Price(1, 2, 1)})
-    shown = list(stats.format_table(counts, stats.sum_totals(counts.values())))
-    assert shown[0].split() == [
+    lines = list(stats.format_table(counts, stats.sum_totals(counts.values())))
+    assert lines[0].split() == [
         "model", "interactions", "streams", "errors", "in", "cached", "out", "reasoning", "seconds", "sent", "received"
     ]  # fmt: skip
-    assert shown[1].split()[:9] == ["gpt-4o-mini", "1", "0", "0", "1,000", "0", "10", "0", "1.5"]
-    assert shown[2].split()[0] == "other\\x1b[2J"
-    assert shown[3].split()[0] == "total"
-    assert "without usage: 1 of 2" in shown
-    assert shown[-1] == "every replay saves: 3.0 s of waiting, 1,010 tokens, 0.001020 at the given prices"
+    assert lines[1].split()[:9] == ["gpt-4o-mini", "1", "0", "0", "1,000", "0", "10", "0", "1.5"]
+    assert lines[2].split()[0] == "other\\x1b[2J"
+    assert lines[3].split()[0] == "total"
+    assert "without usage: 1 of 2" in lines
+    assert lines[-1] == "every replay saves: 3.0 s of waiting, 1,010 tokens, 0.001020 at the given prices"
     sound = stats.count_by_model([interaction({"usage": {"seconds": 2}})], {})
     assert "audio billed by its length: 2 s" in list(stats.format_table(sound, stats.sum_totals(sound.values())))

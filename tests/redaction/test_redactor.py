@@ -23,8 +23,8 @@ from openai_replay.matching import matcher
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Request, Response
 from openai_replay.redaction import key_patterns, masker
-from openai_replay.redaction.redactor import Redactor, redactor
-from openai_replay.text.http_headers import decoded
+from openai_replay.redaction.redactor import Redactor, build_redactor
+from openai_replay.text.http_headers import decode_body
 from tests.matching.test_matcher import JSON, post, upload
 from tests.text.test_json_codec import DUMPS, SCALARS, leaves
 
@@ -42,17 +42,17 @@ KEYS = {
 }
 
 
-def of_request(body: str | bytes, headers: Headers = JSON, rules: Redactor = PLAIN) -> bytes:
+def redact_request_body(body: str | bytes, headers: Headers = JSON, rules: Redactor = PLAIN) -> bytes:
     body = body.encode() if isinstance(body, str) else body
-    return rules.request(Request("POST", URI, headers, body)).body
+    return rules.redact_request(Request("POST", URI, headers, body)).body
 
 
-def answer(*frames: bytes, headers: Headers = JSON) -> Response:
+def response_of(*frames: bytes, headers: Headers = JSON) -> Response:
     return Response(Head(200, "OK", headers), 5, tuple(Frame(10 + i, data) for i, data in enumerate(frames)), 99)
 
 
-def of_response(body: str | bytes, headers: Headers = JSON, rules: Redactor = PLAIN) -> bytes:
-    return rules.response(answer(body.encode() if isinstance(body, str) else body, headers=headers)).body
+def redact_response_body(body: str | bytes, headers: Headers = JSON, rules: Redactor = PLAIN) -> bytes:
+    return rules.redact_response(response_of(body.encode() if isinstance(body, str) else body, headers=headers)).body
 
 
 # ------------------------------------------------------------------------------------------------ what a key looks like
@@ -82,9 +82,9 @@ AROUND = [
 def test_a_key_goes_wherever_it_stands(key: str, around: str, headers: Headers) -> None:
     count = around.count("%s")
     text = around % ((key,) * count)
-    assert of_request(text, headers).decode() == around % (("REDACTED",) * count)
-    assert of_response(text, headers).decode() == around % (("REDACTED".ljust(len(key), "*"),) * count)
-    assert PLAIN.text(text) == around % (("REDACTED",) * count)
+    assert redact_request_body(text, headers).decode() == around % (("REDACTED",) * count)
+    assert redact_response_body(text, headers).decode() == around % (("REDACTED".ljust(len(key), "*"),) * count)
+    assert PLAIN.redact_text(text) == around % (("REDACTED",) * count)
 
 
 BEARERS = [
@@ -101,9 +101,9 @@ BEARERS = [
 
 @pytest.mark.parametrize(("text", "clean"), BEARERS)
 def test_a_token_goes_with_its_name(text: str, clean: str) -> None:
-    assert of_request(text, ()).decode() == clean
-    assert of_request(f'{{"a":"{text}"}}').decode() == f'{{"a":"{clean}"}}'
-    assert len(of_response(text)) == len(text)
+    assert redact_request_body(text, ()).decode() == clean
+    assert redact_request_body(f'{{"a":"{text}"}}').decode() == f'{{"a":"{clean}"}}'
+    assert len(redact_response_body(text)) == len(text)
 
 
 UNTOUCHED = [
@@ -132,8 +132,8 @@ UNTOUCHED = [
 @pytest.mark.parametrize("text", UNTOUCHED)
 def test_what_is_no_key_stays(text: str) -> None:
     for body in (text, json.dumps({"a": text}), f"data: {json.dumps([text])}\n\n"):
-        assert of_request(body).decode() == body
-        assert of_response(body, SSE).decode() == body
+        assert redact_request_body(body).decode() == body
+        assert redact_response_body(body, SSE).decode() == body
 
 
 @given(st.binary(max_size=3000), st.integers(0, 40))
@@ -141,7 +141,7 @@ def test_no_hit_in_base64(data: bytes, shift: int) -> None:
     planted = b"sk-" * shift + data
     for encoded in (base64.b64encode(planted), base64.urlsafe_b64encode(b"\0" + planted), base64.encodebytes(planted)):
         text = json.dumps({"b64_json": "+" + encoded.decode()})
-        assert of_response(text).decode() == text
+        assert redact_response_body(text).decode() == text
 
 
 CORPUS = Path(os.environ.get("OPENAI_REPLAY_CORPUS") or Path(__file__).parents[3] / "shared" / "corpus")
@@ -153,7 +153,7 @@ def test_no_hit_in_the_base64_of_a_corpus() -> None:
     for path in sorted(CORPUS.rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
         for match in media.finditer(data):
-            hits = list(key_patterns.keys(data[max(0, match.start() - 9) : match.end() + 9]))
+            hits = list(key_patterns.find_keys(data[max(0, match.start() - 9) : match.end() + 9]))
             assert not hits, f"{path}, byte {match.start()}"
 
 
@@ -188,9 +188,9 @@ def test_no_hit_in_the_base64_of_a_corpus() -> None:
     ],
 )
 def test_headers(name: str, value: str, clean: str) -> None:
-    rules = redactor(headers=["x-mine"])
-    assert rules.request(Request("GET", URI, ((name, value),))).headers == ((name, clean),)
-    assert rules.response(answer(headers=((name, value),))).head.headers == ((name, clean),)
+    rules = build_redactor(headers=["x-mine"])
+    assert rules.redact_request(Request("GET", URI, ((name, value),))).headers == ((name, clean),)
+    assert rules.redact_response(response_of(headers=((name, value),))).head.headers == ((name, clean),)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_headers(name: str, value: str, clean: str) -> None:
     ],
 )
 def test_urls(uri: str, clean: str) -> None:
-    assert PLAIN.request(Request("GET", uri)).uri == clean
+    assert PLAIN.redact_request(Request("GET", uri)).uri == clean
 
 
 MCP = {"type": "mcp", "server_url": "https://mcp.example", "authorization": "tok\n1", "headers": {"X": "a", "Y": ""}}
@@ -224,7 +224,7 @@ def test_what_is_remembered_of_requests_has_an_end_and_changes_nothing(monkeypat
     cleans = Redactor()
     for number in [*range(10), *range(10)]:
         headers = (("Authorization", f"Bearer {KEYS['sk']}"), ("X-Number", str(number)))
-        clean = cleans.request(Request("GET", f"https://h/{number}?api-key={KEYS['sk']}", headers))
+        clean = cleans.redact_request(Request("GET", f"https://h/{number}?api-key={KEYS['sk']}", headers))
         assert clean.uri == f"https://h/{number}?api-key=REDACTED"
         assert clean.headers == (("Authorization", "Bearer REDACTED"), ("X-Number", str(number)))
         assert len(cleans._address_cache) <= 4
@@ -244,8 +244,8 @@ def test_what_is_remembered_of_requests_has_an_end_and_changes_nothing(monkeypat
     ],
 )
 def test_credentials_of_mcp_tools(value: Any, clean: Any) -> None:
-    assert json.loads(of_request(json.dumps(value))) == clean
-    assert [path for path, _ in leaves(json.loads(of_response(json.dumps(value))))] == [
+    assert json.loads(redact_request_body(json.dumps(value))) == clean
+    assert [path for path, _ in leaves(json.loads(redact_response_body(json.dumps(value))))] == [
         path for path, _ in leaves(clean)
     ]
 
@@ -253,19 +253,23 @@ def test_credentials_of_mcp_tools(value: Any, clean: Any) -> None:
 def test_credentials_of_mcp_tools_echoed_in_a_stream() -> None:
     event = {"type": "response.created", "response": {"tools": [MCP | {"authorization": "tok_0123456789"}]}}
     body = f"event: response.created\ndata: {json.dumps(event)}\n\n"
-    clean = of_response(body, SSE).decode()
+    clean = redact_response_body(body, SSE).decode()
     assert clean == body.replace("tok_0123456789", "REDACTED******").replace('"X": "a"', '"X": "*"')
 
 
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 def test_multipart_fields_and_files(key: str) -> None:
     parts = [("prompt", "", "my key is %b"), ("file", f'; filename="{key}.txt"', "\n%b\n\xff"), ("k", "", "%b")]
-    made = [(name, rest, content.encode("latin-1") % key.encode()) for name, rest, content in parts]
-    kind, found = matcher.parse_body(PLAIN.request(upload(*made)))
+    fields = [(name, parameters, content.encode("latin-1") % key.encode()) for name, parameters, content in parts]
+    kind, clean_fields = matcher.parse_body(PLAIN.redact_request(upload(*fields)))
     assert kind == "multipart"
-    assert [found[name].get("content") for name in ("prompt", "file", "k")] == ["my key is REDACTED", None, "REDACTED"]
-    assert found["file"]["filename"] == "REDACTED.txt"
-    assert key.encode() not in PLAIN.request(upload(*made)).body
+    assert [clean_fields[name].get("content") for name in ("prompt", "file", "k")] == [
+        "my key is REDACTED",
+        None,
+        "REDACTED",
+    ]
+    assert clean_fields["file"]["filename"] == "REDACTED.txt"
+    assert key.encode() not in PLAIN.redact_request(upload(*fields)).body
 
 
 @pytest.mark.parametrize(
@@ -282,17 +286,17 @@ def test_multipart_fields_and_files(key: str) -> None:
 def test_compressed_bodies(encoding: str, pack: Callable[[bytes], bytes]) -> None:
     text = json.dumps({"a": KEYS["sk"]}).encode()
     headers = (*JSON, ("Content-Encoding", encoding), ("x", "y"))
-    request = PLAIN.request(Request("POST", URI, headers, pack(text)))
+    request = PLAIN.redact_request(Request("POST", URI, headers, pack(text)))
     assert (request.body, request.headers) == (b'{"a": "REDACTED"}', (*JSON, ("x", "y")))
-    recorded = answer(*(pack(text)[i : i + 9] for i in range(0, 99, 9)), headers=headers)
-    response = PLAIN.response(replace(recorded, head=replace(recorded.head, length=len(pack(text)))))
-    assert (response.body, response.head.headers) == (masked(text, KEYS["sk"]), (*JSON, ("x", "y")))
+    recorded = response_of(*(pack(text)[i : i + 9] for i in range(0, 99, 9)), headers=headers)
+    response = PLAIN.redact_response(replace(recorded, head=replace(recorded.head, length=len(pack(text)))))
+    assert (response.body, response.head.headers) == (mask_key(text, KEYS["sk"]), (*JSON, ("x", "y")))
     assert response.head.length is None
-    clean = answer(pack(b'{"a":"nothing"}'), headers=headers)
-    assert PLAIN.response(clean) == clean
+    clean = response_of(pack(b'{"a":"nothing"}'), headers=headers)
+    assert PLAIN.redact_response(clean) == clean
 
 
-def masked(body: bytes, key: str) -> bytes:
+def mask_key(body: bytes, key: str) -> bytes:
     return body.replace(key.encode(), b"REDACTED".ljust(len(key), b"*"))
 
 
@@ -301,8 +305,10 @@ def test_a_compressed_stream_that_holds_a_secret_is_cut_at_its_events() -> None:
     packed = gzip.compress(b"".join(events))
     third = len(packed) // 3
     headers = (*SSE, ("content-encoding", "gzip"))
-    response = PLAIN.response(answer(packed[:third], packed[third : 2 * third], packed[2 * third :], headers=headers))
-    assert response.frames == tuple(Frame(10 + i, masked(event, KEYS["ek"])) for i, event in enumerate(events))
+    response = PLAIN.redact_response(
+        response_of(packed[:third], packed[third : 2 * third], packed[2 * third :], headers=headers)
+    )
+    assert response.frames == tuple(Frame(10 + i, mask_key(event, KEYS["ek"])) for i, event in enumerate(events))
 
 
 @pytest.mark.parametrize(
@@ -317,10 +323,10 @@ def test_a_compressed_stream_that_holds_a_secret_is_cut_at_its_events() -> None:
     ],
 )
 def test_what_cannot_be_decoded_stays_as_it_came(encoding: str, body: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("openai_replay.text.http_headers._MOST_DECODED", 1000)
-    rules = redactor(patterns=["."])
-    response = answer(body, headers=(*JSON, ("content-encoding", encoding)))
-    assert rules.response(response) == response
+    monkeypatch.setattr("openai_replay.text.http_headers._MAX_DECODED_BYTES", 1000)
+    rules = build_redactor(patterns=["."])
+    response = response_of(body, headers=(*JSON, ("content-encoding", encoding)))
+    assert rules.redact_response(response) == response
 
 
 def test_very_many_members_take_no_more_than_their_share(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -331,10 +337,10 @@ def test_very_many_members_take_no_more_than_their_share(monkeypatch: pytest.Mon
         def __init__(self, wbits: int) -> None:
             self._one = zlib.decompressobj(wbits)
 
-        def decompress(self, data: bytes, most: int) -> bytes:
+        def decompress(self, data: bytes, max_length: int) -> bytes:
             nonlocal read
             read += len(data)
-            return self._one.decompress(data, most)
+            return self._one.decompress(data, max_length)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._one, name)
@@ -344,14 +350,14 @@ def test_very_many_members_take_no_more_than_their_share(monkeypatch: pytest.Mon
     )
     headers = (*JSON, ("content-encoding", "gzip"))
     body = gzip.compress(b'"') + gzip.compress(b"") * 5_000 + gzip.compress(b'sk"')
-    assert decoded(headers, body) == (JSON, b'"sk"')
+    assert decode_body(headers, body) == (JSON, b'"sk"')
     assert read < 300 * len(body)
 
 
 def test_an_encoding_that_is_not_true_hides_nothing() -> None:
     headers = (*JSON, ("content-encoding", "gzip"))
-    assert of_request(f'{{"a":"{KEYS["sk"]}"}}', headers) == b'{"a":"REDACTED"}'
-    assert KEYS["sk"].encode() not in of_response(f'{{"a":"{KEYS["sk"]}"}}', headers)
+    assert redact_request_body(f'{{"a":"{KEYS["sk"]}"}}', headers) == b'{"a":"REDACTED"}'
+    assert KEYS["sk"].encode() not in redact_response_body(f'{{"a":"{KEYS["sk"]}"}}', headers)
 
 
 # ------------------------------------------------------------------------------------------------ answers
@@ -361,16 +367,16 @@ def test_an_encoding_that_is_not_true_hides_nothing() -> None:
 def test_a_key_split_over_two_frames_goes_at_every_split(key: str) -> None:
     body = json.dumps({"key": key}).encode()
     for cut in range(len(body) + 1):
-        clean = PLAIN.response(answer(body[:cut], body[cut:]))
-        assert clean.body == masked(body, key)
+        clean = PLAIN.redact_response(response_of(body[:cut], body[cut:]))
+        assert clean.body == mask_key(body, key)
         assert [frame.data for frame in clean.frames] == [clean.body[:cut], clean.body[cut:]]
         assert (clean.head_ms, clean.end_ms, clean.end) == (5, 99, End.COMPLETE)
 
 
 def test_an_answer_without_secrets_is_kept_as_it_is() -> None:
-    response = answer(b"", b"{}", b"")
-    assert PLAIN.response(response) == response
-    assert PLAIN.response(response).frames is response.frames
+    response = response_of(b"", b"{}", b"")
+    assert PLAIN.redact_response(response) == response
+    assert PLAIN.redact_response(response).frames is response.frames
 
 
 def chat(text: str, index: int = 0) -> Any:
@@ -399,17 +405,17 @@ def stream(*events: Any) -> bytes:
     return b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events) + b"data: [DONE]\n\n"
 
 
-def texts(body: bytes, of: Callable[[str, int], Any]) -> dict[Any, str]:
+def read_texts(body: bytes, make_event: Callable[[str, int], Any]) -> dict[Any, str]:
     """What each lane of a stream says, by its index."""
-    (path,) = (path for path, text in leaves(of("\0", 0)) if text == "\0")
-    said: dict[Any, str] = {}
+    (path,) = (path for path, text in leaves(make_event("\0", 0)) if text == "\0")
+    texts_by_index: dict[Any, str] = {}
     for data in re.findall(rb"data: (\{.*)", body):
         value = json.loads(data)
         indexes = re.findall(r"'(?:index|output_index)': (\d)", str(value))
         for part in path:
             value = value[part]
-        said["".join(indexes)] = said.get("".join(indexes), "") + value
-    return said
+        texts_by_index["".join(indexes)] = texts_by_index.get("".join(indexes), "") + value
+    return texts_by_index
 
 
 def arguments(text: str, index: int = 0) -> Any:
@@ -419,27 +425,31 @@ def arguments(text: str, index: int = 0) -> Any:
 EVENTS = [chat, call, responses, arguments, assistants]
 
 
-@pytest.mark.parametrize("of", EVENTS)
+@pytest.mark.parametrize("make_event", EVENTS)
 @pytest.mark.parametrize("key", KEYS.values(), ids=KEYS)
 @pytest.mark.parametrize("text", ["%s", "it is \n%s, yes"], ids=["alone", "in a text"])
-def test_a_key_split_over_events_goes_at_every_split(of: Any, key: str, text: str) -> None:
-    whole = text % key
-    before = whole.index(key)
-    hidden = whole.replace(key, "REDACTED".ljust(len(key), "*"))
+def test_a_key_split_over_events_goes_at_every_split(make_event: Any, key: str, text: str) -> None:
+    full_text = text % key
+    before = full_text.index(key)
+    hidden = full_text.replace(key, "REDACTED".ljust(len(key), "*"))
     for cut in range(before, before + len(key) + 1):
-        body = stream(of(whole[:cut]), of(whole[cut:]))
-        assert list(texts(of_response(body, SSE), of).values()) == [hidden]
+        body = stream(make_event(full_text[:cut]), make_event(full_text[cut:]))
+        assert list(read_texts(redact_response_body(body, SSE), make_event).values()) == [hidden]
 
 
-@pytest.mark.parametrize("of", EVENTS)
+@pytest.mark.parametrize("make_event", EVENTS)
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
-def test_a_key_in_many_pieces_goes_while_others_speak(of: Any, size: int) -> None:
-    one, other = KEYS["sk-proj"], KEYS["sk"]
-    pieces = [[key[i : i + size] for i in range(0, len(key), size)] for key in (one, other)]
-    body = stream(*(of(piece, index) for pair in zip(*pieces, strict=False) for index, piece in enumerate(pair)))
-    body += stream(*(of(piece, 0) for piece in pieces[0][len(pieces[1]) :]))
-    clean = of_response(body, SSE)
-    assert list(texts(clean, of).values()) == ["REDACTED".ljust(len(key), "*") for key in (one, other)]
+def test_a_key_in_many_pieces_goes_while_others_speak(make_event: Any, size: int) -> None:
+    long_key, short_key = KEYS["sk-proj"], KEYS["sk"]
+    pieces = [[key[i : i + size] for i in range(0, len(key), size)] for key in (long_key, short_key)]
+    body = stream(
+        *(make_event(piece, index) for pair in zip(*pieces, strict=False) for index, piece in enumerate(pair))
+    )
+    body += stream(*(make_event(piece, 0) for piece in pieces[0][len(pieces[1]) :]))
+    clean = redact_response_body(body, SSE)
+    assert list(read_texts(clean, make_event).values()) == [
+        "REDACTED".ljust(len(key), "*") for key in (long_key, short_key)
+    ]
     assert len(clean) == len(body)
 
 
@@ -448,18 +458,22 @@ def test_a_key_in_many_pieces_goes_while_others_speak(of: Any, size: int) -> Non
 )
 def test_a_key_goes_from_any_line_of_a_stream(line: str) -> None:
     body = stream(chat("a")) + line.encode() % KEYS["sk"].encode() + b"\n\n" + stream(chat("b"))
-    assert of_response(body, SSE) == body.replace(KEYS["sk"].encode(), b"REDACTED".ljust(len(KEYS["sk"]), b"*"))
+    assert redact_response_body(body, SSE) == body.replace(
+        KEYS["sk"].encode(), b"REDACTED".ljust(len(KEYS["sk"]), b"*")
+    )
 
 
 def test_a_key_split_in_a_very_long_stream_goes() -> None:
     body = stream(*[chat("word " * 20_000)] * 50, chat(KEYS["sk"][:9]), chat(KEYS["sk"][9:]))
-    assert next(iter(texts(of_response(body, SSE), chat).values())).endswith("REDACTED".ljust(len(KEYS["sk"]), "*"))
+    assert next(iter(read_texts(redact_response_body(body, SSE), chat).values())).endswith(
+        "REDACTED".ljust(len(KEYS["sk"]), "*")
+    )
 
 
 def test_a_choice_is_known_by_its_index_not_by_its_place() -> None:
     key = KEYS["sk"]
     body = stream(chat(key[:9]), both(key[9:20]), chat(key[20:]))
-    clean = of_response(body, SSE).decode()
+    clean = redact_response_body(body, SSE).decode()
     assert not any(piece in clean for piece in (key[:9], key[9:20], key[20:]))
     assert clean.count('"~"') == 1
 
@@ -469,16 +483,16 @@ def test_a_choice_is_known_by_its_index_not_by_its_place() -> None:
     [("Bearer", " abcdef01", "23456789ab"), ("be", "ARER abcdef0123456789ab"), ("openai-insecure-api-", "key.", "abc")],
 )
 def test_tokens_are_joined_too(pieces: tuple[str, ...]) -> None:
-    clean = texts(of_response(stream(*map(chat, pieces)), SSE), chat)["0"]
+    clean = read_texts(redact_response_body(stream(*map(chat, pieces)), SSE), chat)["0"]
     assert re.fullmatch(r"(Bearer |beARER |openai-insecure-api-key\.)(REDACTED)?\*+", clean)
 
 
 @pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
 def test_line_ends_of_a_stream(line_end: str) -> None:
-    rules = redactor(patterns=[r"\d+"])
+    rules = build_redactor(patterns=[r"\d+"])
     text = 'event: e1\ndata: {"a":"123","n":5}\n\ndata:{"a":"4"}\n\n: 6\ndata: no JSON 78\n\ndata: [DONE]\n\n'
     clean = 'event: e1\ndata: {"a":"***","n":5}\n\ndata:{"a":"*"}\n\n: 6\ndata: no JSON **\n\ndata: [DONE]\n\n'
-    assert of_response(text.replace("\n", line_end), SSE, rules).decode() == clean.replace("\n", line_end)
+    assert redact_response_body(text.replace("\n", line_end), SSE, rules).decode() == clean.replace("\n", line_end)
 
 
 @pytest.mark.parametrize(
@@ -492,7 +506,7 @@ def test_line_ends_of_a_stream(line_end: str) -> None:
     ],
 )
 def test_odd_events(events: list[Any]) -> None:
-    clean = of_response(stream(*events), SSE)
+    clean = redact_response_body(stream(*events), SSE)
     assert b"REDACTED*" in clean
     assert KEYS["sk"][9:].encode() not in clean
 
@@ -502,12 +516,12 @@ def test_two_values_of_one_name() -> None:
         KEYS["sk"][:9].encode(),
         KEYS["sk"][9:].encode(),
     )
-    assert b"REDA" in of_response(body, SSE)
+    assert b"REDA" in redact_response_body(body, SSE)
 
 
 def test_a_name_said_anew_in_every_event_is_no_text_in_pieces() -> None:
     body = stream(chat("a") | {"id": "sk-"}, chat("b") | {"id": "a" * 20})
-    assert of_response(body, SSE) == body
+    assert redact_response_body(body, SSE) == body
 
 
 # ------------------------------------------------------------------------------------------------ one's own patterns
@@ -538,22 +552,22 @@ def test_a_name_said_anew_in_every_event_is_no_text_in_pieces() -> None:
     ],
 )
 def test_patterns(pattern: str, text: str, clean: str) -> None:
-    rules = redactor(patterns=[pattern])
-    assert of_response(text, rules=rules).decode() == clean
-    assert of_request(text, rules=rules) == re.sub(rb"REDACTED\**|\*+", b"REDACTED", clean.encode())
+    rules = build_redactor(patterns=[pattern])
+    assert redact_response_body(text, rules=rules).decode() == clean
+    assert redact_request_body(text, rules=rules) == re.sub(rb"REDACTED\**|\*+", b"REDACTED", clean.encode())
 
 
 def test_a_number_in_plain_text_is_text() -> None:
-    assert of_response("4111111111111111", (("content-type", "text/plain"),), redactor(patterns=[r"\d+"])) == (
-        b"REDACTED********"
-    )
-    assert redactor(patterns=[r"\d+"]).text("a 12") == "a REDACTED"
+    assert redact_response_body(
+        "4111111111111111", (("content-type", "text/plain"),), build_redactor(patterns=[r"\d+"])
+    ) == (b"REDACTED********")
+    assert build_redactor(patterns=[r"\d+"]).redact_text("a 12") == "a REDACTED"
 
 
 def test_patterns_reach_what_is_split_over_events() -> None:
-    rules = redactor(patterns=[r"EMP-\d{6}"])
-    clean = of_response(stream(chat("I am E"), chat("MP-12"), chat("3456.")), SSE, rules)
-    assert texts(clean, chat) == {"0": "I am REDACTED**."}
+    rules = build_redactor(patterns=[r"EMP-\d{6}"])
+    clean = redact_response_body(stream(chat("I am E"), chat("MP-12"), chat("3456.")), SSE, rules)
+    assert read_texts(clean, chat) == {"0": "I am REDACTED**."}
     assert [json.loads(data)["choices"][0]["delta"]["content"] for data in re.findall(rb"data: (\{.*)", clean)] == [
         "I am R",
         "EDACT",
@@ -562,29 +576,29 @@ def test_patterns_reach_what_is_split_over_events() -> None:
 
 
 def test_patterns_leave_the_frame_of_an_upload_alone() -> None:
-    rules = redactor(patterns=[r"\w+"])
-    one, other = (
-        rules.request(upload(("name", f'; filename="{word}.txt"', b"%b 1" % word.encode()), boundary=boundary))
+    rules = build_redactor(patterns=[r"\w+"])
+    first, second = (
+        rules.redact_request(upload(("name", f'; filename="{word}.txt"', b"%b 1" % word.encode()), boundary=boundary))
         for word, boundary in [("abc", "----b1"), ("abcdef", "----b22")]
     )
-    assert Matcher().key(one) == Matcher().key(other)
-    assert matcher.parse_body(one)[1] == {
+    assert Matcher().key(first) == Matcher().key(second)
+    assert matcher.parse_body(first)[1] == {
         "REDACTED": {"filename": "REDACTED.REDACTED", "content_type": "", "content": "REDACTED REDACTED"}
     }
 
 
 def test_pointers() -> None:
-    rules = redactor(pointers=["/user", "/metadata/*", "/schlüssel"])
+    rules = build_redactor(pointers=["/user", "/metadata/*", "/schlüssel"])
     value = {"user": "u1", "metadata": {"a": "b", "n": 1}, "schlüssel": "x", "other": "y"}
     clean = {"user": "REDACTED", "metadata": {"a": "REDACTED", "n": 1}, "schlüssel": "REDACTED", "other": "y"}
     for ascii in (True, False):
-        assert json.loads(of_request(json.dumps(value, ensure_ascii=ascii), rules=rules)) == clean
+        assert json.loads(redact_request_body(json.dumps(value, ensure_ascii=ascii), rules=rules)) == clean
 
 
 @pytest.mark.parametrize("pattern", ["(", "a{99999999999}", "(?P<1>x)"])
 def test_what_is_no_pattern(pattern: str) -> None:
     with pytest.raises(UsageError, match="is not a regular expression") as caught:
-        redactor(patterns=[pattern])
+        build_redactor(patterns=[pattern])
     assert caught.value.hint == "See Python's re syntax."
 
 
@@ -634,9 +648,9 @@ def shape(value: Any) -> Any:
     )
 
 
-def pairs(text: bytes) -> Any:
+def load_members(text: bytes) -> Any:
     """JSON with repeated names kept: masking may make two names the same."""
-    return json.loads(text, object_pairs_hook=lambda found: dict(enumerate(value for _, value in found)))
+    return json.loads(text, object_pairs_hook=lambda members: dict(enumerate(value for _, value in members)))
 
 
 @given(DOCUMENTS, DUMPS, PATTERNS)
@@ -644,25 +658,25 @@ def pairs(text: bytes) -> Any:
 def test_json_keeps_its_structure_numbers_and_in_answers_its_length(
     value: Any, dumps: Any, patterns: list[str]
 ) -> None:
-    rules, text = redactor(patterns=patterns), dumps(value)
-    clean = of_response(text, rules=rules)
+    rules, text = build_redactor(patterns=patterns), dumps(value)
+    clean = redact_response_body(text, rules=rules)
     assert len(clean) == len(text)
-    for one in (clean, of_request(text, rules=rules)):
-        assert shape(pairs(one)) == shape(pairs(text))
-        assert not any(key.encode() in one for key in KEYS.values())
+    for redacted in (clean, redact_request_body(text, rules=rules)):
+        assert shape(load_members(redacted)) == shape(load_members(text))
+        assert not any(key.encode() in redacted for key in KEYS.values())
 
 
 @given(st.lists(DOCUMENTS, max_size=4), PATTERNS, st.integers(0, 99))
 def test_streams_keep_their_events_and_frames(values: list[Any], patterns: list[str], cut: int) -> None:
-    rules, body = redactor(patterns=patterns), stream(*values, *(chat(str(value)[:cut]) for value in values))
-    response = answer(body[:cut], body[cut:], headers=SSE)
-    clean = rules.response(response)
+    rules, body = build_redactor(patterns=patterns), stream(*values, *(chat(str(value)[:cut]) for value in values))
+    response = response_of(body[:cut], body[cut:], headers=SSE)
+    clean = rules.redact_response(response)
     assert [len(frame.data) for frame in clean.frames] == [len(frame.data) for frame in response.frames]
-    before, after = (re.findall(rb"data: (.*)\n\n", one.body) for one in (response, clean))
-    assert [one if one == b"[DONE]" else shape(pairs(one)) for one in after] == [
-        one if one == b"[DONE]" else shape(pairs(one)) for one in before
+    before, after = (re.findall(rb"data: (.*)\n\n", data.body) for data in (response, clean))
+    assert [data if data == b"[DONE]" else shape(load_members(data)) for data in after] == [
+        data if data == b"[DONE]" else shape(load_members(data)) for data in before
     ]
-    assert rules.response(clean) == clean
+    assert rules.redact_response(clean) == clean
 
 
 @given(TEXTS | st.text(), PATTERNS, st.sampled_from([JSON, SSE, ()]))
@@ -670,12 +684,12 @@ def test_streams_keep_their_events_and_frames(values: list[Any], patterns: list[
 @example("xfoo", ["(?<!x)foo|x"], ())
 @example("Bearer sk-aaaaaaaaaaaaaaaaaaaa.", [], ())
 def test_to_redact_twice_changes_nothing(text: str, patterns: list[str], headers: Headers) -> None:
-    rules = redactor(patterns=patterns)
+    rules = build_redactor(patterns=patterns)
     for body in (text.encode("utf-8", "replace"), json.dumps({text: [text]}).encode()):
-        request = rules.request(Request("POST", URI + "?" + text, (*headers, ("x", text)), body))
-        assert rules.request(request) == request
-        response = rules.response(answer(body, headers=(*headers, ("x", text))))
-        assert rules.response(response) == response
+        request = rules.redact_request(Request("POST", URI + "?" + text, (*headers, ("x", text)), body))
+        assert rules.redact_request(request) == request
+        response = rules.redact_response(response_of(body, headers=(*headers, ("x", text))))
+        assert rules.redact_response(response) == response
         assert len(response.body) == len(body)
 
 
@@ -685,27 +699,29 @@ def test_todays_key_and_tomorrows_make_the_same_request(value: Any, today: str, 
         text = json.dumps({"input": value, "key": f"it is {key}.", "tools": [{"authorization": key}]})
         return Request("POST", f"{URI}?api-key={key}", (*JSON, ("Authorization", f"Bearer {key}")), text.encode())
 
-    assert PLAIN.request(request(today)) == PLAIN.request(request(tomorrow))
+    assert PLAIN.redact_request(request(today)) == PLAIN.redact_request(request(tomorrow))
 
 
 @given(st.sampled_from(list(KEYS.values())), TEXTS)
 def test_a_client_that_sends_back_a_mask_makes_the_recorded_request(key: str, around: str) -> None:
     assume(not re.search(r"[\w-]$", around) and "Bearer" not in around)
-    said = json.dumps({"content": f"{around}{key} {around}"})
-    heard = json.loads(of_response(said))["content"]
-    recorded, now = (PLAIN.request(post(json.dumps([text]).encode())) for text in (f"{around}{key} {around}", heard))
-    assert recorded == now
+    sent = json.dumps({"content": f"{around}{key} {around}"})
+    received = json.loads(redact_response_body(sent))["content"]
+    recorded, current = (
+        PLAIN.redact_request(post(json.dumps([text]).encode())) for text in (f"{around}{key} {around}", received)
+    )
+    assert recorded == current
 
 
 @given(st.integers(0, 300))
 def test_a_mask_is_as_long_as_the_secret(length: int) -> None:
     assert len(masker.mask(length)) == length
     assert masker.unmask(masker.mask(length)) == (b"REDACTED" if length >= 8 else b"*" * length)
-    assert masker.mark(length) == b"REDACTED"
+    assert masker.redact(length) == b"REDACTED"
 
 
 @pytest.mark.parametrize("before", [(1 << 20) - 30, (1 << 20) - 2, (1 << 20) - 1, 1 << 20, (2 << 20) - 3])
 @pytest.mark.parametrize("secret", [KEYS["sk"].encode(), b"Bearer abcdef0123456789abcdef"])
 def test_a_key_at_the_seams_of_a_large_body(before: int, secret: bytes) -> None:
     hidden = secret if secret.startswith(b"sk-") else secret.removeprefix(b"Bearer ")
-    assert hidden not in of_response(b"\n" * before + secret + b"\n" * 100, (("content-type", "text/plain"),))
+    assert hidden not in redact_response_body(b"\n" * before + secret + b"\n" * 100, (("content-type", "text/plain"),))

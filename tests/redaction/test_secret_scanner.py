@@ -63,13 +63,13 @@ SECRETS = [
     ["{}", '"{}"', "key {}.", "\\n{}\\n", "https://api.example.com/?k={}&x", '"{{\\"k\\":\\"{}\\"}}"', "%20{}", "({})"],
 )
 @pytest.mark.parametrize(("kind", "secret"), SECRETS)
-def test_keys_are_told_by_their_makers_prefix(kind: str, secret: str, around: str) -> None:
+def test_keys_are_found_by_their_prefix(kind: str, secret: str, around: str) -> None:
     text = around.format(secret)
-    [found] = secret_scanner.leaks(text)
-    assert found.kind == kind
-    assert text[found.start : found.end] == secret
-    assert secret[12:] not in found.preview
-    assert str(len(secret)) in found.preview
+    [leak] = secret_scanner.find_leaks(text)
+    assert leak.kind == kind
+    assert text[leak.start : leak.end] == secret
+    assert secret[12:] not in leak.preview
+    assert str(len(secret)) in leak.preview
 
 
 @pytest.mark.parametrize(
@@ -88,16 +88,16 @@ def test_keys_are_told_by_their_makers_prefix(kind: str, secret: str, around: st
         ("value of 'password'", "password: ", dice(20)),
     ],
 )
-def test_secrets_are_told_by_what_they_are_assigned_to(kind: str, before: str, secret: str) -> None:
+def test_secrets_are_found_by_the_name_they_are_assigned_to(kind: str, before: str, secret: str) -> None:
     text = before + secret + ("@db/x" if "URL" in kind else '"')
-    [found] = secret_scanner.leaks(text)
-    assert (found.kind, text[found.start : found.end]) == (kind, secret)
-    assert secret[2:] not in found.preview
+    [leak] = secret_scanner.find_leaks(text)
+    assert (leak.kind, text[leak.start : leak.end]) == (kind, secret)
+    assert secret[2:] not in leak.preview
 
 
-def test_a_private_key_is_told_by_its_first_line() -> None:
-    [found] = secret_scanner.leaks("-----BEGIN RSA PRIVATE KEY-----\nMII")
-    assert found.kind == "private key"
+def test_a_private_key_is_found_by_its_first_line() -> None:
+    [leak] = secret_scanner.find_leaks("-----BEGIN RSA PRIVATE KEY-----\nMII")
+    assert leak.kind == "private key"
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,17 @@ def test_a_private_key_is_told_by_its_first_line() -> None:
         pytest.param(json.dumps({"b64_json": dice(5000, LETTERS + "+/")}), id="an image"),
     ],
 )
-def test_what_is_no_secret_is_left_alone(text: str) -> None:
-    assert list(secret_scanner.leaks(text)) == []
+def test_harmless_texts_are_not_reported(text: str) -> None:
+    assert list(secret_scanner.find_leaks(text)) == []
 
 
-def test_of_two_that_overlap_one_is_found() -> None:
-    assert len(list(secret_scanner.leaks(f"Authorization: Bearer sk-proj-{dice(60)} api_key='{dice(32)}'"))) == 2
+def test_overlapping_secrets_are_reported_once() -> None:
+    assert len(list(secret_scanner.find_leaks(f"Authorization: Bearer sk-proj-{dice(60)} api_key='{dice(32)}'"))) == 2
 
 
 @pytest.mark.parametrize(
     "piece", ["token_", "token:", "sk-", "eyJ", "://a:", "key='a1", "bearer a", "-----BEGIN ", "AIza", "api_key="]
 )
-def test_a_text_made_to_be_slow_is_read_in_a_moment(piece: str) -> None:
+def test_a_text_made_to_be_slow_is_searched_in_linear_time(piece: str) -> None:
     """Steps that grew with the square of the text would take hours for a million characters."""
-    assert list(secret_scanner.leaks(piece * (1_000_000 // len(piece)))) == []
+    assert list(secret_scanner.find_leaks(piece * (1_000_000 // len(piece)))) == []

@@ -26,26 +26,26 @@ WORDS = st.lists(st.sampled_from(["a", "bb", "c\n", " ", "\x1b[2J", "é", "\ud83
         (b"\xff", "b'\\xff'"),
     ],
 )
-def test_value(value: Any, text: str) -> None:
-    assert display.value(value) == text
+def test_values_are_formatted_as_short_texts(value: Any, text: str) -> None:
+    assert display.format_value(value) == text
 
 
-def test_of_what_is_deep_only_the_beginning_is_read() -> None:
+def test_only_the_start_of_a_deep_value_is_read() -> None:
     value: Any = []
     for _ in range(100_000):
         value = [value]
-    assert display.value(value) == "[" * 80 + "…"
+    assert display.format_value(value) == "[" * 80 + "…"
 
 
-def test_path() -> None:
-    assert display.path(["a", 0, "b\x1b", 1]) == "a[0].b\\x1b[1]"
-    assert display.path([0, "a"]) == "[0].a"
-    assert display.path(["k" * 100]) == "k" * 80 + "…"
-    assert display.path([]) == ""
+def test_paths_are_formatted_as_keys_and_indexes() -> None:
+    assert display.format_path(["a", 0, "b\x1b", 1]) == "a[0].b\\x1b[1]"
+    assert display.format_path([0, "a"]) == "[0].a"
+    assert display.format_path(["k" * 100]) == "k" * 80 + "…"
+    assert display.format_path([]) == ""
 
 
 @pytest.mark.parametrize(
-    ("recorded", "now", "text"),
+    ("recorded", "current", "text"),
     [
         ("short", "shirt", ""),
         (FOX * 3, "else", ""),
@@ -80,13 +80,13 @@ def test_path() -> None:
         (FOX * 3 + "\n\x1b", FOX * 3 + "\t", "… fox jumps over the lazy dog. [-\\n\\x1b-]{+\\t+}"),
     ],
 )
-def test_changes(recorded: str, now: str, text: str) -> None:
-    assert display.changes(recorded, now) == text
+def test_changes_are_marked_between_their_surroundings(recorded: str, current: str, text: str) -> None:
+    assert display.format_changes(recorded, current) == text
 
 
 @given(WORDS, WORDS)
-def test_changes_are_short_and_plain(recorded: str, now: str) -> None:
-    text = display.changes(recorded, now)
+def test_changes_are_short_and_plain(recorded: str, current: str) -> None:
+    text = display.format_changes(recorded, current)
     assert len(text) < 1000
     assert escape.line(text) == text
     if text:
@@ -95,26 +95,26 @@ def test_changes_are_short_and_plain(recorded: str, now: str) -> None:
 
 @given(VALUES)
 def test_a_value_is_short_and_plain(value: Any) -> None:
-    text = display.value(value)
-    assert len(text) <= display.ROOM + 1
+    text = display.format_value(value)
+    assert len(text) <= display.MAX_CHARACTERS + 1
     assert escape.line(text) == text
 
 
-def test_of_huge_strings_only_what_lies_between_the_first_and_the_last_change_is_read(
+def test_huge_strings_are_compared_only_between_their_first_and_last_change(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     read = []
-    pieces = word_diff.pieces
+    pieces = word_diff.compare
 
     def counted(old: str, new: str) -> list[word_diff.Piece]:
         read.append(len(old))
         return pieces(old, new)
 
-    monkeypatch.setattr(word_diff, "pieces", counted)
+    monkeypatch.setattr(word_diff, "compare", counted)
     huge = "AbC+/" * 1_000_000
-    assert display.changes(huge + "x" + huge, huge + "y" + huge).count("[-") == 1
+    assert display.format_changes(huge + "x" + huge, huge + "y" + huge).count("[-") == 1
     assert max(read) < 100
     read.clear()
-    text = display.changes("begin " + huge + " end", "begins " + huge + " ends")
+    text = display.format_changes("begin " + huge + " end", "begins " + huge + " ends")
     assert text == ""
     assert read == []

@@ -12,7 +12,7 @@ from openai_replay.text import escape
 
 
 @pytest.mark.parametrize(
-    ("given", "line", "text"),
+    ("original", "line", "text"),
     [
         ("plain é 🌍 日本", "plain é 🌍 日本", "plain é 🌍 日本"),
         ("a\x1b[31mred", "a\\x1b[31mred", "a\\x1b[31mred"),
@@ -25,19 +25,21 @@ from openai_replay.text import escape
         ("a\0b\bc", "a\\x00b\\x08c", "a\\x00b\\x08c"),
     ],
 )
-def test_escaped(given: str, line: str, text: str) -> None:
-    assert escape.line(given) == line
-    assert escape.text(given) == text
+def test_control_and_direction_characters_are_escaped(original: str, line: str, text: str) -> None:
+    assert escape.line(original) == line
+    assert escape.text(original) == text
 
 
 @given(st.text(st.characters(exclude_categories=[])))
-def test_nothing_is_left_that_steers(text: str) -> None:
+def test_an_escaped_line_has_no_control_characters(text: str) -> None:
     line = escape.line(text)
-    assert line.isprintable() or all(one.isprintable() or one.isspace() or ord(one) > 0xFF for one in line)
+    assert line.isprintable() or all(
+        character.isprintable() or character.isspace() or ord(character) > 0xFF for character in line
+    )
     assert not set(line) & {"\x1b", "\n", "\r", "\x9b", "\u202e"}
     line.encode()
 
 
-def test_the_line_of_an_exchange_steers_no_terminal() -> None:
-    said = console.line(Exchange(Outcome.PLAYED, "GET", "/v1/a\x9b2J", 200, preview="\u202ecod.exe \x9b2J \x7f"))
-    assert said == r'play    GET /v1/a\x9b2J  200  0 frames  0 ms  "\u202ecod.exe \x9b2J \x7f"'
+def test_the_line_of_an_exchange_has_no_control_characters() -> None:
+    line = console.line(Exchange(Outcome.PLAYED, "GET", "/v1/a\x9b2J", 200, preview="\u202ecod.exe \x9b2J \x7f"))
+    assert line == r'play    GET /v1/a\x9b2J  200  0 frames  0 ms  "\u202ecod.exe \x9b2J \x7f"'

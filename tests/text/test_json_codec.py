@@ -43,8 +43,8 @@ def leaves(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str
 @given(VALUES, DUMPS)
 def test_strings_are_all_string_values_with_their_paths(value: Any, dumps: Any) -> None:
     text = dumps(value)
-    found = [(path, json.loads(text[start - 1 : end + 1])) for path, start, end in json_codec.strings(text)]
-    assert found == leaves(value)
+    strings = [(path, json.loads(text[start - 1 : end + 1])) for path, start, end in json_codec.strings(text)]
+    assert strings == leaves(value)
 
 
 @given(VALUES, DUMPS)
@@ -114,12 +114,14 @@ def test_no_json(text: bytes, read: Any) -> None:
 
 
 @given(VALUES, DUMPS, DUMPS)
-def test_canonical_is_the_same_for_the_same_value(value: Any, one: Any, other: Any) -> None:
-    assert json_codec.canonical(json_codec.exact(one(value))) == json_codec.canonical(json_codec.exact(other(value)))
+def test_canonical_is_the_same_for_the_same_value(value: Any, first_dumps: Any, second_dumps: Any) -> None:
+    assert json_codec.canonical(json_codec.exact(first_dumps(value))) == json_codec.canonical(
+        json_codec.exact(second_dumps(value))
+    )
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         (b"1", b"1.0"),
         (b"1", b"true"),
@@ -136,8 +138,8 @@ def test_canonical_is_the_same_for_the_same_value(value: Any, one: Any, other: A
         (b'"\\ud800"', b'"?"'),
     ],
 )
-def test_canonical_differs_for_different_values(one: bytes, other: bytes) -> None:
-    assert json_codec.canonical(json_codec.exact(one)) != json_codec.canonical(json_codec.exact(other))
+def test_canonical_differs_for_different_values(first: bytes, second: bytes) -> None:
+    assert json_codec.canonical(json_codec.exact(first)) != json_codec.canonical(json_codec.exact(second))
 
 
 @pytest.mark.parametrize(("depth", "deep"), [(200, False), (300, True), (900, True)])
@@ -178,7 +180,7 @@ def test_what_is_wide_is_not_deep() -> None:
 )
 def test_parse_pointer(text: str, pointer: json_codec.Pointer) -> None:
     assert json_codec.parse_pointer(text) == pointer
-    assert json_codec.pointer_text(pointer) == text
+    assert json_codec.format_pointer(pointer) == text
 
 
 @pytest.mark.parametrize(
@@ -216,7 +218,7 @@ VALUE = {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "b": {"c": 5, "0": 6}, "d/e~": 
 
 
 @pytest.mark.parametrize(
-    ("pointer", "left"),
+    ("pointer", "remaining"),
     [
         ("/b", {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "d/e~": 7}),
         ("/a/1", VALUE | {"a": [{"id": 1, "x": 2}, 4]}),
@@ -237,10 +239,10 @@ VALUE = {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "b": {"c": 5, "0": 6}, "d/e~": 
         ("/", VALUE),
     ],
 )
-def test_drop(pointer: str, left: Any) -> None:
+def test_drop(pointer: str, remaining: Any) -> None:
     value = copy.deepcopy(VALUE)
     json_codec.drop(value, json_codec.parse_pointer(pointer))
-    assert value == left
+    assert value == remaining
 
 
 @pytest.mark.parametrize("offset", range(13))

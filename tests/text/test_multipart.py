@@ -31,7 +31,7 @@ def wire(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
     ],
 )
 def test_boundary(content_type: str, boundary: str) -> None:
-    assert multipart.boundary(content_type) == boundary
+    assert multipart.parse_boundary(content_type) == boundary
 
 
 FILE = 'Content-Disposition: form-data; name="file"; filename='
@@ -91,10 +91,10 @@ FILE = 'Content-Disposition: form-data; name="file"; filename='
     ],
 )
 def test_parts(body: bytes, parts: list[tuple[str, str, str, bytes]]) -> None:
-    found = multipart.parts(body, "b")
-    assert found is not None
-    assert [(*part[:3], bytes(part.content)) for part in found] == parts
-    assert all(body[part.start :].startswith(part.content) for part in found)
+    parsed = multipart.parse_parts(body, "b")
+    assert parsed is not None
+    assert [(*part[:3], bytes(part.content)) for part in parsed] == parts
+    assert all(body[part.start :].startswith(part.content) for part in parsed)
 
 
 @pytest.mark.parametrize(
@@ -113,11 +113,11 @@ def test_parts(body: bytes, parts: list[tuple[str, str, str, bytes]]) -> None:
     ],
 )
 def test_what_is_not_well_formed_is_not_read(body: bytes) -> None:
-    assert multipart.parts(body, "b") is None
+    assert multipart.parse_parts(body, "b") is None
 
 
 def test_without_a_boundary_nothing_is_read() -> None:
-    assert multipart.parts(b"--\r\n\r\n1\r\n----\r\n", "") is None
+    assert multipart.parse_parts(b"--\r\n\r\n1\r\n----\r\n", "") is None
 
 
 SHARDS = st.sampled_from(
@@ -130,8 +130,8 @@ BREAKS = st.sampled_from([b"\r\n", b"\n", b"\r\n\r\n", b"\xff", b"\0"])
 @example(b"--b\r\nContent-Disposition: form-data; filename*=idna''xn--\r\n\r\n\r\n--b--", "b")
 @example(b"--b\r\nContent-Disposition: form-data; name*" + b"9" * 5000 + b"=x\r\n\r\n\r\n--b--", "b")
 def test_no_input_raises(body: bytes, boundary: str) -> None:
-    multipart.parts(body, boundary)
-    multipart.boundary(body.decode("latin-1"))
+    multipart.parse_parts(body, boundary)
+    multipart.parse_boundary(body.decode("latin-1"))
 
 
 QUOTED = st.text(st.characters(exclude_characters='"\r\n\\', exclude_categories=["Cs"]), max_size=5)
@@ -146,6 +146,6 @@ def test_what_was_written_is_read(parts: list[tuple[str, str, str, bytes]]) -> N
         (f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: {media}\r\n', content)
         for name, filename, media, content in parts
     ]
-    found = multipart.parts(wire(*lines, boundary="never-in-there"), "never-in-there")
-    assert found is not None
-    assert [(*part[:3], bytes(part.content)) for part in found] == parts
+    parsed = multipart.parse_parts(wire(*lines, boundary="never-in-there"), "never-in-there")
+    assert parsed is not None
+    assert [(*part[:3], bytes(part.content)) for part in parsed] == parts

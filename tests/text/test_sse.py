@@ -125,7 +125,7 @@ def test_the_last_event_is_found_wherever_the_stream_is_cut(pieces: list[bytes],
     stream = b"".join(pieces)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(stream)))) | {0, len(stream)})
     finder = sse.LastEventFinder()
-    found = [finder.feed(stream[start:end]) for start, end in pairwise(cuts)]
+    results = [finder.feed(stream[start:end]) for start, end in pairwise(cuts)]
     byte_by_byte = sse.LastEventFinder()
     by_byte = [byte_by_byte.feed(stream[number : number + 1]) for number in range(len(stream))]
-    assert found == [any(by_byte[start:end]) for start, end in pairwise(cuts)]
+    assert results == [any(by_byte[start:end]) for start, end in pairwise(cuts)]

@@ -11,7 +11,7 @@ from openai_replay.text.word_diff import Piece
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "shown"),
+    ("old", "new", "marked"),
     [
         ("Say hello", "Say hi", "Say [-hello-]{+hi+}"),
         ("hello there", "there", "[-hello -]there"),
@@ -24,15 +24,17 @@ from openai_replay.text.word_diff import Piece
         ("naïve façade", "naïve facade", "naïve [-façade-]{+facade+}"),
     ],
 )
-def test_what_differs(old: str, new: str, shown: str) -> None:
-    found = word_diff.pieces(old, new)
-    marks = ((f"[-{one.old}-]" if one.old else "") + (f"{{+{one.new}+}}" if one.new else "") for one in found)
-    assert "".join(one.old if one.same else mark for one, mark in zip(found, marks, strict=True)) == shown
+def test_different_words_are_marked(old: str, new: str, marked: str) -> None:
+    pieces = word_diff.compare(old, new)
+    marks = (
+        (f"[-{piece.old}-]" if piece.old else "") + (f"{{+{piece.new}+}}" if piece.new else "") for piece in pieces
+    )
+    assert "".join(piece.old if piece.same else mark for piece, mark in zip(pieces, marks, strict=True)) == marked
 
 
 def test_texts_of_any_length_are_compared() -> None:
     old, new = "x " * 5000, "y " * 5000
-    assert word_diff.pieces("same " + old + "end", "same " + new + "end") == [
+    assert word_diff.compare("same " + old + "end", "same " + new + "end") == [
         Piece("same ", "same "),
         Piece(old[:-1], new[:-1]),
         Piece(" end", " end"),
@@ -43,8 +45,8 @@ WORDS = st.lists(st.sampled_from(["a", "b", " ", "  ", "\n", "é", ",", "cc"])).
 
 
 @given(WORDS, WORDS)
-def test_the_pieces_are_both_texts(old: str, new: str) -> None:
-    found = word_diff.pieces(old, new)
-    assert "".join(piece.old for piece in found) == old
-    assert "".join(piece.new for piece in found) == new
-    assert all(piece.same for piece in found) == (old == new)
+def test_the_pieces_add_up_to_both_texts(old: str, new: str) -> None:
+    pieces = word_diff.compare(old, new)
+    assert "".join(piece.old for piece in pieces) == old
+    assert "".join(piece.new for piece in pieces) == new
+    assert all(piece.same for piece in pieces) == (old == new)

@@ -36,10 +36,10 @@ def node(text: str, loader: Any = yaml.CSafeLoader) -> Any:
         ("a:\n- b\n- c: [d, 'X']\n", 3),
     ],
 )
-def test_the_line_of_a_character(text: str, line: int, loader: Any) -> None:
-    found = [one for one in yaml_positions.scalars(node(text, loader)) if "X" in one.node.value]
-    assert [yaml_positions.line_at(text, one.node, one.node.value.index("X")) for one in found] == [line]
-    assert found[0].line <= line
+def test_the_line_of_a_character_is_found_in_every_style(text: str, line: int, loader: Any) -> None:
+    scalars = [scalar for scalar in yaml_positions.scalars(node(text, loader)) if "X" in scalar.node.value]
+    assert [yaml_positions.line_at(text, scalar.node, scalar.node.value.index("X")) for scalar in scalars] == [line]
+    assert scalars[0].line <= line
 
 
 WORDS = st.lists(st.text(st.sampled_from("ab 'é\"\\🌍:#\n\t"), min_size=1, max_size=8), min_size=1, max_size=30)
@@ -49,25 +49,28 @@ WORDS = st.lists(st.text(st.sampled_from("ab 'é\"\\🌍:#\n\t"), min_size=1, ma
 def test_a_word_is_found_in_the_line_it_is_written_in(words: list[str], style: str, width: int) -> None:
     value = " ".join(word + f"X{number}Y" for number, word in enumerate(words))
     text = yaml.dump({"a": [1, {"b": value}]}, default_style=style or None, width=width, allow_unicode=True)
-    scalar = next(one for one in yaml_positions.scalars(node(text)) if one.path == ("a", 1, "b"))
+    scalar = next(candidate for candidate in yaml_positions.scalars(node(text)) if candidate.path == ("a", 1, "b"))
     assert scalar.node.value == value
     lines = text.split("\n")
     for number in range(len(words)):
         line = yaml_positions.line_at(text, scalar.node, value.index(f"X{number}Y"))
-        found = lines[line - 1]
+        written = lines[line - 1]
         # A writer may break even a word, behind a backslash.
-        joined = (found + lines[line].lstrip() if found.endswith("\\") else found).replace("\\", "")
+        joined = (written + lines[line].lstrip() if written.endswith("\\") else written).replace("\\", "")
         assert f"X{number}Y" in joined, json.dumps(text)
 
 
 @pytest.mark.parametrize(
     "text", ["a: >-\n  one\n  two\n", 'a: "one\n  two"\n', "a: one\n  two\n", "a: |-\n  one\n  two\n"]
 )
-def test_behind_the_last_character_is_the_last_line(text: str) -> None:
+def test_the_end_of_a_value_is_in_its_last_line(text: str) -> None:
     [scalar] = yaml_positions.scalars(node(text))
     assert yaml_positions.line_at(text, scalar.node, len(scalar.node.value)) == text.count("\n")
 
 
-def test_what_an_alias_refers_to_is_given_once() -> None:
+def test_the_node_behind_an_alias_is_yielded_once() -> None:
     root = node("a: &x [1, 2]\nb: *x\nc: &y {d: *x}\n")
-    assert [(one.path, one.node.value) for one in yaml_positions.scalars(root)] == [(("a", 0), "1"), (("a", 1), "2")]
+    assert [(scalar.path, scalar.node.value) for scalar in yaml_positions.scalars(root)] == [
+        (("a", 0), "1"),
+        (("a", 1), "2"),
+    ]

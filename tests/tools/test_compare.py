@@ -12,7 +12,7 @@ from openai_replay.matching.matcher import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
 from openai_replay.tools import compare
 from openai_replay.tools.compare import Pair
-from tests.openai_api.test_stream_assembler import PARTS, asked
+from tests.openai_api.test_stream_assembler import PARTS, fetch_body
 from tests.openai_api.test_transcript import SSE
 
 JSON = (("content-type", "application/json"),)
@@ -85,7 +85,7 @@ def test_differences(first: Interaction, second: Interaction, lines: list[str]) 
 
 def test_streams_are_compared_by_their_joined_response() -> None:
     question = {"model": "m", "messages": [{"role": "user", "content": "a"}], "stream": True}
-    events = asked("/v1/chat/completions", **question)
+    events = fetch_body("/v1/chat/completions", **question)
     streamed, changed = (
         recording(events, headers=(("content-type", SSE),)),
         recording(events.replace(b"simulated", b"imagined"), headers=(("content-type", SSE),)),

@@ -20,7 +20,7 @@ from vcr.serializers import yamlserializer
 from openai_replay.cassette import reader
 from openai_replay.config.lint_rule import Rule
 from openai_replay.model import Headers, Interaction, Request
-from openai_replay.redaction.redactor import Redactor, redactor
+from openai_replay.redaction.redactor import Redactor, build_redactor
 from openai_replay.tools import lint, redact
 from tests.cassette.test_editor import one_list, texts, without_numbers
 from tests.cassette.test_reader import CHAT, JSON, SSE, STREAMED, TAPE, interactions, item, plain, read, written
@@ -77,7 +77,7 @@ def test_a_key_split_over_events_keeps_its_frames() -> None:
 def test_rules_of_the_user_are_applied() -> None:
     text = written(item(b'{"name": "Erika Muster", "id": "e-42"}', headers=(*JSON, ("x-team", "blue"))))
     assert redacted(text).changed == 0
-    result = redacted(text, redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
+    result = redacted(text, build_redactor(["X-Team"], ["Erika \\w+"], ["/id"]))
     assert read(result.text)[0].response.body == b'{"name": "REDACTED****", "id": "****"}'
     assert result.locations == ["x-team", "response body"]
 

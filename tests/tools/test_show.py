@@ -14,7 +14,7 @@ from openai_replay.openai_api.responses import Kind, Message, Part
 from openai_replay.openai_api.usage import Usage
 from openai_replay.tools import show
 from tests.matching.test_matcher import JSON, upload
-from tests.openai_api.test_stream_assembler import PARTS, asked
+from tests.openai_api.test_stream_assembler import PARTS, fetch_body
 from tests.openai_api.test_transcript import SSE
 
 URI = "https://api.openai.com/v1/chat/completions"
@@ -102,7 +102,7 @@ def test_choices_and_reasoning_are_shown() -> None:
 
 
 def test_an_incomplete_stream_is_shown_as_far_as_it_came() -> None:
-    stream = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
+    stream = fetch_body("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
     half = stream[: len(stream) // 2]
     assert "the response ended truncated" in shown({}, half, media=SSE, end=End.TRUNCATED)
     assert "the stream ended without its last event" in shown({}, half, media=SSE)
@@ -155,7 +155,7 @@ def test_a_recording_cannot_control_the_terminal() -> None:
 
 
 def test_a_list() -> None:
-    stream = asked("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
+    stream = fetch_body("/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a"}], stream=True)
     lines = [
         show.summarize(1, interaction({"model": "gpt-4o"}, {"choices": [{"text": 'a "b"\nc'}]})),
         show.summarize(12, interaction({}, stream, media=SSE, end=End.RESET)),

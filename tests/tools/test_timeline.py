@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from openai_replay.model import End, Frame, Head, Response
 from openai_replay.tools import timeline
-from tests.openai_api.test_stream_assembler import asked
+from tests.openai_api.test_stream_assembler import fetch_body
 from tests.openai_api.test_transcript import SSE
 
 STREAM = (("content-type", SSE),)
@@ -49,7 +49,7 @@ def test_the_first_token(response: Response, ttft: int | None) -> None:
 def test_a_tool_call_and_a_response_have_a_first_token_too() -> None:
     tool = {"type": "function", "name": "f", "function": {"name": "f"}}
     for path, extra in (("chat/completions", {"messages": [{"role": "user", "content": "a"}]}), ("responses", {})):
-        body = asked(f"/v1/{path}", model="m", tools=[tool], stream=True, **extra)
+        body = fetch_body(f"/v1/{path}", model="m", tools=[tool], stream=True, **extra)
         assert timeline.first_token_ms(response_of((7, body))) == 7
 
 

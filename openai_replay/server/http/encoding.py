@@ -12,7 +12,7 @@ from typing import NamedTuple
 from openai_replay.model import End, Head
 from openai_replay.server.http import cors
 from openai_replay.server.http.request import RequestHead
-from openai_replay.text.http_headers import head_bytes
+from openai_replay.text.http_headers import encode_head
 
 
 class Framing(NamedTuple):
@@ -66,4 +66,4 @@ def _encode_head(framing: Framing, head: Head) -> bytes:
         lines.append("Connection: close")
     elif not framing.http11:
         lines.append("Connection: keep-alive")
-    return head_bytes(lines)  # which keeps lines apart: anyone may have edited the cassette
+    return encode_head(lines)  # which keeps lines apart: anyone may have edited the cassette

@@ -55,7 +55,7 @@ class ResponseWriter:
         """Choose the framing of the response that begins with `head`, and return it."""
         self.started = True
         if self.redactor is not None:
-            clean = self.redactor.response(Response(head, 0, (), 0)).head
+            clean = self.redactor.redact_response(Response(head, 0, (), 0)).head
             log.debug("%s", logs.head(f"< {clean.status} {clean.reason}", clean.headers))
         self._framing = framing = choose_framing(
             self._request, head, close_after=self.close_after, cors_origin=self.cors_origin

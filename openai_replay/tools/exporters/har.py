@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from openai_replay import __version__
 from openai_replay.model import Headers, Interaction, Response, header, media_type
-from openai_replay.text.http_headers import decoded, true_encoding
+from openai_replay.text.http_headers import decode_body, drop_false_encoding
 from openai_replay.tools.exporters.result import ExportResult
 
 
@@ -96,8 +96,8 @@ def _encode_body(body: bytes) -> dict[str, str]:
 
 def _content(response: Response) -> dict[str, Any]:
     """Return the body decoded, as readers of archives expect it. A body that cannot be decoded is marked."""
-    headers, body = decoded(response.head.headers, response.body)
+    headers, body = decode_body(response.head.headers, response.body)
     content: dict[str, Any] = {"size": len(body), "mimeType": media_type(headers) or "x-unknown", **_encode_body(body)}
-    if body and header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
+    if body and header(drop_false_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
         content["_compressed"] = True
     return content

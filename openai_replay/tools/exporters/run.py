@@ -18,7 +18,7 @@ def read_recordings(path: Path, redactor: Redactor) -> list[Interaction]:
     text, _ = file_store.read_text(path)
     interactions = reader.load(text, path).interactions
     return [
-        Interaction(redactor.request(interaction.request), redactor.response(interaction.response))
+        Interaction(redactor.redact_request(interaction.request), redactor.redact_response(interaction.response))
         for interaction in interactions
     ]
 

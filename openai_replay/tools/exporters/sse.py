@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openai_replay.model import Interaction, header, media_type
-from openai_replay.text.http_headers import decoded, true_encoding
+from openai_replay.text.http_headers import decode_body, drop_false_encoding
 from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 
@@ -15,8 +15,8 @@ def write(interactions: list[Interaction]) -> ExportResult:
         if media_type(head.headers) != "text/event-stream":
             result.notes.append(f"Recording {number} is not a stream.")
             continue
-        headers, body = decoded(head.headers, interaction.response.body)
-        if header(true_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
+        headers, body = decode_body(head.headers, interaction.response.body)
+        if header(drop_false_encoding(headers, body), "content-encoding").strip().lower() not in ("", "identity"):
             result.notes.append(f"Recording {number} is compressed with an encoding that cannot be decoded.")
             continue
         result.files[f"-{number}.sse"] = body

@@ -15,7 +15,7 @@ from openai_replay.cassette.schema import MAX_TIME_MS
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import json_codec, sse
-from openai_replay.text.http_headers import true_encoding
+from openai_replay.text.http_headers import drop_false_encoding
 from openai_replay.tools.importers.source import GZIP_MAGIC, MAX_BYTES, decompress
 
 
@@ -189,7 +189,7 @@ def build_response(
     parts = [body] if isinstance(body, bytes) else body
     body = b"".join(parts)
     pairs = _with_content_type(pairs, body, note_repair)
-    true_headers = drop_headers(pairs, "content-encoding") if decoded else true_encoding(pairs, body)
+    true_headers = drop_headers(pairs, "content-encoding") if decoded else drop_false_encoding(pairs, body)
     if true_headers != pairs and body:
         note_repair("dropped a content-encoding that the body does not have")
     _refuse_bomb(true_headers, body, "The response")

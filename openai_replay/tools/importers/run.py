@@ -17,7 +17,7 @@ from openai_replay.errors import ImportFormatError
 from openai_replay.model import Interaction, media_type
 from openai_replay.playback.synthetic import Assumed, paced
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.http_headers import kept
+from openai_replay.text.http_headers import filter_headers
 from openai_replay.tools import importers
 from openai_replay.tools.importers.source import MAX_BYTES
 
@@ -137,7 +137,7 @@ def run_job(job: Job, settings: ImportSettings) -> Outcome:
         if settings.write:
             _write_cassette(job.target, interactions, settings.overwrite)
     except ImportFormatError as error:
-        return Outcome(job, error=settings.redactor.log_text(error.message))
+        return Outcome(job, error=settings.redactor.redact_for_log(error.message))
     except OSError as error:
         return Outcome(
             job, error=f"Could not open {error.filename2 or error.filename or job.source}: {error.strerror}."
@@ -160,13 +160,15 @@ def _read_file(path: Path) -> bytes:
 
 def _redact(interaction: Interaction, settings: ImportSettings) -> Interaction:
     """Return the interaction as the recorder would have stored it: without secrets and noise headers."""
-    request, response = settings.redactor.request(interaction.request), interaction.response
+    request, response = settings.redactor.redact_request(interaction.request), interaction.response
     if settings.assumed:
         response = paced(response, settings.assumed)
-    response = settings.redactor.response(response)
+    response = settings.redactor.redact_response(response)
     return Interaction(
-        request._replace(headers=kept(request.headers, settings.all_headers)),
-        replace(response, head=replace(response.head, headers=kept(response.head.headers, settings.all_headers))),
+        request._replace(headers=filter_headers(request.headers, settings.all_headers)),
+        replace(
+            response, head=replace(response.head, headers=filter_headers(response.head.headers, settings.all_headers))
+        ),
     )
 
 

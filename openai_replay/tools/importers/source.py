@@ -59,7 +59,7 @@ def open_source(data: bytes) -> Any:
         return _Prose(text)
     try:
         return yaml_loader.load(text)
-    except yaml_loader.NotYaml as error:
+    except yaml_loader.InvalidYamlError as error:
         position = f"Line {error.line}" if error.line else "The file"
         raise ImportFormatError(f"{position} is not YAML: {error}. It may be cut off.") from None
 

@@ -129,4 +129,4 @@ def _body(body: Any) -> Any:
 
 def _to_json(value: Any, note_repair: NoteRepair) -> bytes:
     note_repair("wrote parsed JSON as text again")
-    return to_json(yaml_loader.typed(value))
+    return to_json(yaml_loader.resolve_types(value))
