@@ -22,8 +22,8 @@ needs_node = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as server:
+        yield server
 
 
 class Shell:
@@ -35,11 +35,12 @@ class Shell:
         self.code = 0
 
     def run(self, command: str, upstream: Upstream | None = None) -> str:
-        """What `command` says; `code` is how it ended. There is an API, and a key for it, only with `upstream`."""
+        """Run `command`, which has to end with `code`, and return its output. Only with `upstream`, it has an API and a
+        key."""
         # The virtual environment of these tests has plugins that a project of this kind has not.
         quick = "-p no:hypothesispytest -p no:pytest_cov"
         keys = {"OPENAI_API_KEY": "sk-test", "OPENAI_REPLAY_UPSTREAM": upstream.url} if upstream else {}
-        done = subprocess.run(
+        result = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
             env=environment(**keys, PYTEST_ADDOPTS=quick),
@@ -49,8 +50,8 @@ class Shell:
             timeout=60,
             check=False,
         )
-        self.code = done.returncode
-        return done.stdout
+        self.code = result.returncode
+        return result.stdout
 
     def edit(self, name: str, old: str, new: str) -> None:
         path = self.folder / name
@@ -67,9 +68,9 @@ class Shell:
 
 def test_its_cassettes_are_played_by_two_workers(tmp_path: Path) -> None:
     shell = Shell(PYTEST, tmp_path)
-    said = shell.run("pytest -n 2")
-    assert "6 passed" in said, said
-    assert "openai-replay: 7 played, 0 recorded, 0 missed, 0 unplayed\n" in said
+    text = shell.run("pytest -n 2")
+    assert "6 passed" in text, text
+    assert "openai-replay: 7 played, 0 recorded, 0 missed, 0 unplayed\n" in text
 
 
 @pytest.mark.slow
@@ -77,8 +78,8 @@ def test_record_them_anew(tmp_path: Path, upstream: Upstream) -> None:
     shell = Shell(PYTEST, tmp_path)
     shipped = shell.cassettes()
     shutil.rmtree(shell.folder / "tests/cassettes")
-    said = shell.run("pytest -n 2 --openai-replay=rewrite", upstream)
-    assert "openai-replay: 0 played, 7 recorded, 0 missed, 0 unplayed\n" in said, said
+    text = shell.run("pytest -n 2 --openai-replay=rewrite", upstream)
+    assert "openai-replay: 0 played, 7 recorded, 0 missed, 0 unplayed\n" in text, text
     assert shell.cassettes() == shipped
     assert "openai-replay: 7 played, 0 recorded, 0 missed, 0 unplayed\n" in shell.run("pytest")
 
@@ -86,15 +87,15 @@ def test_record_them_anew(tmp_path: Path, upstream: Upstream) -> None:
 def test_edit_a_prompt_see_the_miss_and_do_what_it_says(tmp_path: Path, upstream: Upstream) -> None:
     shell = Shell(PYTEST, tmp_path)
     shell.edit("assistant.py", "in one sentence", "in two sentences")
-    said = shell.run("pytest -n 2")
+    text = shell.run("pytest -n 2")
     assert shell.code == 1
-    assert "5 failed, 1 passed" in said, said
+    assert "5 failed, 1 passed" in text, text
     assert (
         "The closest recording is #1. It differs in:\n"
         "  messages[0].content: recorded 'You answer the customers of a bicycle shop in "
         "one sentence.'  now 'You answer the customers of a bicycle shop in two sentences.'\n"
-    ) in said
-    [advice] = set(re.findall(r"To record it, run:  (pytest .*as_a_program.*)", said))
+    ) in text
+    [advice] = set(re.findall(r"To record it, run:  (pytest .*as_a_program.*)", text))
     shell.run(advice, upstream)
     assert shell.code == 0
     # What nobody plays any more is still there, and the project is strict about it.
@@ -118,18 +119,18 @@ def node(tmp_path: Path) -> Shell:
 
 @needs_node
 def test_nodes_test_runner_plays_them(node: Shell) -> None:
-    said = node.run("npm test")
-    assert node.code == 0, said
-    assert "# pass 2" in said
-    assert "openai-replay: 0 recorded, 2 played" in said
+    text = node.run("npm test")
+    assert node.code == 0, text
+    assert "# pass 2" in text
+    assert "openai-replay: 0 recorded, 2 played" in text
 
 
 @needs_node
 def test_nodes_test_runner_records_them(node: Shell, upstream: Upstream) -> None:
     (node.folder / "cassettes/assistant.yaml").unlink()
-    said = node.run("npm run record", upstream)
-    assert node.code == 0, said
-    assert "openai-replay: 2 recorded, 0 played" in said
+    text = node.run("npm run record", upstream)
+    assert node.code == 0, text
+    assert "openai-replay: 2 recorded, 0 played" in text
     assert "openai-replay: 0 recorded, 2 played" in node.run("npm test")
 
 
@@ -139,11 +140,11 @@ def test_a_miss_fails_nodes_test_though_the_app_swallows_it(node: Shell) -> None
     node.edit("assistant.test.mjs", "assert.match(", "assert.ok(")
     node.edit("assistant.test.mjs", "client), /bells/", "client)")
     node.edit("assistant.test.mjs", "client), /Where/", "client)")
-    said = node.run("npm test")
+    text = node.run("npm test")
     assert node.code == 1
-    assert "# fail 2" in said, said
+    assert "# fail 2" in text, text
     # The runner says it, and the proxy at the terminal.
-    assert said.count("The closest recording is #") == 4, said
+    assert text.count("The closest recording is #") == 4, text
 
 
 @needs_node
@@ -154,8 +155,8 @@ def test_a_suite_that_is_content_in_spite_of_a_miss_is_not(node: Shell) -> None:
         'import { reply } from "./assistant.mjs";\n'
         'test("asks something new", async () => { await reply("Something new?"); });\n'
     )
-    said = node.run("npm test")
-    assert "# pass 1" in said
-    assert "# fail 0" in said
+    text = node.run("npm test")
+    assert "# pass 1" in text
+    assert "# fail 0" in text
     assert node.code == 1
-    assert "MISS    POST /v1/chat/completions  424\n  No recording matches" in said
+    assert "MISS    POST /v1/chat/completions  424\n  No recording matches" in text

@@ -28,8 +28,8 @@ FILLERS = frozenset(_FILLER_WORDS.split())
 WH_WORD = re.compile(r"(What|Whether|Where|Who|Whoever|Whose|Whom|How|When|Which|Why|That which)\b")
 #: Shares in percent. They only go down.
 CEILINGS = {
-    "openai_replay": {"filler names": 14.8, "wh-docstrings": 28.0},
-    "tests": {"filler names": 13.5, "wh-docstrings": 28.0},
+    "openai_replay": {"filler names": 0.2, "wh-docstrings": 0.0},
+    "tests": {"filler names": 0.2, "wh-docstrings": 0.0},
 }
 
 

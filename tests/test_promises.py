@@ -1,4 +1,4 @@
-"""What is promised names the test that holds it, and that test is there."""
+"""Each promise names its test, and that test exists."""
 
 from __future__ import annotations
 

@@ -160,6 +160,6 @@ if __name__ == "__main__":
     for page in [[page] for page in chosen] + [chosen]:
         name = str(page[0].relative_to(ROOT)) if len(page) == 1 else "all"
         figures = "  ".join(f"{pattern.partition('|')[0]} {rate:.1f}" for pattern, rate in rates(page).items())
-        print(f"{name:26} {sum(len(faults(one)) for one in page):4} faults  {figures}")
+        print(f"{name:26} {sum(len(faults(entry)) for entry in page):4} faults  {figures}")
         if sys.argv[1:] and len(page) == 1:
             print("\n".join(f"    {line}" for line in faults(page[0])))

@@ -169,50 +169,66 @@ class CassetteReader:
         from openai_replay.cassette.index import Index  # with a database that small cassettes do not need
 
         with Index(self._paths, self._options.key_fingerprint) as index:
-            remembered = list(index.entries())
-            items_of = {
-                path: items
-                for path, stamp, items in remembered
-                if self._versions.get(path) == stamp and path not in self._invalidated
-            }
-            self._invalidated.clear()
-            read_bytes = sum(stamp.size for file, stamp in self._versions.items() if stamp and file in items_of)
-
-            def progress(size_read: int) -> None:
-                nonlocal read_bytes
-                read_bytes += size_read
-                self._options.progress(read_bytes, size)
-
-            new: list[Path] = []
-            unusual: dict[Path, list[Recording]] = {}
-            if unread := [file for file in paths if file not in items_of]:
-                self._options.progress(read_bytes, size)
-            for file, scanned in scanner.scan(unread, self._key, self._options.processes, progress):
-                if scanned is None:
-                    unusual[file] = list(self._read_whole(file))
-                    continue
-                items_of[file] = scanned.items
-                for edited in scanned.edited:
-                    self._warn(_edited_warning(file, edited))
-                if not scanned.edited:  # an index entry gives no warnings
-                    new.append(file)
-            if unread:
-                self._options.progress(size, size)
-            deleted = [path for path, _, _ in remembered if path not in self._versions]
+            entries = list(index.entries())
+            items_of = self._unchanged(entries)
+            unread = [file for file in paths if file not in items_of]
+            complete, new = self._scan(unread, items_of, size)
+            deleted = [path for path, _, _ in entries if path not in self._versions]
             if new or deleted:
-                index.keep(((file, stamp, items_of[file]) for file in new if (stamp := self._versions[file])), deleted)
+                index.keep(
+                    ((file, version, items_of[file]) for file in new if (version := self._versions[file])), deleted
+                )
         for file in items_of:
             with suppress(OSError), file_store.opened(file) as text:
                 self._on_start(file, text.readline(_FIRST_LINE).decode("utf-8", "replace"))
-        return [
-            one
-            for file in paths
-            for one in (
-                unusual[file]
-                if file in unusual
-                else (_indexed_recording(file, item, self._cache) for item in items_of[file])
-            )
-        ]
+        recordings: list[Recording] = []
+        for file in paths:
+            if file in complete:
+                recordings += complete[file]
+            else:
+                recordings += (_indexed_recording(file, item, self._cache) for item in items_of[file])
+        return recordings
+
+    def _unchanged(self, entries: Iterable[tuple[Path, FileVersion, list[Item]]]) -> dict[Path, list[Item]]:
+        """Return the items of each file that is as it was when it was indexed."""
+        invalidated, self._invalidated = self._invalidated, set()
+        return {
+            path: items
+            for path, version, items in entries
+            if self._versions.get(path) == version and path not in invalidated
+        }
+
+    def _scan(
+        self, unread: list[Path], items_of: dict[Path, list[Item]], size: int
+    ) -> tuple[dict[Path, list[Recording]], list[Path]]:
+        """Scan the files that no index has, and add them to `items_of`.
+
+        Return the recordings of files in another layout, which are read completely, and the files to index. `size` is
+        that of all files in bytes.
+        """
+        read_bytes = sum(version.size for file, version in self._versions.items() if version and file in items_of)
+
+        def progress(count: int) -> None:
+            nonlocal read_bytes
+            read_bytes += count
+            self._options.progress(read_bytes, size)
+
+        complete: dict[Path, list[Recording]] = {}
+        new: list[Path] = []
+        if unread:
+            progress(0)
+        for file, scanned in scanner.scan(unread, self._key, self._options.processes, progress):
+            if scanned is None:
+                complete[file] = list(self._read_whole(file))
+                continue
+            items_of[file] = scanned.items
+            for edited in scanned.edited:
+                self._warn(_edited_warning(file, edited))
+            if not scanned.edited:  # an index entry gives no warnings
+                new.append(file)
+        if unread:
+            self._options.progress(size, size)
+        return complete, new
 
 
 @contextmanager

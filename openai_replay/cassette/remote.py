@@ -58,19 +58,19 @@ def fetch(url: str, cache: Path) -> Path:
         import fsspec
     except ImportError:
         raise StartError(f"{shown(url)}: what reads it is not installed", _PIP) from None
-    place = cache / "fetched" / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    cache_folder_of_url = cache / "fetched" / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     try:
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (place.parent, place):
+        cache_folder_of_url.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (cache_folder_of_url.parent, cache_folder_of_url):
             folder.chmod(0o700)
-        lock = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        lock = os.open(cache_folder_of_url / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         hint = "Set XDG_CACHE_HOME to a folder that can be written to."
-        raise StartError(f"{place}: cannot be made: {error.strerror}", hint) from None
+        raise StartError(f"{cache_folder_of_url}: cannot be made: {error.strerror}", hint) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may download the same
-        with tempfile.TemporaryDirectory(dir=place, prefix="new-") as new:
-            return _Download(url, place, Path(new)).run(fsspec)
+        with tempfile.TemporaryDirectory(dir=cache_folder_of_url, prefix="new-") as new:
+            return _Download(url, cache_folder_of_url, Path(new)).run(fsspec)
     except (StartError, UsageError):
         raise
     except ImportError:

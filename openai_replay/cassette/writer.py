@@ -151,38 +151,45 @@ _PROBED = 1 << 20
 
 
 def _text(body: bytes, indent: str) -> Iterator[str]:
-    """A body as YAML, from behind its key to its last line feed: a literal block, a double-quoted scalar, or
-    `!!binary`.
-    """
+    """Yield a body as a YAML value, up to its last line feed: as a literal block, double-quoted, or as `!!binary`."""
     try:
         codecs.utf_8_decode(body[:_PROBED], "strict", False)  # other data seldom decodes that far
         text = body.decode()
     except UnicodeDecodeError:
-        text = None
-    if text is None:
-        yield "!!binary |\n"
-        for start in range(0, len(body), 57 << 10):  # 57 bytes make a line of 76 characters
-            encoded = base64.encodebytes(body[start : start + (57 << 10)]).decode()
-            yield "".join(f"{indent}{line}\n" for line in encoded.splitlines())
-    elif re.fullmatch(_BLOCK_TEXT, text) and text.strip("\n"):
-        # A block whose first line starts with a space, or is empty, has to say how far it is indented.
-        deeper = "2" if text[0] in " \n" else ""
-        yield "|" + deeper + ("-" if text[-1] != "\n" else "+" if text.endswith("\n\n") else "") + "\n"
-        block_lines = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
-        yield from block_lines if len(text) > _PROBED else ["".join(block_lines)]  # a piece costs as much as a line
-    else:
-        yield '"'
-        # An escaped line break goes on in the next line: a CRLF stream can be read like one of LF.
-        lines = text.split("\n")
-        for number, line in enumerate(lines):
-            last = number == len(lines) - 1
-            space = "\\" if number and line.startswith(" ") else ""
-            yield (
-                space
-                + _escaped(line)
-                + ("" if last else "\\n" if number == len(lines) - 2 and not lines[-1] else f"\\n\\\n{indent}")
-            )
-        yield '"\n'
+        return _binary(body, indent)
+    return _block(text, indent) if re.fullmatch(_BLOCK_TEXT, text) and text.strip("\n") else _quoted(text, indent)
+
+
+def _binary(body: bytes, indent: str) -> Iterator[str]:
+    yield "!!binary |\n"
+    for start in range(0, len(body), 57 << 10):  # 57 bytes make a line of 76 characters
+        encoded = base64.encodebytes(body[start : start + (57 << 10)]).decode()
+        yield "".join(f"{indent}{line}\n" for line in encoded.splitlines())
+
+
+def _block(text: str, indent: str) -> Iterator[str]:
+    # A block whose first line is empty or starts with a space has to name its indentation.
+    indentation = "2" if text[0] in " \n" else ""
+    chomping = "-" if text[-1] != "\n" else "+" if text.endswith("\n\n") else ""
+    yield f"|{indentation}{chomping}\n"
+    lines = (f"{indent}{line}\n" if line else "\n" for line in text.removesuffix("\n").split("\n"))
+    yield from lines if len(text) > _PROBED else ["".join(lines)]  # yielding a piece costs as much as a line
+
+
+def _quoted(text: str, indent: str) -> Iterator[str]:
+    """Yield a double-quoted scalar with one line per line of `text`: a CRLF stream is as readable as one with LF."""
+    lines = text.split("\n")
+    last = len(lines) - 1
+    yield '"'
+    for number, line in enumerate(lines):
+        if number and line.startswith(" "):
+            yield "\\"  # or YAML would drop the space
+        yield _escaped(line)
+        if number == last - 1 and not lines[last]:
+            yield "\\n"
+        elif number < last:
+            yield f"\\n\\\n{indent}"
+    yield '"\n'
 
 
 _PER_LINE = 12

@@ -11,7 +11,7 @@ How secrets are found in texts is `masking`'s part; here is where they are looke
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from urllib.parse import unquote
@@ -20,6 +20,7 @@ from openai_replay.errors import PatternTimeoutError
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
 from openai_replay.redaction.masker import MARK, Masker, mask, redact, unmask
 from openai_replay.text import json_codec, sse
+from openai_replay.text.bounded_cache import BoundedCache
 from openai_replay.text.http_headers import decode_body, drop_false_encoding
 from openai_replay.text.json_codec import Pointer
 from openai_replay.text.safe_regex import UserPattern, compile_pattern
@@ -47,8 +48,8 @@ POINTERS = tuple(
     for pointer in ("/tools/*/authorization", "/tools/*/headers/*")
 )
 
-#: Requests whose URI and headers are remembered.
-_MOST_KNOWN = 256
+#: Maximum number of addresses in the cache.
+_MAX_ADDRESSES = 256
 #: Text for logs that could not be searched for secrets.
 _WITHHELD = f"{MARK.decode()} (a --redact-pattern took too long)"
 #: Headers without which a body cannot be read: no pattern may touch them.
@@ -64,12 +65,12 @@ class Redactor:
     pointers: tuple[Pointer, ...] = POINTERS
     _masker: Masker = field(init=False, compare=False, repr=False)
     # A client sends the same headers to the same URI again and again.
-    _address_cache: dict[tuple[str, Headers], tuple[str, Headers]] = field(
-        default_factory=dict, init=False, compare=False, repr=False
+    _addresses: BoundedCache[tuple[str, Headers], tuple[str, Headers]] = field(
+        default_factory=lambda: BoundedCache(_MAX_ADDRESSES), init=False, compare=False, repr=False
     )
 
     def __post_init__(self) -> None:
-        """Make what is needed for every text."""
+        """Create the masker."""
         object.__setattr__(self, "_masker", Masker(self.patterns, self.pointers))
 
     def redact_request(self, request: Request) -> Request:
@@ -125,31 +126,23 @@ class Redactor:
             return _WITHHELD
 
     def _redact_address(self, uri: str, headers: Headers) -> tuple[str, Headers]:
-        """A request's URI and headers without secrets."""
-        cached = self._address_cache.get((uri, headers))
-        if cached is None:
-            if len(self._address_cache) >= _MOST_KNOWN:
-                self._address_cache.clear()
-            self._address_cache[uri, headers] = cached = self._redact_uri(uri), self._redact_headers(headers)
-        return cached
+        """Return the URI and the headers of a request without secrets."""
+        address = self._addresses.get((uri, headers))
+        if address is None:
+            address = self._redact_uri(uri), self._redact_headers(headers)
+            self._addresses.put((uri, headers), address)
+        return address
 
     def _redact_headers(self, headers: Headers) -> Headers:
         visible_values = "\n".join(value for name, value in headers if name.lower() not in self.headers)
-        # All of them looked at together: most say nothing that could be a secret.
-        redact_value = (
-            self.redact_text if self._masker.might_mask(visible_values.encode("utf-8", "backslashreplace")) else str
-        )
-        return tuple(
-            (
-                name,
-                _redact_header(value)
-                if name.lower() in self.headers
-                else value
-                if name.lower() in _FRAMING
-                else redact_value(value),
-            )
-            for name, value in headers
-        )
+        # All of them are searched at once, because most have no secret.
+        clean = self.redact_text if self._masker.might_mask(visible_values.encode("utf-8", "backslashreplace")) else str
+        return tuple((name, self._redact_value(name.lower(), value, clean)) for name, value in headers)
+
+    def _redact_value(self, name: str, value: str, clean: Callable[[str], str]) -> str:
+        if name in self.headers:
+            return _redact_header(value)
+        return value if name in _FRAMING else clean(value)
 
     def _redact_uri(self, uri: str) -> str:
         origin, question, query = _USER.sub(rf"\1{MARK.decode()}@", uri).partition("?")

@@ -1,8 +1,8 @@
-"""Secrets that stand in a text, told by their look. Nothing is taken out here: `masking` does that while recording.
+"""The search for secrets in texts, for `lint`. Nothing is redacted here: `masker` does that in recording.
 
-A finding says what kind of secret it is and where it stands, never the secret itself. What people write in the place
-of one (`REDACTED`, `sk-your-key`, `xxxx`) is none, and neither is what only looks like chance: ids, hashes, base64
-media, encrypted reasoning. So a key is known by its maker's prefix, or by what it is assigned to.
+A finding has the kind of a secret and its position, never the secret itself. Placeholders (`REDACTED`, `sk-your-key`,
+`xxxx`) are not secrets, and neither are random texts: IDs, hashes, base64 media, encrypted reasoning. So a key is
+recognized by its maker's prefix, or by the name that it is assigned to.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# A key starts where a word starts, or behind an escape (`\nsk-...`, `%20sk-...`), and ends where a word ends. Base64url
-# media that happens to hold a prefix has word characters on both sides of it.
+from openai_replay.redaction.key_shapes import KEY_SHAPES
+
+# A key starts where a word starts, or after an escape (`\nsk-...`, `%20sk-...`), and ends where a word ends. Base64url
+# media with a prefix inside has word characters on both sides of it.
 _START = r"(?:(?<![A-Za-z0-9_+/-])|(?<=\\[nrtbf])|(?<=\\u[0-9a-fA-F]{4})|(?<=%[0-9a-fA-F]{2})|(?<=[=:]/))"
 _END = r"(?![A-Za-z0-9_-])"
 
@@ -27,44 +29,18 @@ class Shape(NamedTuple):
     pattern: re.Pattern[str]
 
 
-def _shape(kind: str, sign: str, pattern: str) -> Shape:
-    return Shape(kind, sign, re.compile(f"{_START}(?:{pattern}){_END}"))
-
-
-#: The more special ones go first: of two that begin at one place the first one names it.
 SHAPES = (
-    _shape("Anthropic key", "sk-ant-", r"sk-ant-[A-Za-z0-9_-]{20,200}"),
-    _shape("OpenRouter key", "sk-or-", r"sk-or-v1-[0-9a-f]{40,80}"),
-    _shape("Langfuse key", "sk-lf-", r"sk-lf-[0-9a-f-]{36}"),
-    _shape("OpenAI admin key", "sk-admin-", r"sk-admin-[A-Za-z0-9_-]{20,200}"),
-    _shape("OpenAI key", "sk-", r"sk-(?:proj-|svcacct-|None-)?[A-Za-z0-9_-]{20,200}"),
-    _shape("OpenAI session key", "sess-", r"sess-[A-Za-z0-9]{20,200}"),
-    _shape("OpenAI client secret", "ek_", r"ek_[A-Za-z0-9]{20,200}"),
-    _shape("Google key", "aiza", r"AIza[A-Za-z0-9_-]{35}"),
-    _shape("Google OAuth token", "ya29.", r"ya29\.[A-Za-z0-9_-]{20,2000}"),
-    _shape("AWS access key", "kia", r"AKIA[A-Z2-7]{16}"),
-    _shape("AWS access key", "asia", r"ASIA[A-Z2-7]{16}"),
-    _shape("GitHub token", "gh", r"gh[pousr]_[A-Za-z0-9]{36,255}"),
-    _shape("GitHub token", "github_pat_", r"github_pat_[A-Za-z0-9_]{40,255}"),
-    _shape("GitLab token", "glpat-", r"glpat-[A-Za-z0-9_-]{20,100}"),
-    _shape("Slack token", "xox", r"xox[abeoprs]-[A-Za-z0-9-]{20,250}"),
-    _shape("Slack token", "xapp-", r"xapp-[0-9]-[A-Za-z0-9-]{20,250}"),
-    _shape("Hugging Face token", "hf_", r"hf_[A-Za-z0-9]{30,100}"),
-    _shape("Groq key", "gsk_", r"gsk_[A-Za-z0-9]{40,100}"),
-    _shape("Replicate token", "r8_", r"r8_[A-Za-z0-9]{30,100}"),
-    _shape("Stripe key", "k_live_", r"[sr]k_live_[A-Za-z0-9]{16,250}"),
-    _shape("xAI key", "xai-", r"xai-[A-Za-z0-9]{40,200}"),
-    _shape("Perplexity key", "pplx-", r"pplx-[A-Za-z0-9]{40,100}"),
-    _shape("NVIDIA key", "nvapi-", r"nvapi-[A-Za-z0-9_-]{40,100}"),
-    _shape("Tavily key", "tvly-", r"tvly-(?:dev-|prod-)?[A-Za-z0-9]{20,100}"),
-    _shape("LangSmith key", "lsv2_", r"lsv2_(?:pt|sk)_[0-9a-f]{32}_[0-9a-f]{10}"),
-    _shape("Databricks token", "dapi", r"dapi[0-9a-f]{32}(?:-\d)?"),
-    _shape("npm token", "npm_", r"npm_[A-Za-z0-9]{36}"),
-    _shape("PyPI token", "pypi-", r"pypi-AgE[A-Za-z0-9_-]{50,250}"),
-    _shape("SendGrid key", "sg.", r"SG\.[A-Za-z0-9_-]{22}\.[A-Za-z0-9_-]{43}"),
-    _shape("JSON web token", "eyj", r"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}"),
+    *(
+        Shape(
+            shape.kind,
+            shape.prefix.lower(),
+            re.compile(f"{_START}(?:{re.escape(shape.prefix)}{shape.loose}){_END}"),
+        )
+        for shape in KEY_SHAPES
+        if shape.loose
+    ),
     Shape("private key", "private key-----", re.compile(r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY-----")),
-    # Prose speaks of bearers, too: a token is long and holds a digit.
+    # Prose has the word bearer, too: a token is long and has a digit.
     Shape(
         "bearer token",
         "bearer",
@@ -73,14 +49,14 @@ SHAPES = (
     Shape("password in a URL", "://", re.compile(r"\b[a-z][a-z0-9+.-]*://[^\s/:@\"'\\<>{}]*:([^\s/:@\"'\\<>{}]{3,})@")),
 )
 
-# `"api_key": "..."`, `api-key=...`, `password: ...`, however often the quotes are escaped. Looked for by the last word
-# of the name: a pattern that began with any letter would be tried everywhere.
+# `"api_key": "..."`, `api-key=...`, `password: ...`, with any number of escapes. The search is for the last word of the
+# name: a pattern that begins with any letter would be tried everywhere.
 _ASSIGNED = re.compile(
     r"(?i:key|secret|password|passwd|token|credential)\\*[\"']?\s?[=:]\s?\\*[\"']?"
     r"(?P<value>[A-Za-z0-9_+/.~!@#$^*=-]{16,250})(?![A-Za-z0-9_+/=-])"
 )
 _NAME_BEFORE = re.compile(r"[A-Za-z0-9_-]{0,40}\Z")
-# Other keys and tokens are no secrets: `cache_key`, `next_page_token`, `max_tokens`.
+# Other keys and tokens are not secrets: `cache_key`, `next_page_token`, `max_tokens`.
 _NAME = re.compile(
     r"(?i)(?:.*[_-]|.*[a-z](?=[A-Z]))?"
     r"(?:api[_-]?key|access[_-]?key|secret[_-]?key|private[_-]?key|subscription[_-]?key|secret|password|passwd|credential"
@@ -88,19 +64,19 @@ _NAME = re.compile(
 )
 _NAMES = ("key", "secret", "passw", "token", "credential")
 
-# What stands in the place of a secret in examples and tests.
+# Placeholders of secrets in examples and tests.
 _PLACEHOLDER = re.compile(
     r"(?i)redacted|example|placeholder|dummy|changeme|change-me|filtered|scrubbed|sanitized|masked|insert|replace"
     r"|(?:^|[^a-z])(?:fake|test|testing|mock|sample|invalid|wrong|bad|none|null|not|no|your|my|some|secret|demo|foo|bar"
     r"|localhost|unused|local|random|token|password|here)(?:[^a-z]|$)"
     r"|(.)\1{5}|0123456|1234567|abcdefg|\*\*\*|\.\.\.|^\$|^env\."
 )
-#: Keys that are made to be public: those of PostHog's projects, and of Stripe's pages.
+#: Public keys: those of PostHog's projects, and of Stripe's pages.
 _PUBLIC = re.compile(r"phc_|pk_(?:live|test)_")
 
 
 class Leak(NamedTuple):
-    """A secret in a text: its kind, where it starts and ends, and its first characters, which say whose it is."""
+    """A secret in a text: its kind, its position, and its first characters, which tell whose it is."""
 
     kind: str
     start: int
@@ -109,7 +85,7 @@ class Leak(NamedTuple):
 
 
 def find_leaks(text: str) -> Iterator[Leak]:
-    """The secrets in `text`, in no order; of those that overlap, one."""
+    """Yield the secrets in `text`, in no order; only one of several that overlap."""
     lower = text.lower()
     reported_spans: list[tuple[int, int]] = []
     for kind, sign, pattern in SHAPES:

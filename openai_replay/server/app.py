@@ -28,6 +28,7 @@ from openai_replay.server.http.protocol import HttpProtocol
 from openai_replay.server.http.request import IncomingRequest
 from openai_replay.server.http.response import ResponseWriter
 from openai_replay.server.sessions import Sessions
+from openai_replay.text.bounded_cache import BoundedCache
 
 #: A container's health check asks this without a key. It tells only that the server runs, and how many recordings.
 _HEALTH = ("GET", "/@/health")
@@ -53,7 +54,9 @@ class App:
         self._timestamps = kernel_timestamps()
         self.connections = ConnectionRegistry(self._limits.idle_s)
         # A client sends the same headers again and again, and access depends on nothing else.
-        self._authorized: dict[tuple[tuple[bytes, bytes], ...], AuthorizedHeaders] = {}
+        self._authorized: BoundedCache[tuple[tuple[bytes, bytes], ...], AuthorizedHeaders] = BoundedCache(
+            _MAX_AUTHORIZED
+        )
 
     def __call__(self) -> asyncio.BaseProtocol:
         """Return a protocol for one connection."""
@@ -132,9 +135,7 @@ class App:
         is_preflight = page and cors.is_preflight(request_head.method, headers)
         if (request_head.method, request_head.target) != _HEALTH and not is_preflight:
             self._access.check_key(headers)
-            if len(self._authorized) >= _MAX_AUTHORIZED:
-                self._authorized.clear()
-            self._authorized[request_head.raw_headers] = authorized
+            self._authorized.put(request_head.raw_headers, authorized)
         return authorized
 
 

@@ -31,7 +31,7 @@ def without_numbers(text: str) -> str:
 
 
 def bodies(text: str) -> list[bytes]:
-    return [one.response.body for one in read(text)]
+    return [interaction.response.body for interaction in read(text)]
 
 
 def one_list(text: str) -> str:
@@ -61,8 +61,8 @@ def test_items_are_written_anew_or_dropped(
 ) -> None:
     edited = editor.edited(text, TAPE, changes)
     assert bodies(edited) == result
-    kept = [without_numbers(one) for number, one in enumerate(texts(text), 1) if number not in changes]
-    assert [one for one in map(without_numbers, texts(edited)) if one in kept] == kept
+    unchanged = [without_numbers(entry) for number, entry in enumerate(texts(text), 1) if number not in changes]
+    assert [entry for entry in map(without_numbers, texts(edited)) if entry in unchanged] == unchanged
     assert yamlserializer.deserialize(edited)["interactions"] is not None
     if not changes:
         assert edited == text
@@ -151,13 +151,13 @@ def test_any_items_are_changed_and_the_others_kept(recorded: list[Interaction], 
     changes = data.draw(st.dictionaries(numbers, st.none() | interactions(), max_size=3))
     edited = editor.edited(text, TAPE, changes)
     expected = [
-        (None if number in changes else old, one)
+        (None if number in changes else old, entry)
         for number, old in enumerate(texts(text), 1)
-        if (one := changes.get(number, recorded[number - 1])) is not None
+        if (entry := changes.get(number, recorded[number - 1])) is not None
     ]
-    found = read(edited)
-    assert [one.response.body for one in found] == [one.response.body for _, one in expected]
-    assert [one.response.frames for one in found] == [one.response.frames for _, one in expected]
+    actual = read(edited)
+    assert [first.response.body for first in actual] == [first.response.body for _, first in expected]
+    assert [first.response.frames for first in actual] == [first.response.frames for _, first in expected]
     for new, (old, _) in zip(texts(edited), expected, strict=True):
         assert old is None or without_numbers(new) == without_numbers(old)
     stock = yamlserializer.deserialize(edited)

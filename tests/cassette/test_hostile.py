@@ -1,4 +1,4 @@
-"""What is not trusted: cassettes of anybody, names in URLs, folders that others can write to.
+"""Untrusted input: cassettes from anyone, names in URLs, folders that other users can write to.
 
 None of them may hang the process, fill its memory, leave their folder, or make of one answer two.
 """
@@ -80,7 +80,7 @@ Load = Callable[[str], reader.Document]
 def laughs(levels: int, leaf: str, level: str) -> str:
     """`levels` anchors, each nine times the one before."""
     return f"a0: &a0 {leaf}\n" + "".join(
-        f"a{one}: &a{one} {level.format(', '.join([f'*a{one - 1}'] * 9))}\n" for one in range(1, levels)
+        f"a{entry}: &a{entry} {level.format(', '.join([f'*a{entry - 1}'] * 9))}\n" for entry in range(1, levels)
     )
 
 
@@ -119,7 +119,7 @@ def test_the_aliases_of_real_cassettes_are_read(load: Load) -> None:
         text(body=f"&b {body}", frames="2+100000") + ITEM.format(**{**USUAL, "body": "*b", "frames": "2+100000"}) * 5
     )
     document = load("common: &c {a: b}\nmore: {<<: *c}\n" + shared)
-    assert [len(one.response.body) for one in document.interactions] == [100_000] * 6
+    assert [len(interaction.response.body) for interaction in document.interactions] == [100_000] * 6
     assert load(text(headers="{a: [R&D, &x y, *x]}")).interactions[0].response.head.headers == (
         ("a", "R&D"), ("a", "y"), ("a", "y")
     )  # fmt: skip
@@ -135,11 +135,11 @@ ODD = [*"&*a \n\t-:,?!|>#'\"[]{}\u2028\ufeff", "a: ", "- ", "&x ", "*x "]
 @example("\ufeff- &x 'a'\n- *x")
 def test_no_alias_is_overlooked(text: str) -> None:
     try:
-        found = any(isinstance(one, yaml.AliasEvent) for one in yaml.parse(text))
+        actual = any(isinstance(entry, yaml.AliasEvent) for entry in yaml.parse(text))
         yaml.compose(text)
     except yaml.YAMLError:
         return
-    assert yaml_limits.may_hold_alias(text) or not found
+    assert yaml_limits.may_hold_alias(text) or not actual
 
 
 def test_html_and_markdown_are_no_aliases() -> None:
@@ -147,8 +147,8 @@ def test_html_and_markdown_are_no_aliases() -> None:
 
 
 def test_of_two_values_of_a_key_the_last_counts_as_for_any_yaml_tool(load: Load) -> None:
-    one = load(text(headers="{a: [b], a: [c]}")).interactions[0]
-    assert one.response.head.headers == (("a", "c"),)
+    interaction = load(text(headers="{a: [b], a: [c]}")).interactions[0]
+    assert interaction.response.head.headers == (("a", "c"),)
 
 
 LONG = "9" * 1_000_000
@@ -183,7 +183,7 @@ def test_long_values_are_refused_in_a_short_line(load: Load, fields: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("fields", "what"),
+    ("fields", "expected"),
     [
         ({"head": "-1"}, "response.wire.head: "),
         ({"head": "86400001"}, "response.wire.head: "),
@@ -207,10 +207,10 @@ def test_long_values_are_refused_in_a_short_line(load: Load, fields: dict[str, s
     ],
     ids=str,
 )
-def test_a_time_or_a_size_or_a_status_that_no_answer_has(load: Load, fields: dict[str, str], what: str) -> None:
+def test_a_time_or_a_size_or_a_status_that_no_answer_has(load: Load, fields: dict[str, str], expected: str) -> None:
     with pytest.raises(CassetteError) as refused:
         load(text(**fields))
-    assert what in refused.value.message
+    assert expected in refused.value.message
     assert refused.value.line is not None
 
 
@@ -230,22 +230,22 @@ FRAMES = [
 
 @given(st.lists(st.sampled_from(FRAMES), max_size=4), st.sampled_from([" ", "  ", "\t", ",", ""]))
 def test_frames_are_read_one_by_one_or_all_at_once(words: list[str], between: str) -> None:
-    said = between.join(words)
-    there_are = [re.fullmatch(r"([0-9]{1,12})\+[0-9]{1,12}", word) for word in said.split()]
-    wire = {"head": "0", "frames": said, "end": "0 complete"}
+    text = between.join(words)
+    there_are = [re.fullmatch(r"([0-9]{1,12})\+[0-9]{1,12}", word) for word in text.split()]
+    wire = {"head": "0", "frames": text, "end": "0 complete"}
     item = {"request": {"method": "GET", "uri": "a"}, "response": {"status": {"code": "200"}, "wire": wire}}
     try:
         schema.read(item)
     except schema.SchemaError:
-        assert not all(one and int(one[1]) <= 86_400_000 for one in there_are)
+        assert not all(entry and int(entry[1]) <= 86_400_000 for entry in there_are)
     else:
-        assert all(one and int(one[1]) <= 86_400_000 for one in there_are)
+        assert all(entry and int(entry[1]) <= 86_400_000 for entry in there_are)
 
 
 def test_an_answer_of_a_day_is_as_long_as_it_gets(load: Load) -> None:
     day = 86_400_000
-    (one,) = load(text(head=str(day), frames=f"{day}+5", end=f"{day} complete")).interactions
-    assert pace.schedule(one.response, pace.ORIGINAL)[-1].at_ms == day
+    (interaction,) = load(text(head=str(day), frames=f"{day}+5", end=f"{day} complete")).interactions
+    assert pace.schedule(interaction.response, pace.ORIGINAL)[-1].at_ms == day
 
 
 def test_half_a_character_is_refused() -> None:
@@ -404,9 +404,9 @@ def test_what_is_no_file_of_text_is_refused_at_once(tmp_path: Path, kind: str) -
     for verb in ["play", "lint", "record"]:
         arguments = [verb, str(path), *(() if verb == "lint" else ("--port", "0"))]
         # What could wait does so in a process that can be ended.
-        done = asyncio.run(run(*arguments)) if "pipe" in kind else invoke(*arguments)
-        assert done.code == (1 if verb == "lint" else 3), done
-        assert KINDS[kind] in done.stdout + done.stderr
+        result = asyncio.run(run(*arguments)) if "pipe" in kind else invoke(*arguments)
+        assert result.code == (1 if verb == "lint" else 3), result
+        assert KINDS[kind] in result.stdout + result.stderr
     assert (os.lstat(path).st_mode, os.lstat(path).st_size) == (before.st_mode, before.st_size), "and left alone"
 
 
@@ -441,16 +441,16 @@ def test_the_limit_of_a_file_can_be_raised(tmp_path: Path, monkeypatch: pytest.M
 def test_a_file_that_shrinks_while_it_is_read(tmp_path: Path) -> None:
     """Somebody else cuts it, without our lock: it loads what was whole, or is refused with one clear error."""
     tape = tmp_path / "tape.yaml"
-    whole = writer.HEADER + ITEM.format(**USUAL) * 200
+    complete = writer.HEADER + ITEM.format(**USUAL) * 200
     stop = threading.Event()
     refused: list[str] = []
 
     def cut() -> None:
         while not stop.is_set():
-            tape.write_text(whole)
-            os.truncate(tape, len(whole) // 2)
+            tape.write_text(complete)
+            os.truncate(tape, len(complete) // 2)
 
-    tape.write_text(whole)
+    tape.write_text(complete)
     thread = threading.Thread(target=cut)
     thread.start()
     try:
@@ -476,7 +476,7 @@ def test_a_link_in_a_folder_must_not_lead_out_of_it(tmp_path: Path) -> None:
     (folder / "b.yaml").symlink_to("a.yaml")  # stays inside
     secret = cassette(outside / "secret.yaml", item("{}"))
     (folder / "more").symlink_to(outside)  # is not gone into
-    assert [one.name for one in cassette_files(folder)] == ["a.yaml", "b.yaml"]
+    assert [path.name for path in cassette_files(folder)] == ["a.yaml", "b.yaml"]
     (folder / "c.yaml").symlink_to(secret)
     secret.write_text(secret.read_text() + ITEM.format(**{**USUAL, "body": "edited"}))
     before = secret.read_bytes()
@@ -516,8 +516,8 @@ async def test_names_in_urls_stay_in_the_folder(tmp_path: Path, name: str, recor
     async with Upstream() as up:
         up.script("POST", CHAT, plain(b'{"said": "new"}'))
         rules = Rules(Mode.NEW_EPISODES if records else Mode.NONE)
-        what = ServerConfig(rules, (), up.url if records else None, port=0, folder=folder, quiet=True)
-        async with serving(what) as (origin, _):
+        expected = ServerConfig(rules, (), up.url if records else None, port=0, folder=folder, quiet=True)
+        async with serving(expected) as (origin, _):
             heard = await ask(origin, "POST", f"/@{name}{CHAT}", "hello")
             assert heard.status == 424 or (records and heard.json == {"said": "new"})
     assert {path: path.read_bytes() for path in before} == before
@@ -549,21 +549,21 @@ def test_what_is_rewritten_is_nobody_elses_until_it_is_in_its_place(
 ) -> None:
     tape = cassette(tmp_path / "tape.yaml", item("{}"))
     tape.chmod(0o664)
-    seen: list[str] = []
+    observed: list[str] = []
 
     def sync(fd: int) -> None:
-        seen.append(oct(stat.S_IMODE(os.fstat(fd).st_mode)))
+        observed.append(oct(stat.S_IMODE(os.fstat(fd).st_mode)))
 
     monkeypatch.setattr(os, "fsync", sync)
     file_store.rewrite(tape, lambda text: text + "# more\n")
-    assert seen == ["0o600"], "what is redacted may have held the secret before"
+    assert observed == ["0o600"], "what is redacted may have held the secret before"
     assert mode(tape) == "0o664"
     assert os.listdir(tmp_path) == ["tape.yaml"]
 
 
 @pytest.fixture
 def locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where the locks of turns lie."""
+    """Return the folder of the cassette locks."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path / f"openai-replay-{os.getuid()}"
 
@@ -625,7 +625,7 @@ async def test_the_ready_file_is_not_written_through_a_link(tmp_path: Path) -> N
         assert heard.status == 200
         await process.stop()
     assert victim.read_text() == "precious"
-    assert [one.name for one in every(tmp_path)] == ["tape.yaml", "victim"]
+    assert [path.name for path in every(tmp_path)] == ["tape.yaml", "victim"]
 
 
 def test_a_request_of_a_cassette_may_say_anything() -> None:

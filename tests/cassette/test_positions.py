@@ -1,4 +1,4 @@
-"""How far a tape has been played: the same rules, wherever the positions are kept."""
+"""Positions in a cassette: the same rules for each kind of store."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ A, B = b"a" * 16, b"b" * 16
 
 
 async def holds_the_rules(positions: Positions) -> None:
-    """What every kind of positions does."""
+    """The behaviour of each kind of positions."""
     assert not positions.is_played(A, 0)
     assert [await positions.claim(A, 2), await positions.claim(B, None), await positions.claim(A, 2)] == [0, 0, 1]
     assert await positions.claim(A, 2) is None, "used up"

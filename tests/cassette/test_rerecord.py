@@ -56,9 +56,9 @@ def run_of_thread(client: OpenAI) -> list[str]:
 def recorded(path: Path, mode: str, before: int, work: Callable[[OpenAI], Any]) -> Any:
     """Record `work` from a fresh server that has answered `before` requests: they decide which ids it gives."""
     with running_upstream() as upstream, openai_replay.record(path, upstream.url, mode=mode) as tape:
-        with OpenAI(base_url=upstream.url, api_key="sk-test") as other:
+        with OpenAI(base_url=upstream.url, api_key="sk-test") as second:
             for _ in range(before):
-                other.models.list()
+                second.models.list()
         with OpenAI(base_url=tape.base_url, api_key="sk-test") as client:
             return work(client)
 
@@ -68,9 +68,9 @@ def played(path: Path, work: Callable[[OpenAI], Any], **settings: Any) -> Any:
         openai_replay.play(path, **settings) as tape,
         OpenAI(base_url=tape.base_url, api_key="sk-test", max_retries=0) as client,
     ):
-        said = work(client)
+        text = work(client)
         assert tape.unplayed == []
-        return said
+        return text
 
 
 @pytest.mark.filterwarnings("ignore:The Assistants API is deprecated:DeprecationWarning")
@@ -118,8 +118,8 @@ def test_samples_in_parallel_keep_their_own_second_turns(tmp_path: Path) -> None
 CHAT = "https://api.openai.com/v1/chat/completions"
 
 
-def item(asked: Any, answer: Any) -> Interaction:
-    request = Request("POST", CHAT, (("content-type", "application/json"),), json.dumps(asked).encode())
+def item(requests: Any, answer: Any) -> Interaction:
+    request = Request("POST", CHAT, (("content-type", "application/json"),), json.dumps(requests).encode())
     body = json.dumps(answer).encode()
     return Interaction(request, Response(Head(200, "OK"), 1, (Frame(1, body),), 2))
 
@@ -132,8 +132,8 @@ def rerecorded(path: Path, old: list[Interaction], new: list[Interaction], descr
         tape.append(interaction)
     tape.replace_recorded()
     text = path.read_text("utf-8")
-    said = [json.loads(one.response.body) for one in reader.load(text, path).interactions]
-    return json.dumps(said)
+    description = [json.loads(interaction.response.body) for interaction in reader.load(text, path).interactions]
+    return json.dumps(description)
 
 
 def test_fewer_more_and_others(tmp_path: Path) -> None:
@@ -159,23 +159,23 @@ def test_the_first_line_says_how_requests_are_matched(tmp_path: Path) -> None:
     """docs/cassette-format.md, rule 13."""
     path = tmp_path / "tape.yaml"
     rules = openai_replay.record(path, normalize=["uuid,date"], ignore=["/metadata/run"]).rules
-    said = '{"normalize": ["uuid", "date"], "ignore": ["/metadata/run"]}'
+    description = '{"normalize": ["uuid", "date"], "ignore": ["/metadata/run"]}'
     tape = Cassette.for_record(path, rules.key, rules.matching_summary)
     tape.append(item("a", 1))
     tape.append(item("b", 2))
     text = path.read_text("utf-8")
-    assert text.startswith(f"# openai-replay matching: {said}\nversion: 1\ninteractions:\n# 1  POST")
+    assert text.startswith(f"# openai-replay matching: {description}\nversion: 1\ninteractions:\n# 1  POST")
     assert len(interactions(path)) == 2
-    for described, warnings in ((said, 0), (said.replace("uuid,date", "uuid, date"), 0), ("", 1)):
-        again = Cassette.for_play([path], rules.key, described)
-        assert len(again.warnings) == len(again.mismatches) == warnings
-        asyncio.run(again.rewind())
-        assert len(again.warnings) == warnings
+    for described, warnings in ((description, 0), (description.replace("uuid,date", "uuid, date"), 0), ("", 1)):
+        second_run = Cassette.for_play([path], rules.key, described)
+        assert len(second_run.warnings) == len(second_run.mismatches) == warnings
+        asyncio.run(second_run.rewind())
+        assert len(second_run.warnings) == warnings
     on_path = '{"match_on": ["path"]}'
-    other = Cassette.for_record(path, rules.key, on_path)
-    other.append(item("c", 3))
+    second = Cassette.for_record(path, rules.key, on_path)
+    second.append(item("c", 3))
     assert path.read_text("utf-8").startswith(text)
-    assert other.warnings == [f"{path} was recorded with another matching: {said}. This run uses {on_path}."]
+    assert second.warnings == [f"{path} was recorded with another matching: {description}. This run uses {on_path}."]
 
 
 def test_the_default_writes_no_line(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ WIRE = {"head": "5", "frames": "10+2 20+1", "end": "30 complete"}
 
 def item(request: dict[Any, Any] | None = None, response: dict[Any, Any] | None = None) -> dict[str, Any]:
     """An item of three bytes, with these fields in the place of its own."""
-    asked = {"method": "GET", "uri": "https://h/v1/models"}
+    requests = {"method": "GET", "uri": "https://h/v1/models"}
     answer = {"status": {"code": "200", "message": "OK"}, "body": {"string": "abc"}}
-    return {"request": {**asked, **(request or {})}, "response": {**answer, **(response or {})}}
+    return {"request": {**requests, **(request or {})}, "response": {**answer, **(response or {})}}
 
 
 def timed(**wire: Any) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def timed(**wire: Any) -> dict[str, Any]:
 
 
 def refused(raw: Any) -> str:
-    """Why it is, with the place."""
+    """Return the error, with its path."""
     with pytest.raises(schema.SchemaError) as caught:
         schema.read(raw)
     assert str(caught.value).startswith(".".join(caught.value.path))
@@ -90,7 +90,7 @@ def test_what_is_no_number_or_too_large(number: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("text", "reason"),
     [
         (5, "is not text"),
         (None, "is not text"),
@@ -100,14 +100,14 @@ def test_what_is_no_number_or_too_large(number: object) -> None:
     ],
     ids=repr,
 )
-def test_what_is_no_text(text: object, why: str) -> None:
-    for place, raw in {
+def test_what_is_no_text(text: object, reason: str) -> None:
+    for path, raw in {
         "request.method": item(request={"method": text}),
         "request.uri": item(request={"uri": text}),
         "response.wire.end": timed(end=text),
         "response.wire.assumed": timed(assumed=text),
     }.items():
-        assert refused(raw).startswith(f"{place}: {why}")
+        assert refused(raw).startswith(f"{path}: {reason}")
 
 
 def test_text_as_bytes_is_met_in_old_files() -> None:
@@ -137,7 +137,7 @@ def test_a_body_of_every_age(body: object, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "why"),
+    ("body", "reason"),
     [
         (5, "request.body: is neither text nor bytes"),
         ([b"a"], "request.body: is neither text nor bytes"),
@@ -149,8 +149,8 @@ def test_a_body_of_every_age(body: object, data: bytes) -> None:
     ],
     ids=range(7),
 )
-def test_what_is_no_body(body: object, why: str) -> None:
-    assert refused(item(request={"body": body})).startswith(why)
+def test_what_is_no_body(body: object, reason: str) -> None:
+    assert refused(item(request={"body": body})).startswith(reason)
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_headers_of_every_age(headers: object, pairs: Headers) -> None:
 
 
 @pytest.mark.parametrize(
-    ("headers", "why"),
+    ("headers", "reason"),
     [
         ([["a", "b"]], "is not a mapping"),
         ("a: b", "is not a mapping"),
@@ -183,8 +183,8 @@ def test_headers_of_every_age(headers: object, pairs: Headers) -> None:
     ],
     ids=range(6),
 )
-def test_what_are_no_headers(headers: object, why: str) -> None:
-    assert refused(item(response={"headers": headers})).startswith(f"response.headers: {why}")
+def test_what_are_no_headers(headers: object, reason: str) -> None:
+    assert refused(item(response={"headers": headers})).startswith(f"response.headers: {reason}")
 
 
 def test_headers_are_all_that_are_there() -> None:
@@ -203,7 +203,7 @@ def test_an_answer_of_httpx() -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "why"),
+    ("raw", "reason"),
     [
         (None, "is not a mapping"),
         ([], "is not a mapping"),
@@ -231,8 +231,8 @@ def test_an_answer_of_httpx() -> None:
     ],
     ids=range(23),
 )
-def test_what_is_no_item(raw: object, why: str) -> None:
-    assert refused(raw).startswith(why)
+def test_what_is_no_item(raw: object, reason: str) -> None:
+    assert refused(raw).startswith(reason)
 
 
 def test_what_may_be_null_or_left_out() -> None:

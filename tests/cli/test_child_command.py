@@ -35,16 +35,18 @@ def suite(*texts: str, code: int = 0) -> list[str]:
 
 
 async def test_a_suite_that_played_everything(tape: Path) -> None:
-    done = await run("play", tape, "--strict", "--", *suite("hello", "hello"))
-    assert (done.code, done.stdout) == (0, "first\nsecond\n")
+    result = await run("play", tape, "--strict", "--", *suite("hello", "hello"))
+    assert (result.code, result.stdout) == (0, "first\nsecond\n")
 
 
 async def test_a_suite_that_succeeded_in_spite_of_a_miss(tape: Path) -> None:
-    done = await run("play", tape, "--", *suite("hello", "goodbye"))
-    assert (done.code, done.stdout) == (1, "first\n424\n")
-    assert "MISS    POST /v1/chat/completions  424\n  No recording matches POST /v1/chat/completions in" in done.stderr
-    assert "body: recorded 'hello'  now 'goodbye'" in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("openai-replay: 0 recorded, 1 played, 1 missed")
+    result = await run("play", tape, "--", *suite("hello", "goodbye"))
+    assert (result.code, result.stdout) == (1, "first\n424\n")
+    assert (
+        "MISS    POST /v1/chat/completions  424\n  No recording matches POST /v1/chat/completions in" in result.stderr
+    )
+    assert "body: recorded 'hello'  now 'goodbye'" in result.stderr
+    assert result.stderr.splitlines()[-1].startswith("openai-replay: 0 recorded, 1 played, 1 missed")
 
 
 @pytest.mark.parametrize("code", [1, 5, 77])
@@ -53,9 +55,9 @@ async def test_the_suites_own_exit_code_goes_first(tape: Path, code: int) -> Non
 
 
 async def test_left_unplayed_under_strict(tape: Path) -> None:
-    done = await run("play", tape, "--strict", "--", *suite("hello"))
-    assert done.code == 1
-    assert f"1 not played:\n  #2 POST /v1/chat/completions  {tape}" in done.stderr
+    result = await run("play", tape, "--strict", "--", *suite("hello"))
+    assert result.code == 1
+    assert f"1 not played:\n  #2 POST /v1/chat/completions  {tape}" in result.stderr
 
 
 TRAP = """

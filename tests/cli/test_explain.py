@@ -22,8 +22,8 @@ def asked(value: Any) -> str:
     return item('{"id": "resp_1", "said": 0}').replace("'\"hello\"'", f"'{json.dumps(value)}'")
 
 
-def chat(text: str, **more: Any) -> dict[str, Any]:
-    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], **more}
+def chat(text: str, **options: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}], **options}
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def request(folder: Path, value: Any) -> Path:
 def test_a_request_that_matches(tape: Path, tmp_path: Path) -> None:
     assert invoke("explain", tape, request(tmp_path, chat("Bye"))) == (0, "matches #2\n", "")
     assert invoke("explain", tape, request(tmp_path, chat("Say hello"))) == (0, "matches #1, #3\n", "")
-    other = cassette(tmp_path / "other.yaml", asked(chat("More")))
-    assert invoke("explain", tape, other, request(tmp_path, chat("More"))) == (0, "matches #4\n", "")
+    second = cassette(tmp_path / "other.yaml", asked(chat("More")))
+    assert invoke("explain", tape, second, request(tmp_path, chat("More"))) == (0, "matches #4\n", "")
 
 
 def test_a_request_that_does_not(tape: Path, tmp_path: Path) -> None:
@@ -74,12 +74,12 @@ def test_from_stdin_with_a_path_and_a_header(tape: Path) -> None:
         return ran.exit_code, ran.stdout
 
     assert run("--path", CHAT) == (0, "matches #2\n")
-    code, out = run("--path", "/chat/completions")
+    code, output = run("--path", "/chat/completions")
     assert code == 1
-    assert "\nIt has POST /v1/chat/completions: the path differs only by /v1. Is the base URL right?\n" in out
-    code, out = run("--match-header", "x-tenant", "--header", "x-tenant: a")
+    assert "\nIt has POST /v1/chat/completions: the path differs only by /v1. Is the base URL right?\n" in output
+    code, output = run("--match-header", "x-tenant", "--header", "x-tenant: a")
     assert code == 1
-    assert "\n  headers: recorded ''  now 'x-tenant: a'\n" in out
+    assert "\n  headers: recorded ''  now 'x-tenant: a'\n" in output
     assert "\nIt has no recording of that method and path, only" in run("--method", "PUT")[1]
 
 
@@ -108,12 +108,12 @@ EXAMPLES = re.findall(
 
 @pytest.mark.parametrize("number", range(3))
 def test_the_examples_of_the_docs_are_true(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded, now, text = EXAMPLES[number]
+    recorded, current, text = EXAMPLES[number]
     monkeypatch.chdir(tmp_path)
     path = "/v1/responses" if "input" in recorded else CHAT
-    whole = item("{}", path=path).replace("'\"hello\"'", f"'{json.dumps(json.loads(recorded))}'")
-    cassette(Path("cassette.yaml"), whole)
-    Path("now.json").write_text(now, "utf-8")
+    complete = item("{}", path=path).replace("'\"hello\"'", f"'{json.dumps(json.loads(recorded))}'")
+    cassette(Path("cassette.yaml"), complete)
+    Path("now.json").write_text(current, "utf-8")
     assert invoke("explain", "cassette.yaml", "now.json") == (1, text, "")
     assert len(EXAMPLES) == 3
 
@@ -132,30 +132,30 @@ def ask(tape: openai_replay.Session, value: Any) -> int:
 def test_where_nothing_accepts_it_the_same_question_may_be_played(tmp_path: Path) -> None:
     turns = [{"role": "user", "content": "Hi"}, {"role": "user", "content": "Bye"}]
     tape = cassette(tmp_path / "tape.yaml", asked({"messages": turns}))
-    now = {"messages": [turns[0], {"role": "assistant", "content": "Hello"}, turns[1]]}
-    assert invoke("explain", tape, request(tmp_path, now)).stdout.endswith(
+    current = {"messages": [turns[0], {"role": "assistant", "content": "Hello"}, turns[1]]}
+    assert invoke("explain", tape, request(tmp_path, current)).stdout.endswith(
         f"\nTo record it, run:  openai-replay record {tape} -- <your command>\n"
         f"To play #1 instead, set:  --fallback last-user-message\n"
     )
     with openai_replay.play(tape) as playing:
-        assert ask(playing, now) == 424
+        assert ask(playing, current) == 424
         assert playing.misses[0].endswith('\nTo play #1 instead, set:  fallback="last-user-message"')
     with openai_replay.play(tape, fallback="last-user-message") as playing:
-        assert ask(playing, now) == 200
-        assert ask(playing, now) == 424  # it has been played
+        assert ask(playing, current) == 200
+        assert ask(playing, current) == 424  # it has been played
         assert "Play #1 for it" not in playing.misses[0]
-    other = {"messages": [*now["messages"], {"role": "user", "content": "More"}]}
-    assert "Play #1 for it" not in invoke("explain", tape, request(tmp_path, other)).stdout
+    second = {"messages": [*current["messages"], {"role": "user", "content": "More"}]}
+    assert "Play #1 for it" not in invoke("explain", tape, request(tmp_path, second)).stdout
 
 
 def test_in_python_settings_are_arguments(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", asked(chat("Today is 2026-11-20", user="a")))
-    now = chat("Today is 2026-11-21", user="b")
+    current = chat("Today is 2026-11-21", user="b")
     with openai_replay.play(tape) as playing:
-        assert ask(playing, now) == 424
+        assert ask(playing, current) == 424
         assert playing.misses[0].endswith('\nTo accept it, set:  normalize=["date"], ignore=["/user"]')
     with openai_replay.play(tape, normalize=["date"], ignore=["/user"]) as playing:
-        assert ask(playing, now) == 200
+        assert ask(playing, current) == 200
 
 
 @pytest.mark.parametrize(
@@ -175,13 +175,13 @@ async def test_a_miss_is_told_in_the_same_words_everywhere(tape: Path, tmp_path:
     value = {"model": "gpt-4o", "messages": [{"role": "tool", "tool_call_id": "call_9", "content": "Say hi\x1b[2J"}]}
     async with command("play", tape.name, cwd=tmp_path) as process:
         missed = await process.ask("POST", CHAT, value)
-        said = missed.json["error"]["message"]
+        text = missed.json["error"]["message"]
         journal = (await process.ask("GET", "/@/journal")).json
-        await process.says("\n  " + said.replace("\n", "\n  "))
+        await process.says("\n  " + text.replace("\n", "\n  "))
     offline = invoke("explain", tape, request(tmp_path, value))
-    assert said.splitlines()[-3:-1] == [
+    assert text.splitlines()[-3:-1] == [
         "messages[0].tool_call_id: call_9 was issued by no recording in this cassette",
         "To record it, run:  openai-replay record tape.yaml -- <your command>",
     ]
-    assert [one["error"] for one in journal["exchanges"]] == [said]
-    assert offline.stdout == said.replace("tape.yaml", str(tape)) + "\n"
+    assert [exchange["error"] for exchange in journal["exchanges"]] == [text]
+    assert offline.stdout == text.replace("tape.yaml", str(tape)) + "\n"

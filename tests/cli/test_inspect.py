@@ -24,9 +24,9 @@ def tape(tmp_path: Path) -> Path:
 
 
 def test_a_file_and_a_folder_are_listed() -> None:
-    done = invoke("list", TOOL)
-    assert done.code == 0
-    first, second = done.stdout.splitlines()
+    result = invoke("list", TOOL)
+    assert result.code == 0
+    first, second = result.stdout.splitlines()
     assert first.startswith("#1  POST /v1/chat/completions  gpt-4o-mini  200  ")
     assert first.endswith('"weather{\\"city\\": \\"Oslo\\"}"')
     assert second.startswith("#2  POST")
@@ -57,69 +57,69 @@ def test_a_list_for_machines() -> None:
 
 
 def test_one_is_shown() -> None:
-    done = invoke("show", f"{TOOL}#1")
-    assert done.code == 0
-    assert "    call weather  call_" in done.stdout
-    assert '      {\n        "city": "Oslo"\n      }\n' in done.stdout
-    assert "#2" not in done.stdout
-    assert invoke("show", TOOL).stdout.startswith(done.stdout + "\n#2  POST")
+    result = invoke("show", f"{TOOL}#1")
+    assert result.code == 0
+    assert "    call weather  call_" in result.stdout
+    assert '      {\n        "city": "Oslo"\n      }\n' in result.stdout
+    assert "#2" not in result.stdout
+    assert invoke("show", TOOL).stdout.startswith(result.stdout + "\n#2  POST")
     assert invoke("show", CASSETTES).stdout.count("\nrequest\n") == 6
 
 
 def test_the_timing_is_drawn() -> None:
-    done = invoke("show", CHAT, "--timing")
-    assert "TTFT    " in done.stdout
-    assert "█" in done.stdout
-    assert "\x1b" not in done.stdout
+    result = invoke("show", CHAT, "--timing")
+    assert "TTFT    " in result.stdout
+    assert "█" in result.stdout
+    assert "\x1b" not in result.stdout
 
 
-@pytest.mark.parametrize("how", [["--timing"], [], ["--json"]])
-def test_a_terminal_of_ascii(how: list[str]) -> None:
-    done = subprocess.run(
-        [*OPENAI_REPLAY, "show", str(CHAT), *how],
+@pytest.mark.parametrize("options", [["--timing"], [], ["--json"]])
+def test_a_terminal_of_ascii(options: list[str]) -> None:
+    result = subprocess.run(
+        [*OPENAI_REPLAY, "show", str(CHAT), *options],
         env=environment({"PYTHONIOENCODING": "ascii", "COLUMNS": "60"}), capture_output=True, check=True,
     )  # fmt: skip
-    assert done.stdout.isascii()
-    assert not done.stderr
-    if how == ["--timing"]:
-        assert max(map(len, done.stdout.decode().splitlines()[7:])) <= 60
+    assert result.stdout.isascii()
+    assert not result.stderr
+    if options == ["--timing"]:
+        assert max(map(len, result.stdout.decode().splitlines()[7:])) <= 60
 
 
 def test_for_machines(tape: Path) -> None:
     (value,) = json.loads(invoke("show", "--json", CHAT).stdout)
-    one = json.loads(invoke("show", "--json", f"{CHAT}#1").stdout)
-    assert one == value
+    entry = json.loads(invoke("show", "--json", f"{CHAT}#1").stdout)
+    assert entry == value
     response = interactions(CHAT)[0].response
-    assert one["response"]["frames"] == [
+    assert entry["response"]["frames"] == [
         {"at_ms": frame.at_ms, "text": frame.data.decode()} for frame in response.frames
     ]
-    assert json.loads(one["request"]["body"]["text"])["stream"] is True
-    assert [one["number"] for one in json.loads(invoke("show", "--json", tape).stdout)] == [1, 2]
+    assert json.loads(entry["request"]["body"]["text"])["stream"] is True
+    assert [first["number"] for first in json.loads(invoke("show", "--json", tape).stdout)] == [1, 2]
 
 
 def test_the_bytes_of_a_body(tmp_path: Path, tape: Path) -> None:
     body = bytes(range(256))
     request, head = Request("GET", "https://api.openai.com/v1/x"), Head(200, "OK")
     binary = tmp_path / "binary.yaml"
-    one = Interaction(request, Response(head, 0, (Frame(0, body),), 0))
-    binary.write_text(writer.HEADER + "".join(writer.write_interaction(one, 1)), "utf-8")
-    for place in (binary, f"{binary}#1"):
-        done = subprocess.run([*OPENAI_REPLAY, "show", str(place), "--raw"], env=environment(), capture_output=True)
-        assert (done.returncode, done.stdout, done.stderr) == (0, body, b"")
-    several = invoke("show", "--raw", tape)
-    assert (several.code, several.stdout) == (2, "")
-    assert f"{tape} has 2" in several.stderr
-    assert f"openai-replay show --raw '{tape}#1'" in several.stderr
+    entry = Interaction(request, Response(head, 0, (Frame(0, body),), 0))
+    binary.write_text(writer.HEADER + "".join(writer.write_interaction(entry, 1)), "utf-8")
+    for path in (binary, f"{binary}#1"):
+        result = subprocess.run([*OPENAI_REPLAY, "show", str(path), "--raw"], env=environment(), capture_output=True)
+        assert (result.returncode, result.stdout, result.stderr) == (0, body, b"")
+    combined = invoke("show", "--raw", tape)
+    assert (combined.code, combined.stdout) == (2, "")
+    assert f"{tape} has 2" in combined.stderr
+    assert f"openai-replay show --raw '{tape}#1'" in combined.stderr
     assert invoke("show", "--raw", f"{tape}#2").stdout == "second"
 
 
 @pytest.mark.parametrize("number", [0, 3, 999])
 def test_a_number_that_is_not_there(tape: Path, number: int) -> None:
     for command in ("list", "show", "stats"):
-        done = invoke(command, f"{tape}#{number}")
-        assert done.code == 2
-        assert f"{tape} has no recording #{number}. It has #1 to #2." in done.stderr
-        assert done.stdout.strip() == ""
+        result = invoke(command, f"{tape}#{number}")
+        assert result.code == 2
+        assert f"{tape} has no recording #{number}. It has #1 to #2." in result.stderr
+        assert result.stdout.strip() == ""
     assert "a folder, and numbers count in a file" in invoke("list", f"{tape.parent}#1").stderr
 
 
@@ -138,19 +138,19 @@ def test_what_is_no_cassette(tmp_path: Path, command: str) -> None:
     missing = invoke(command, tmp_path / "none.yaml")
     assert (missing.code, missing.stdout) == (3, "")
     assert f"{tmp_path / 'none.yaml'}: does not exist" in missing.stderr
-    for text, what in (("a: 1\n", "is not a cassette"), ("a: [", "is not YAML")):
+    for text, expected in (("a: 1\n", "is not a cassette"), ("a: [", "is not YAML")):
         (tmp_path / "odd.yaml").write_text(text)
-        done = invoke(command, tmp_path / "odd.yaml")
-        assert (done.code, what in done.stderr) == (3, True)
+        result = invoke(command, tmp_path / "odd.yaml")
+        assert (result.code, expected in result.stderr) == (3, True)
     assert invoke(command, "-").code == 3
 
 
 def test_a_torn_end_is_left_out_and_said(tape: Path) -> None:
     with tape.open("ab") as file:
         file.write(b"\0" * 8192 + b"method: POST\n")
-    done = invoke("list", tape)
-    assert (done.code, len(done.stdout.splitlines())) == (0, 2)
-    assert "a recorder was killed" in done.stderr
+    result = invoke("list", tape)
+    assert (result.code, len(result.stdout.splitlines())) == (0, 2)
+    assert "a recorder was killed" in result.stderr
     (tape.parent / "empty.yaml").write_text("")
     assert (invoke("list", tape.parent / "empty.yaml").code, invoke("stats", tape.parent / "empty.yaml").code) == (0, 0)
 
@@ -165,26 +165,26 @@ def test_a_reader_that_leaves_early(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", *[item("x" * 2000)] * 300)
     for arguments in (["show", "--json"], ["show"], ["list"], ["list", "--json"]):
         script = '"$@" | head -c 10 >/dev/null'
-        done = subprocess.run(
+        result = subprocess.run(
             ["bash", "-c", script, "bash", *OPENAI_REPLAY, *arguments, str(tape)],
             env=environment(),
             capture_output=True,
         )
-        assert (done.stdout, done.stderr) == (b"", b"")
+        assert (result.stdout, result.stderr) == (b"", b"")
 
 
 def test_a_full_disk_is_said_in_a_line(tape: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
-        done = subprocess.run(
+        result = subprocess.run(
             [*OPENAI_REPLAY, "list", str(tape)], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
         )
-    assert (done.returncode, done.stderr) == (1, "Error: Could not write the output: No space left on device.\n")
+    assert (result.returncode, result.stderr) == (1, "Error: Could not write the output: No space left on device.\n")
 
 
 def test_stats() -> None:
-    done = invoke("stats", CASSETTES, "--price", "gpt-4o-mini=1000000/2000000")
-    assert done.code == 0
-    assert "without usage: 2 of 6" in done.stdout
+    result = invoke("stats", CASSETTES, "--price", "gpt-4o-mini=1000000/2000000")
+    assert result.code == 0
+    assert "without usage: 2 of 6" in result.stdout
     value = json.loads(invoke("stats", "--json", CASSETTES, "--price", "gpt-4o-mini=1000000/2000000").stdout)
     assert value["total"]["interactions"] == 6
     assert value["total"]["streams"] == 2
@@ -196,34 +196,36 @@ def test_stats() -> None:
 
 
 def test_two_tapes_are_compared(tmp_path: Path) -> None:
-    same = invoke("diff", TOOL, TOOL)
-    assert (same.code, same.stdout) == (0, "2 the same, 0 differ\n")
-    other = tmp_path / "other.yaml"
+    common = invoke("diff", TOOL, TOOL)
+    assert (common.code, common.stdout) == (0, "2 the same, 0 differ\n")
+    second = tmp_path / "other.yaml"
     text = TOOL.read_text("utf-8")
-    other.write_text(text.replace("call_74196fe", "call_84196fe").replace("2025 15:06", "2025 15:07"), "utf-8")
-    assert invoke("diff", TOOL, other).stdout == "2 the same, 0 differ\n"
-    assert "call_84196fe" in invoke("diff", TOOL, other, "--all").stdout
-    other.write_text(text.replace("Oslo", "Rome"), "utf-8")
-    done = invoke("diff", TOOL, other)
-    assert done.code == 1
-    assert "#1 and #1  POST /v1/chat/completions  gpt-4o-mini  200  " in done.stdout
+    second.write_text(text.replace("call_74196fe", "call_84196fe").replace("2025 15:06", "2025 15:07"), "utf-8")
+    assert invoke("diff", TOOL, second).stdout == "2 the same, 0 differ\n"
+    assert "call_84196fe" in invoke("diff", TOOL, second, "--all").stdout
+    second.write_text(text.replace("Oslo", "Rome"), "utf-8")
+    result = invoke("diff", TOOL, second)
+    assert result.code == 1
+    assert "#1 and #1  POST /v1/chat/completions  gpt-4o-mini  200  " in result.stdout
     assert (
         "    request  messages[0].content: 'What is the weather in Oslo?', now 'What is the weather in Rome?'\n"
-        in done.stdout
+        in result.stdout
     )
-    assert "    response choices[0].message.tool_calls[0].function.arguments.city: 'Oslo', now 'Rome'\n" in done.stdout
-    assert done.stdout.endswith("0 the same, 2 differ\n")
+    assert (
+        "    response choices[0].message.tool_calls[0].function.arguments.city: 'Oslo', now 'Rome'\n" in result.stdout
+    )
+    assert result.stdout.endswith("0 the same, 2 differ\n")
 
 
 def test_what_only_one_tape_has(tape: Path, tmp_path: Path) -> None:
-    other = cassette(tmp_path / "other.yaml", item("first"), item("odd", prompt="else"), item("x", path="/v1/models"))
-    done = invoke("diff", tape, other, "--timing")
-    assert done.code == 1
-    assert "timing   end: 0 ms, now 0 ms" in done.stdout
-    assert f"#3  POST /v1/models  200  0 ms  only in {other}\n" in done.stdout
-    assert done.stdout.endswith("1 the same, 1 differ, 1 only in the second\n")
-    assert invoke("diff", other, tape).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")
-    assert invoke("diff", f"{tape}#1", f"{other}#1").code == 0
-    assert "body: 'first', now 'odd'" in invoke("diff", f"{tape}#1", f"{other}#2").stdout
+    second = cassette(tmp_path / "other.yaml", item("first"), item("odd", prompt="else"), item("x", path="/v1/models"))
+    result = invoke("diff", tape, second, "--timing")
+    assert result.code == 1
+    assert "timing   end: 0 ms, now 0 ms" in result.stdout
+    assert f"#3  POST /v1/models  200  0 ms  only in {second}\n" in result.stdout
+    assert result.stdout.endswith("1 the same, 1 differ, 1 only in the second\n")
+    assert invoke("diff", second, tape).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")
+    assert invoke("diff", f"{tape}#1", f"{second}#1").code == 0
+    assert "body: 'first', now 'odd'" in invoke("diff", f"{tape}#1", f"{second}#2").stdout
     assert invoke("diff", tape, tmp_path / "none.yaml").code == 3
     assert invoke("diff", f"{tape}#9", tape).code == 2

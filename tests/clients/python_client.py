@@ -128,8 +128,8 @@ def assistant_text(event: Any) -> Any:
     return event.data.delta.content[0].text.value if event.event == "thread.message.delta" else None
 
 
-async def chat_stream_of(client: Any, model: str, **more: Any) -> dict[str, Any]:
-    stream = client.chat.completions.create(model=model, messages=ASKED, stream=True, **more)
+async def chat_stream_of(client: Any, model: str, **options: Any) -> dict[str, Any]:
+    stream = client.chat.completions.create(model=model, messages=ASKED, stream=True, **options)
     return await seen(stream, chat_text, lambda chunk: str(chunk.id))
 
 
@@ -276,7 +276,7 @@ async def files(client: Any) -> Any:
     file = await got(client.files.retrieve(created.id))
     content = await got(client.files.content(created.id))
     deleted = await got(client.files.delete(created.id))
-    gone = await failing(lambda: client.files.retrieve(created.id))
+    error = await failing(lambda: client.files.retrieve(created.id))
     empty = await got(client.files.list())
     return [
         created.to_dict(),
@@ -284,7 +284,7 @@ async def files(client: Any) -> Any:
         file.to_dict(),
         sha(content.content),
         deleted.to_dict(),
-        gone,
+        error,
         [file.id for file in empty.data],
     ]
 

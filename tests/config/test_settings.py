@@ -24,7 +24,7 @@ from tests.support.upstream import running_upstream
 
 
 def test_rules_of_every_setting() -> None:
-    made = build_rules(
+    result = build_rules(
         {
             "mode": "once",
             "pace": "2x",
@@ -42,18 +42,18 @@ def test_rules_of_every_setting() -> None:
             "redact_pointer": ["/user"],
         }
     )
-    assert (made.mode, made.pace.speed, made.on_exhausted) == (Mode.ONCE, 2.0, OnExhausted.CYCLE)
-    assert (made.fallback, made.retry_after_s, made.all_headers) == (Fallback.SEQUENCE, 1.5, True)
-    assert made.drain_timeout_s == 120
-    assert (made.matcher.on, made.matcher.headers, made.matcher.ignore) == (
+    assert (result.mode, result.pace.speed, result.on_exhausted) == (Mode.ONCE, 2.0, OnExhausted.CYCLE)
+    assert (result.fallback, result.retry_after_s, result.all_headers) == (Fallback.SEQUENCE, 1.5, True)
+    assert result.drain_timeout_s == 120
+    assert (result.matcher.on, result.matcher.headers, result.matcher.ignore) == (
         ("path", "body"),
         ("x-a", "x-b"),
         (("a", "*"),),
     )
-    assert [str(one) for one in made.matcher.normalize] == ["uuid", "date"]
-    assert "x-secret" in made.redactor.headers
-    assert [pattern.text for pattern in made.redactor.patterns] == ["customer-[0-9]+"]
-    assert ("user",) in made.redactor.pointers
+    assert [str(entry) for entry in result.matcher.normalize] == ["uuid", "date"]
+    assert "x-secret" in result.redactor.headers
+    assert [pattern.text for pattern in result.redactor.patterns] == ["customer-[0-9]+"]
+    assert ("user",) in result.redactor.pointers
 
 
 def test_what_is_not_said_stays_as_it_was() -> None:
@@ -103,13 +103,13 @@ def test_the_nearer_file_counts(tmp_path: Path) -> None:
     tapes.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nignore = ["/a", "/b"]\nnormalize = ["uuid"]\n')
     (tmp_path / "tapes" / "openai-replay.toml").write_text('ignore = ["/c"]\nmatch-on = ["body", "path"]\n')
-    found = files.load(tapes / "new.yaml", tmp_path)
-    assert {name: (one.value, one.path.name) for name, one in found.items()} == {
+    actual = files.load(tapes / "new.yaml", tmp_path)
+    assert {name: (entry.value, entry.path.name) for name, entry in actual.items()} == {
         "ignore": (["/c"], "openai-replay.toml"),
         "match_on": (["body", "path"], "openai-replay.toml"),
         "normalize": (["uuid"], "pyproject.toml"),
     }
-    assert files.load(tmp_path / "tapes", tmp_path) == found
+    assert files.load(tmp_path / "tapes", tmp_path) == actual
     (tapes / "openai-replay.toml").write_text("")
     assert files.load(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
     assert files.load(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
@@ -179,10 +179,10 @@ def test_a_project_of_another_shape_says_nothing(tmp_path: Path) -> None:
 
 
 def config(*arguments: str | Path) -> dict[str, Any]:
-    done = invoke("config", *arguments, "--json")
-    assert done.code == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    result = invoke("config", *arguments, "--json")
+    assert result.code == 0, result.stderr
+    actual: dict[str, Any] = json.loads(result.stdout)
+    return actual
 
 
 def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,13 +194,13 @@ def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch
     (tmp_path / "tapes" / "openai-replay.toml").write_text('normalize = ["uuid"]\npace = "3x"\n')
     monkeypatch.setenv("OPENAI_REPLAY_PACE", "4x")
     monkeypatch.setenv("OPENAI_REPLAY_UPSTREAM", "https://me:secret@example.com/v1")
-    said = config("tapes/new.yaml", "--ignore", "/a", "--ignore", "/b")
-    assert said["ignore"] == {"value": ["/a", "/b"], "from": "--ignore"}
-    assert said["pace"] == {"value": "4x", "from": "OPENAI_REPLAY_PACE"}
-    assert said["normalize"] == {"value": ["uuid"], "from": str(tmp_path / "tapes" / "openai-replay.toml")}
-    assert said["match-on"] == {"value": "body", "from": str(tmp_path / "pyproject.toml")}
-    assert said["upstream"]["value"] == "https://REDACTED@example.com/v1"
-    assert said["on-exhausted"] == {"value": "repeat", "from": "default"}
+    text = config("tapes/new.yaml", "--ignore", "/a", "--ignore", "/b")
+    assert text["ignore"] == {"value": ["/a", "/b"], "from": "--ignore"}
+    assert text["pace"] == {"value": "4x", "from": "OPENAI_REPLAY_PACE"}
+    assert text["normalize"] == {"value": ["uuid"], "from": str(tmp_path / "tapes" / "openai-replay.toml")}
+    assert text["match-on"] == {"value": "body", "from": str(tmp_path / "pyproject.toml")}
+    assert text["upstream"]["value"] == "https://REDACTED@example.com/v1"
+    assert text["on-exhausted"] == {"value": "repeat", "from": "default"}
     monkeypatch.delenv("OPENAI_REPLAY_PACE")
     assert config("tapes")["pace"]["value"] == "3x"
     assert config()["pace"]["value"] == "2x"
@@ -214,11 +214,11 @@ def test_config_says_what_holds_and_where_it_is_from(tmp_path: Path, monkeypatch
 def test_config_says_what_lint_takes_and_keeps_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nlint-allow = ["error"]\nmax-age = "90d"\n')
-    said = config("--pace", "2x")
-    assert said["lint-allow"] == {"value": ["error"], "from": str(tmp_path / "pyproject.toml")}
-    assert said["max-age"]["value"] == "90d"
-    assert list(said) == list(config())
-    assert {setting.key for setting in in_scope(Scope.FILE).values()} == said.keys()
+    text = config("--pace", "2x")
+    assert text["lint-allow"] == {"value": ["error"], "from": str(tmp_path / "pyproject.toml")}
+    assert text["max-age"]["value"] == "90d"
+    assert list(text) == list(config())
+    assert {setting.key for setting in in_scope(Scope.FILE).values()} == text.keys()
 
 
 @pytest.mark.parametrize(
@@ -242,18 +242,20 @@ def test_bad_options_are_named(
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    done = invoke("record", tmp_path / "tape.yaml", *arguments)
-    assert done.code == 2
-    assert done.stderr.startswith(says)
+    result = invoke("record", tmp_path / "tape.yaml", *arguments)
+    assert result.code == 2
+    assert result.stderr.startswith(says)
     assert not (tmp_path / "tape.yaml").exists()
 
 
 def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
-    done = invoke("record", "tape.yaml")
-    assert done.code == 2
-    assert f"'--mode': 'none' is not one of 'once', 'new_episodes', 'all', 'off'. It is from {tmp_path}" in done.stderr
+    result = invoke("record", "tape.yaml")
+    assert result.code == 2
+    assert (
+        f"'--mode': 'none' is not one of 'once', 'new_episodes', 'all', 'off'. It is from {tmp_path}" in result.stderr
+    )
     monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
     assert "It is from OPENAI_REPLAY_PORT." in invoke("play", "tape.yaml").stderr
     assert "It is from" not in invoke("play", "tape.yaml", "--port", "y").stderr
@@ -261,9 +263,9 @@ def test_a_value_that_is_not_typed_says_where_it_is_from(tmp_path: Path, monkeyp
 
 @pytest.mark.parametrize("option", ["--allow", "--rule", "--max-age"])
 def test_lint_names_its_options_too(folder: Path, option: str) -> None:
-    done = invoke("lint", folder, option, "quux")
-    assert done.code == 2
-    assert done.stderr.startswith(f"Error: {option}: ")
+    result = invoke("lint", folder, option, "quux")
+    assert result.code == 2
+    assert result.stderr.startswith(f"Error: {option}: ")
 
 
 # ------------------------------------------------------------------------------------------------ where they hold
@@ -307,10 +309,10 @@ async def test_a_session_of_a_served_folder_is_as_its_own_folder_says(folder: Pa
 
 @pytest.mark.parametrize("command", ["redact", "import", "explain"])
 def test_other_commands_name_their_options_too(folder: Path, command: str) -> None:
-    more: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
-    done = invoke(command, folder / "strict.yaml", *more.get(command, []), "--redact-pattern", "(a+")
-    assert done.code == 2
-    assert "Error: --redact-pattern: '(a+' is not a regular expression" in done.stderr
+    options: dict[str, list[str | Path]] = {"import": ["-o", folder / "new.yaml"], "explain": ["-"]}
+    result = invoke(command, folder / "strict.yaml", *options.get(command, []), "--redact-pattern", "(a+")
+    assert result.code == 2
+    assert "Error: --redact-pattern: '(a+' is not a regular expression" in result.stderr
 
 
 async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:

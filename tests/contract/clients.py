@@ -19,7 +19,7 @@ SIMPLE = ROOT / "tests" / "clients"  # those that `make test` runs, too
 
 
 class Registry(StrEnum):
-    """Where a client comes from."""
+    """The source of a client."""
 
     PYPI = "PyPI"
     NPM = "npm"

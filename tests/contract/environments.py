@@ -30,7 +30,7 @@ class Broken(Exception):
 
 
 class Environment(NamedTuple):
-    """How to run a client's program: the command, what its variables are, and the versions it has, by name."""
+    """A way to run a client's program: the command, its variables, and its versions by name."""
 
     command: Sequence[str | Path]
     variables: Mapping[str, str]
@@ -95,7 +95,7 @@ def _shell(client: Client) -> Environment:
 
 
 def _stamp(folder: Path) -> str:
-    """What the environment in `folder` was made of; empty if there is none, or half of one."""
+    """Return the requirements of the environment in `folder`; empty if it is missing or incomplete."""
     stamp = folder / ".stamp"
     return stamp.read_text("utf-8") if stamp.is_file() else ""
 

@@ -87,7 +87,7 @@ def renewed(text: str, results: Sequence[Result]) -> str:
 
 
 def _about(line: str) -> tuple[str, int]:
-    """Which client a line is of, and in which of the tables it stands (by its columns)."""
+    """Return the client of a line, and the table of that line (by its columns)."""
     match = re.match(r"\| ([^|]+) \|", line) or re.match(r"\* \*\*([^*]+)\*\*: (?=.{20})", line)
     return (match[1], line.count("|")) if match and match[1] in _NAMES else NOBODY
 

@@ -32,7 +32,7 @@ _SHOWN = 40
 
 @dataclass(slots=True)
 class Result:
-    """What became of a client.
+    """The result of a client.
 
     `found`: for each way that was gone, nothing (it was the same) or what went wrong. `skipped`: why it was not run.
     `reached`: whom else it tried to reach when nothing silenced it.
@@ -142,7 +142,7 @@ def _shortened(text: str) -> str:
 
 
 def _scenarios(printed: str) -> int:
-    """How many scenarios a program has told of: keys of its JSON, or lines that begin with `==`."""
+    """Return how many scenarios a program has reported: keys of its JSON, or lines that begin with `==`."""
     if printed.startswith("{"):
         return len(json.loads(printed))
     return sum(line.startswith("== ") for line in printed.splitlines())

@@ -30,7 +30,7 @@ class Program(NamedTuple):
 
 
 async def see(program: Program, base_url: str) -> str:
-    """What `program` prints when it is told `base_url`."""
+    """Return the output of `program` with `base_url`."""
     variables = {"OPENAI_BASE_URL": base_url, "OPENAI_API_KEY": "sk-test", **program.variables}
     return await _output(program.command, environment(variables))
 
@@ -51,7 +51,7 @@ async def _output(arguments: Sequence[str | Path], env: Mapping[str, str]) -> st
 
 
 async def see_direct(program: Program) -> tuple[str, list[Received]]:
-    """What `program` sees of the simulated upstream itself, and what it asked."""
+    """Run `program` against the simulated upstream itself. Return its output and its requests."""
     with running_upstream() as upstream:
         return await see(program, upstream.url), upstream.requests
 
@@ -59,7 +59,7 @@ async def see_direct(program: Program) -> tuple[str, list[Received]]:
 async def see_recorded(
     program: Program, tape: Path, proxy: Sequence[str] = OPENAI_REPLAY
 ) -> tuple[str, list[Received]]:
-    """What `program` sees while it is recorded on `tape`, and what the upstream was asked."""
+    """Record `program` to `tape`. Return its output and the requests that the upstream got."""
     with running_upstream() as upstream:
         async with command("record", tape, "--upstream", upstream.url, program=proxy) as process:
             output = await see(program, process.base_url)
@@ -71,7 +71,7 @@ async def see_recorded(
 async def see_played(
     program: Program, tape: Path, pace: str, proxy: Sequence[str] = OPENAI_REPLAY, host: str = "127.0.0.1"
 ) -> str:
-    """What `program` sees of `tape`: all of it, and nothing else. `host`: where the proxy is."""
+    """Play `tape` to `program`, all of it and nothing else, with the proxy on `host`. Return its output."""
     async with command("play", tape, "--host", host, "--pace", pace, *EXACTLY, program=proxy) as process:
         base_url = process.base_url.replace("127.0.0.1", "localhost") if host == "localhost" else process.base_url
         output = await see(program, base_url)
@@ -88,7 +88,7 @@ def ipv6() -> str:
 
 
 async def see_wrapped(program: Program, tape: Path) -> tuple[str, list[str]]:
-    """What `program` sees of `tape` under `play TAPE -- PROGRAM`, and whom else it tried to reach through a proxy.
+    """Run `play TAPE -- PROGRAM`. Return its output, and other hosts that it tried to reach through a proxy.
 
     It has the environment that `play` gives it and no other help, but for `program.variables`. A proxy is set, as on
     machines behind one; it leads nowhere, so whoever does not leave it out for loopback fails.

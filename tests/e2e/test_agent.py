@@ -39,21 +39,21 @@ class Day:
         self._patch = monkeypatch
 
     def work(self, tape: openai_replay.Session, day: str, question: str = QUESTION) -> str:
-        then = datetime.datetime.fromisoformat(day)
+        moment = datetime.datetime.fromisoformat(day)
 
         class Date(datetime.date):
             @classmethod
             def today(cls) -> Any:
-                return then.date()
+                return moment.date()
 
         random.seed(day)
         self._patch.setattr(self._agent, "date", Date)
-        self._patch.setattr(time, "time", then.timestamp)
+        self._patch.setattr(time, "time", moment.timestamp)
         self._patch.setenv("OPENAI_BASE_URL", tape.base_url)
         self._patch.setenv("OPENAI_API_KEY", "sk-test")
-        said: str = self._agent.work(question)
+        text: str = self._agent.work(question)
         self._patch.setattr(time, "time", _time)
-        return said
+        return text
 
 
 _time = time.time
@@ -69,18 +69,18 @@ def tape(day: Day, tmp_path: Path) -> tuple[Path, str]:
     """A cassette of two turns, recorded in November, and what the agent said."""
     path = tmp_path / "agent.yaml"
     with running_upstream() as upstream, openai_replay.record(path, upstream.url, normalize=NORMALIZE) as tape:
-        said = day.work(tape, "2026-11-21T10:00:00")
-        assert [str(one.outcome) for one in tape.journal] == ["recorded", "recorded"]
-    return path, said
+        text = day.work(tape, "2026-11-21T10:00:00")
+        assert [str(exchange.outcome) for exchange in tape.journal] == ["recorded", "recorded"]
+    return path, text
 
 
 def test_another_day(day: Day, tape: tuple[Path, str]) -> None:
-    path, said = tape
+    path, text = tape
     assert path.read_text("utf-8").startswith(
         '# openai-replay matching: {"normalize": ["uuid", "date", "epoch", "tmp-path", "order=ORD-[0-9]+"]}\n'
     )
     with openai_replay.play(path, normalize=NORMALIZE) as playing:
-        assert day.work(playing, "2027-01-03T00:00:01") == said
+        assert day.work(playing, "2027-01-03T00:00:01") == text
         assert playing.unplayed == []
 
 
@@ -107,5 +107,5 @@ def test_the_shipped_cassette_is_played_today(day: Day) -> None:
 
 
 def test_the_example_says_the_same_in_its_file() -> None:
-    found = files.from_folder(AGENT)
-    assert found["normalize"].value == NORMALIZE
+    actual = files.from_folder(AGENT)
+    assert actual["normalize"].value == NORMALIZE

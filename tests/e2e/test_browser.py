@@ -188,14 +188,14 @@ async def test_a_page_of_a_named_origin_may_ask(browser: Browser, tape: Path) ->
 
 
 async def test_preflight_and_answer(tape: Path) -> None:
-    asked = [
+    requests = [
         ("Origin", "http://localhost:5173"),
         ("Access-Control-Request-Method", "POST"),
         ("Access-Control-Request-Headers", "authorization,content-type,x-stainless-lang"),
         ("Access-Control-Request-Private-Network", "true"),
     ]
     async with command("play", tape, "--cors") as proxy:
-        preflight = await proxy.ask("OPTIONS", CHAT, b"", asked)
+        preflight = await proxy.ask("OPTIONS", CHAT, b"", requests)
         assert (preflight.status, preflight.body) == (204, b"")
         assert {name.lower(): value for name, value in preflight.headers if name.lower() != "connection"} == {
             "access-control-allow-origin": "http://localhost:5173",
@@ -206,10 +206,10 @@ async def test_preflight_and_answer(tape: Path) -> None:
             "access-control-max-age": "600",
             "vary": "Origin",
         }
-        answer = await proxy.ask("POST", CHAT, QUESTION, asked[:1])
+        answer = await proxy.ask("POST", CHAT, QUESTION, requests[:1])
         assert answer.status == 200
         assert answer.all("access-control-allow-origin") == ["http://localhost:5173"]
-        miss = await proxy.ask("POST", CHAT, {}, asked[:1])  # a page has to be able to read why
+        miss = await proxy.ask("POST", CHAT, {}, requests[:1])  # a page has to be able to read why
         assert (miss.status, miss.header("access-control-allow-origin")) == (424, "http://localhost:5173")
 
 

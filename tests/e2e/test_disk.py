@@ -62,12 +62,12 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-async def is_lost(process: Process, why: str, target: str = "/v1/large", body: bytes = LARGE) -> None:
+async def is_lost(process: Process, reason: str, target: str = "/v1/large", body: bytes = LARGE) -> None:
     """Ask for what cannot be kept: it comes whole, and is said to be lost."""
     heard = await process.ask("POST", target, {})
     assert (heard.body == body, heard.ended) == (True, Ended.COMPLETE), "the client gets its answer all the same"
     assert "LOST" in process.stderr
-    assert f"could not add a recording: {why}" in process.stderr
+    assert f"could not add a recording: {reason}" in process.stderr
 
 
 @pytest.fixture
@@ -93,13 +93,16 @@ async def test_a_full_disk(disk: Path, upstream: Upstream, before: str, session:
     async with command("record", f"{disk}/" if session else tape, "--upstream", upstream.url, "-q") as process:
         if before != "nothing":  # `version` is moved before the list as the tape is opened
             assert (await process.ask("POST", name + CHAT, "hello")).json == {"said": 1}
-        was = contents(disk)
+        recorded = contents(disk)
         await is_lost(process, "No space left on device", f"{name}/v1/large")
-        assert contents(disk) == was
+        assert contents(disk) == recorded
         assert (await process.ask("POST", f"{name}/v1/small", {})).body == SMALL, "what fits is kept"
         assert await process.stop() == 1
         assert "1 lost" in process.stderr
-    assert [one.request.path for one in interactions(tape)] == [*([CHAT] if before != "nothing" else []), "/v1/small"]
+    assert [interaction.request.path for interaction in interactions(tape)] == [
+        *([CHAT] if before != "nothing" else []),
+        "/v1/small",
+    ]
 
 
 def test_wherever_the_disk_gets_full_the_file_is_as_before(disk: Path) -> None:
@@ -121,7 +124,7 @@ def test_wherever_the_disk_gets_full_the_file_is_as_before(disk: Path) -> None:
             assert tape.read_bytes() == before
         else:
             outcomes.append("whole")
-            assert [one.response.body for one in interactions(tape)][1] == body
+            assert [interaction.response.body for interaction in interactions(tape)][1] == body
             tape.write_bytes(before)
         filler.unlink()
     assert outcomes[0] == "as before"
@@ -140,7 +143,7 @@ async def test_what_was_recorded_anew_does_not_fit_in_its_place(disk: Path, upst
         assert f"Error: {tape}: could not write it: No space left on device" in process.stderr
         assert "1 recorded" in process.stderr
     assert list(contents(disk)) == ["a.yaml"]
-    assert [one.request.path for one in interactions(tape)] == [CHAT, "/v1/half"]
+    assert [interaction.request.path for interaction in interactions(tape)] == [CHAT, "/v1/half"]
 
 
 EDITED = """\
@@ -156,9 +159,9 @@ async def test_lint_cannot_mend_on_a_full_disk(disk: Path) -> None:
     tape = cassette(disk / "a.yaml", EDITED)
     fill(disk)
     before = contents(disk)
-    done = await run("lint", "--fix", tape)
-    assert done.code == 1
-    assert f"Error: {tape}: could not write it: No space left on device" in done.stderr
+    result = await run("lint", "--fix", tape)
+    assert result.code == 1
+    assert f"Error: {tape}: could not write it: No space left on device" in result.stderr
     assert contents(disk) == before
 
 
@@ -177,29 +180,29 @@ async def test_a_disk_that_becomes_read_only(disk: Path, upstream: Upstream) -> 
 # ------------------------------------------------------------------------------------------------ without such a disk
 
 
-@pytest.mark.parametrize("how", ["its place is taken", "its folder is gone for a file", "it may not be written"])
-async def test_the_place_of_the_cassette_is_lost(tmp_path: Path, upstream: Upstream, how: str) -> None:
-    if how == "it may not be written" and os.geteuid() == 0:
+@pytest.mark.parametrize("options", ["its place is taken", "its folder is gone for a file", "it may not be written"])
+async def test_the_place_of_the_cassette_is_lost(tmp_path: Path, upstream: Upstream, options: str) -> None:
+    if options == "it may not be written" and os.geteuid() == 0:
         pytest.skip("root may write everywhere")
     tape = tmp_path / "folder" / "a.yaml"
     async with command("record", tape, "--upstream", upstream.url) as process:
         assert (await process.ask("POST", "/v1/small", {})).body == SMALL
         before = tape.read_bytes()
         aside = tmp_path / "aside"
-        match how:
+        match options:
             case "its place is taken":
                 tape.rename(aside)
                 tape.mkdir()
-                why = "Is a directory"
+                reason = "Is a directory"
             case "its folder is gone for a file":
                 tape.rename(aside)
                 tape.parent.rmdir()
                 tape.parent.write_text("")
-                why = "File exists"
+                reason = "File exists"
             case _:
                 tape.chmod(0o400)
-                aside, why = tape, "Permission denied"
-        await is_lost(process, why)
+                aside, reason = tape, "Permission denied"
+        await is_lost(process, reason)
         assert aside.read_bytes() == before
         assert await process.stop() == 1
         assert re.search(r"1 recorded, 0 played, [12] lost", process.stderr)  # 2: it was taken before its fsync
@@ -224,14 +227,14 @@ async def test_a_disk_that_cannot_keep_what_it_took(tmp_path: Path, upstream: Up
         assert await process.stop() == 1
         assert ("could not write it: Input/output error" in process.stderr) is (mode == "all")
     assert tape.read_bytes().startswith(before)
-    assert [one.request.path for one in interactions(tape)] == [CHAT, "/v1/small"]
+    assert [interaction.request.path for interaction in interactions(tape)] == [CHAT, "/v1/small"]
     assert os.listdir(tmp_path) == ["a.yaml"]
 
 
 async def test_lint_cannot_mend_on_a_bad_disk(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "a.yaml", EDITED)
     before = contents(tmp_path)
-    done = await run("lint", "--fix", tape, program=BAD_DISK)
-    assert done.code == 1
-    assert f"Error: {tape}: could not write it: Input/output error" in done.stderr
+    result = await run("lint", "--fix", tape, program=BAD_DISK)
+    assert result.code == 1
+    assert f"Error: {tape}: could not write it: Input/output error" in result.stderr
     assert contents(tmp_path) == before

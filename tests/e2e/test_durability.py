@@ -50,12 +50,12 @@ CLIENTS = 50 if "OPENAI_REPLAY_KILL_ROUNDS" in os.environ else 8
 # ------------------------------------------------------------------------------------------------ kill -9
 
 
-def chunks_for(asked: str) -> list[bytes]:
-    """What the simulated upstream streams to the one who asks this: of many sizes, and nothing twice."""
-    choice = random.Random(asked)
+def chunks_for(requests: str) -> list[bytes]:
+    """Return the stream of the simulated upstream for this request: frames of many sizes, all different."""
+    choice = random.Random(requests)
     count = choice.choice([1, 2, 5, 20])
     size = choice.choice([10, 200, 1000, 4000])
-    events = [f"data: {asked} {number} 🌍 {'x' * choice.randrange(size)}\n\n".encode() for number in range(count)]
+    events = [f"data: {requests} {number} 🌍 {'x' * choice.randrange(size)}\n\n".encode() for number in range(count)]
     return [*events, b"data: [DONE]\n\n"]
 
 
@@ -63,7 +63,7 @@ def endless(request: Received) -> list[Step]:
     return sse(*map(Chunk, chunks_for(request.json())), interval=0.001, ttft=0.002)
 
 
-async def keep_asking(process: Process, name: str, seen: dict[str, bytes], to_the_end: bool) -> None:
+async def keep_asking(process: Process, name: str, observed: dict[str, bytes], to_the_end: bool) -> None:
     """Ask one thing after the other until the proxy is gone; note in `seen` every answer whose end has come.
 
     Not `to_the_end`: do as SDKs do, and leave at `[DONE]`.
@@ -72,9 +72,9 @@ async def keep_asking(process: Process, name: str, seen: dict[str, bytes], to_th
     try:
         while True:
             number += 1
-            asked = f"{name}-{number}"
+            requests = f"{name}-{number}"
             async with Connection(process.origin) as client:
-                client.send("POST", CHAT, asked)
+                client.send("POST", CHAT, requests)
                 await client.head()
                 while (piece := await client.piece()) is not None:
                     if not to_the_end and b"[DONE]" in piece:
@@ -82,13 +82,13 @@ async def keep_asking(process: Process, name: str, seen: dict[str, bytes], to_th
                 else:
                     if client.heard.ended is not Ended.COMPLETE:
                         return
-                seen[asked] = client.heard.body
+                observed[requests] = client.heard.body
     except (Over, ConnectionError):
         return
 
 
 def parsed(data: bytes, loader: type = yaml.CSafeLoader) -> Any:
-    """What a loader that knows nothing of us makes of `data`."""
+    """Return `data` as a loader without knowledge of this program reads it."""
     return yaml.load(data, loader)  # noqa: S506 - both loaders in use here are safe ones
 
 
@@ -101,15 +101,15 @@ def loads_everywhere(tape: Path) -> None:
         with pytest.raises(yaml.YAMLError):
             parsed(data)
         return
-    for one in parsed(data)["interactions"]:
-        body = one["response"]["body"]["string"]
-        assert body.encode() == b"".join(chunks_for(json.loads(one["request"]["body"])))
-        assert one["response"]["wire"]["end"].endswith("complete")
+    for interaction in parsed(data)["interactions"]:
+        body = interaction["response"]["body"]["string"]
+        assert body.encode() == b"".join(chunks_for(json.loads(interaction["request"]["body"])))
+        assert interaction["response"]["wire"]["end"].endswith("complete")
 
 
-async def killed(process: Process, how: str, chance: random.Random) -> None:
+async def killed(process: Process, options: str, chance: random.Random) -> None:
     """End it: by `kill -9`, or by a storm of SIGTERM, of which the second ends it at once."""
-    if how == "kill -9":
+    if options == "kill -9":
         process.signal(SIGKILL)
     else:
         for _ in range(chance.choice([1, 1, 2, 5])):
@@ -118,41 +118,43 @@ async def killed(process: Process, how: str, chance: random.Random) -> None:
     await process.ended()
 
 
-@pytest.mark.parametrize("how", ["kill -9", "SIGTERM storm"])
+@pytest.mark.parametrize("options", ["kill -9", "SIGTERM storm"])
 @pytest.mark.parametrize("seed", range(-(-ROUNDS // ROUNDS_A_FILE)))
 async def test_nothing_that_a_client_has_seen_the_end_of_is_lost(
-    tmp_path: Path, seed: int, how: str, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, seed: int, options: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     tape = tmp_path / "tape.yaml"
     chance = random.Random(seed)
     rounds = min(ROUNDS_A_FILE, ROUNDS - seed * ROUNDS_A_FILE)
-    seen: dict[str, bytes] = {}
+    observed: dict[str, bytes] = {}
     torn = 0
     async with Upstream(endless) as up:
         for number in range(rounds):
             async with command("record", tape, "--upstream", up.url, "-q") as process:
                 clients = [
-                    asyncio.create_task(keep_asking(process, f"{number}-{client}", seen, bool(client % 2)))
+                    asyncio.create_task(keep_asking(process, f"{number}-{client}", observed, bool(client % 2)))
                     for client in range(CLIENTS)
                 ]
                 await asyncio.sleep(chance.uniform(0.02, 0.4))
-                await killed(process, how, chance)
+                await killed(process, options, chance)
                 await asyncio.gather(*clients)
             if tape.exists():
                 torn += b"\0" in tape.read_bytes()
                 loads_everywhere(tape)
-    assert seen
+    assert observed
     async with command("record", tape, "--upstream", "http://127.0.0.1:1/v1") as process:  # repairs it, and no more
         assert await process.stop() == 0
-    on_tape = {json.loads(one.request.body): one.response for one in interactions(tape)}
-    for asked, body in seen.items():
-        assert asked in on_tape, f"{asked} was answered to the end and is lost"
-        assert on_tape[asked].body == body
-    for asked, response in on_tape.items():
-        assert response.body == b"".join(chunks_for(asked))
+    on_tape = {json.loads(interaction.request.body): interaction.response for interaction in interactions(tape)}
+    for requests, body in observed.items():
+        assert requests in on_tape, f"{requests} was answered to the end and is lost"
+        assert on_tape[requests].body == body
+    for requests, response in on_tape.items():
+        assert response.body == b"".join(chunks_for(requests))
         assert response.end is End.COMPLETE
     with capsys.disabled():
-        print(f" [{rounds} times {how}, {len(seen)} ends seen, {len(on_tape)} on the tape, {torn} torn]", end="")
+        print(
+            f" [{rounds} times {options}, {len(observed)} ends seen, {len(on_tape)} on the tape, {torn} torn]", end=""
+        )
 
 
 COMPLETED = b'event: response.completed\ndata: {"output": "' + b"x" * 5000 + b'"}\n\n'
@@ -174,7 +176,7 @@ COMPLETED = b'event: response.completed\ndata: {"output": "' + b"x" * 5000 + b'"
 async def test_the_last_event_comes_when_the_tape_has_it(tmp_path: Path, last: list[bytes]) -> None:
     """SDKs stop reading there. The upstream ends a moment later, as it does; whoever has the event has the tape."""
     tape = tmp_path / "tape.yaml"
-    whole = b"data: 1\n\n" + b"".join(last).rstrip()
+    complete = b"data: 1\n\n" + b"".join(last).rstrip()
     steps: list[Step] = [Chunk(b"data: 1\n\n"), *map(Chunk, last), Sleep(0.01), LastChunk()]
     async with Upstream() as up, recording(up.url, tape) as proxy:
         headers = [("content-type", "text/event-stream"), ("transfer-encoding", "chunked")]
@@ -183,9 +185,9 @@ async def test_the_last_event_comes_when_the_tape_has_it(tmp_path: Path, last: l
             async with Connection(proxy.origin) as client:
                 client.send("POST", CHAT, {})
                 heard = await client.head()
-                while len(heard.body) < len(whole):
+                while len(heard.body) < len(complete):
                     assert await client.piece() is not None
-                assert heard.body.startswith(whole)
+                assert heard.body.startswith(complete)
                 assert len(read_whole(tape)) == number
 
 
@@ -218,12 +220,12 @@ async def test_recordings_that_follow_each_other_go_through_a_power_cut_together
     """Twice a second at most; what comes last does not wait for that."""
     synced: list[int] = []  # how many there were
     monkeypatch.setattr(Cassette, "sync", lambda cassette: synced.append(cassette.added))
-    began = time.monotonic()
+    started = time.monotonic()
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
         up.script("POST", CHAT, plain(b"{}"))
         for _ in range(30):
             await proxy.ask("POST", CHAT, {})
-        took_s = time.monotonic() - began
+        took_s = time.monotonic() - started
     assert synced[-1] == 30
     assert len(synced) <= 2 + took_s / 0.5
 
@@ -237,8 +239,10 @@ def read_whole(tape: Path) -> list[Interaction]:
 RULES = Rules()
 
 
-def interaction(asked: str, body: bytes) -> Interaction:
-    request = Request("POST", f"https://api.openai.com{CHAT}", (("content-type", "application/json"),), asked.encode())
+def interaction(requests: str, body: bytes) -> Interaction:
+    request = Request(
+        "POST", f"https://api.openai.com{CHAT}", (("content-type", "application/json"),), requests.encode()
+    )
     headers = (("content-type", "text/plain"),)
     return Interaction(request, Response(Head(200, "OK", headers), 1, (Frame(2, body),), 3))
 
@@ -248,13 +252,13 @@ def killed_after(writes: int, tape: Path, body: bytes) -> None:
     child = os.fork()
     if not child:
         try:
-            real, left = os.pwrite, writes
+            real, remaining = os.pwrite, writes
 
             def counted(fd: int, data: bytes, position: int) -> int:
-                nonlocal left
-                if not left:
+                nonlocal remaining
+                if not remaining:
                     os.kill(os.getpid(), SIGKILL)
-                left -= 1
+                remaining -= 1
                 return real(fd, data, position)
 
             os.pwrite = counted  # type: ignore[assignment]
@@ -303,7 +307,10 @@ async def test_a_writer_that_was_killed_in_the_middle(
         up.script("POST", CHAT, plain(b'{"said": 2}'))
         assert (await proxy.ask("POST", CHAT, "new")).json == {"said": 2}
     assert tape.read_text().startswith(before or "version: 1\n")
-    assert [json.loads(one.request.body) for one in interactions(tape)] == [*(["hello"] if before else []), "new"]
+    assert [json.loads(interaction.request.body) for interaction in interactions(tape)] == [
+        *(["hello"] if before else []),
+        "new",
+    ]
 
 
 async def test_another_recorder_takes_away_what_one_left_torn(tmp_path: Path) -> None:
@@ -312,7 +319,7 @@ async def test_another_recorder_takes_away_what_one_left_torn(tmp_path: Path) ->
     running = Cassette.for_record(tape, RULES.key)
     killed_after(1, tape, b"line of text\n" * 1000)
     running.append(interaction('"new"', b"text\n"))
-    assert [json.loads(one.request.body) for one in interactions(tape)] == ["hello", "new"]
+    assert [json.loads(interaction.request.body) for interaction in interactions(tape)] == ["hello", "new"]
     assert "# 2  POST" in tape.read_text()
 
 
@@ -322,16 +329,16 @@ def test_a_file_that_was_cut_off_elsewhere(tmp_path: Path, keep: int) -> None:
     tape = tmp_path / "tape.yaml"
     writer = Cassette.for_record(tape, RULES.key)
     writer.append(interaction('"one"', b"first\n"))
-    whole = len(tape.read_text())
+    complete = len(tape.read_text())
     writer.append(interaction('"two"', b"second\nand more\n"))
     text = tape.read_text()
-    cut = text[: whole + (len(text) - whole) * keep // 100]
+    cut = text[: complete + (len(text) - complete) * keep // 100]
     tape.write_text(cut)
-    done = invoke("lint", tape)
-    if done.code:
-        assert str(tape) in done.stdout + done.stderr
+    result = invoke("lint", tape)
+    if result.code:
+        assert str(tape) in result.stdout + result.stderr
     else:
-        assert [one.response.body for one in interactions(tape)] == [b"first\n"]
+        assert [interaction.response.body for interaction in interactions(tape)] == [b"first\n"]
 
 
 # ------------------------------------------------------------------------------------------------ several writers
@@ -339,26 +346,26 @@ def test_a_file_that_was_cut_off_elsewhere(tmp_path: Path, keep: int) -> None:
 
 async def test_two_processes_record_into_one_cassette(tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
-    each = 40
+    entry = 40
 
     async def ask_many(process: Process, name: str) -> list[Heard]:
-        asked = [f"{name}-{number}" for number in range(each)]
-        return await asyncio.gather(*(ask(process.origin, "POST", CHAT, one) for one in asked))
+        requests = [f"{name}-{number}" for number in range(entry)]
+        return await asyncio.gather(*(ask(process.origin, "POST", CHAT, entry) for entry in requests))
 
     async with (
         Upstream(endless) as up,
-        command("record", tape, "--upstream", up.url) as one,
-        command("record", tape, "--upstream", up.url) as other,
+        command("record", tape, "--upstream", up.url) as first,
+        command("record", tape, "--upstream", up.url) as second,
     ):
-        for answers in await asyncio.gather(ask_many(one, "one"), ask_many(other, "other")):
+        for answers in await asyncio.gather(ask_many(first, "one"), ask_many(second, "other")):
             assert all(answer.ended is Ended.COMPLETE for answer in answers)
-        assert [await one.stop(), await other.stop()] == [0, 0]
-    on_tape = {json.loads(it.request.body): it.response.body for it in interactions(tape)}
-    assert len(on_tape) == 2 * each
-    for asked, body in on_tape.items():
-        assert body == b"".join(chunks_for(asked))
+        assert [await first.stop(), await second.stop()] == [0, 0]
+    on_tape = {json.loads(value.request.body): value.response.body for value in interactions(tape)}
+    assert len(on_tape) == 2 * entry
+    for requests, body in on_tape.items():
+        assert body == b"".join(chunks_for(requests))
     numbers = [int(line.split()[1]) for line in tape.read_text("utf-8").splitlines() if line.startswith("# ")]
-    assert numbers == list(range(1, 2 * each + 1))
+    assert numbers == list(range(1, 2 * entry + 1))
 
 
 async def test_a_player_reads_while_a_recorder_writes(tmp_path: Path) -> None:
@@ -403,7 +410,10 @@ async def test_a_full_disk(tmp_path: Path, existing: bool) -> None:
             assert (await process.ask("POST", "/v1/small", {})).body == b"{}"
             assert await process.stop() == 1
             assert "1 lost" in process.stderr, "even where it is told to be quiet"
-    assert [one.request.path for one in interactions(tape)] == [*([CHAT] if existing else []), "/v1/small"]
+    assert [interaction.request.path for interaction in interactions(tape)] == [
+        *([CHAT] if existing else []),
+        "/v1/small",
+    ]
 
 
 # ------------------------------------------------------------------------------------------------ cost

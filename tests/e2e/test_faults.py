@@ -1,4 +1,4 @@
-"""What goes wrong at the upstream is recorded and played as what it was, or refused with a clear error.
+"""Faults of the upstream are recorded and played as they were, or refused with a clear error.
 
     fault x (recorded, played at the original pace, played at once) x (a stream, a plain body)
 
@@ -393,12 +393,12 @@ async def test_an_answer_larger_than_max_response(
             async with Connection(process.origin) as client:
                 client.send("POST", "/v1/large", {})
                 await client.head()
-                came = 0
+                arrived = 0
                 while (data := await client.piece()) is not None:
-                    came += len(data)
+                    arrived += len(data)
                     client.heard.pieces.clear()
                     client.forget()
-                assert (came, client.heard.ended) == (size, Ended.COMPLETE)
+                assert (arrived, client.heard.ended) == (size, Ended.COMPLETE)
             grown = process.peak_bytes - before
             assert (await process.ask("POST", "/v1/small", {"x": 1})).json == {}, "the server goes on"
             assert await process.stop() == 1
@@ -406,7 +406,7 @@ async def test_an_answer_larger_than_max_response(
                 "LOST    POST /v1/large  200\n  NOT RECORDED: the response is larger than --max-response"
                 in process.stderr
             )
-    assert [one.request.path for one in interactions(tape)] == ["/v1/small", "/v1/small"]
+    assert [interaction.request.path for interaction in interactions(tape)] == ["/v1/small", "/v1/small"]
     with capsys.disabled():
         print(f" [{size // MIB} MB, {kind}: {grown / MIB:.0f} MB more]", end="")
     assert grown < 64 * MIB

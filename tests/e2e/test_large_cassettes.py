@@ -76,29 +76,37 @@ def many(path: Path, *texts: str) -> Path:
         )
         for text in texts
     ]
-    pieces = (piece for number, one in enumerate(items, 1) for piece in writer.write_interaction(one, number))
+    pieces = (piece for number, first in enumerate(items, 1) for piece in writer.write_interaction(first, number))
     path.write_text(writer.HEADER + "".join(pieces), "utf-8")
     return path
 
 
 def scanned(path: Path) -> scanner.Scanned | None:
-    [(_, found)] = scan([path], KEY)
-    return found
+    [(_, actual)] = scan([path], KEY)
+    return actual
 
 
 def same(path: Path) -> None:
-    """What is scanned is what is read whole."""
+    """A scanned cassette has the same recordings as a cassette that is read completely."""
     text = path.read_bytes().decode("utf-8-sig")
     document = format.load(text, path)
-    found = scanned(path)
-    assert found is not None
-    assert [scanner.read(path, one) for one in found.items] == document.interactions
-    assert [one.key for one in found.items] == [KEY(one.request) for one in document.interactions]
-    requests = [one.request for one in document.interactions]
-    assert [(one.method, one.path) for one in found.items] == [(one.method, one.path) for one in requests]
-    assert [one.number for one in found.edited] == [one.number for one in document.edited]
+    actual = scanned(path)
+    assert actual is not None
+    assert [scanner.read(path, interaction) for interaction in actual.items] == document.interactions
+    assert [interaction.key for interaction in actual.items] == [
+        KEY(interaction.request) for interaction in document.interactions
+    ]
+    requests = [interaction.request for interaction in document.interactions]
+    assert [(interaction.method, interaction.path) for interaction in actual.items] == [
+        (interaction.method, interaction.path) for interaction in requests
+    ]
+    assert [interaction.number for interaction in actual.edited] == [
+        interaction.number for interaction in document.edited
+    ]
     if "\u2028" not in text:  # YAML counts it as the end of a line, editors do not
-        assert [one.line for one in found.edited] == [one.line for one in document.edited]
+        assert [interaction.line for interaction in actual.edited] == [
+            interaction.line for interaction in document.edited
+        ]
 
 
 # ------------------------------------------------------------------------------------------------ scanning
@@ -125,9 +133,9 @@ def test_an_edited_item_is_named_with_its_line_in_the_file(tmp_path: Path, monke
         path.read_text("utf-8").replace("string: |-\n        three", "string: |-\n        threeeee"), "utf-8"
     )
     same(path)
-    found = scanned(path)
-    assert found is not None
-    assert [one.number for one in found.edited] == [3]
+    actual = scanned(path)
+    assert actual is not None
+    assert [entry.number for entry in actual.edited] == [3]
 
 
 @st.composite
@@ -135,7 +143,7 @@ def mended(draw: st.DrawFn) -> str:
     """A cassette in which somebody has taken out, moved, repeated and put in lines and parts of them."""
     lines = draw(st.sampled_from(EDITED)).split("\n")
     for _ in range(draw(st.integers(1, 2))):
-        at, other = (draw(st.integers(0, len(lines) - 1)) for _ in "ab")
+        at, second = (draw(st.integers(0, len(lines) - 1)) for _ in "ab")
         part = draw(st.sampled_from(PARTS))
         match draw(st.integers(0, 5)):
             case 0 if len(lines) > 1:
@@ -143,9 +151,9 @@ def mended(draw: st.DrawFn) -> str:
             case 1:
                 lines.insert(at, part)
             case 2:
-                lines[at], lines[other] = lines[other], lines[at]
+                lines[at], lines[second] = lines[second], lines[at]
             case 3:
-                lines[at:at] = lines[other : other + draw(st.integers(1, 20))]
+                lines[at:at] = lines[second : second + draw(st.integers(1, 20))]
             case 4:
                 lines[at] = lines[at][1:]
             case _:
@@ -247,15 +255,15 @@ def lined(text: str) -> Iterator[tuple[int, str]]:
 def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
     assert scanned(tmp_path / "none.yaml") is None
     path = many(tmp_path / "a.yaml", "one", "two")
-    found = scanned(path)
-    assert found is not None
+    actual = scanned(path)
+    assert actual is not None
     path.write_text(path.read_text("utf-8").replace("one", "eno"), "utf-8")
     with pytest.raises(FileChangedError):
-        scanner.read(path, found.items[0])
-    assert scanner.read(path, found.items[1]).response.body == b"two"
+        scanner.read(path, actual.items[0])
+    assert scanner.read(path, actual.items[1]).response.body == b"two"
     path.unlink()
     with pytest.raises(FileChangedError):
-        scanner.read(path, found.items[1])
+        scanner.read(path, actual.items[1])
 
 
 def test_a_file_that_goes_while_it_is_read_is_left_to_be_read_whole(
@@ -279,10 +287,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 def test_several_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = [many(tmp_path / f"{name}.yaml", *(f"{name} {number}" for number in range(9))) for name in "abc"]
-    alone, read = list(scan(paths, KEY)), list[int]()
+    single, read = list(scan(paths, KEY)), list[int]()
     monkeypatch.setattr(scanner, "_SHARED_FROM", 0)
     monkeypatch.setattr(scanner, "_PIECE", 2000)
-    assert list(scan(paths, KEY, 2, read.append)) == alone
+    assert list(scan(paths, KEY, 2, read.append)) == single
     assert len(read) > 3
     texts = [path.read_bytes() for path in paths]
     assert sum(read) == sum(len(text) - text.index(b"- request:") for text in texts)
@@ -305,27 +313,27 @@ ITEMS = [Item(0, 9, b"12345678", b"k" * 16, "GET", "/v1/models")]
 
 
 def known(*paths: Path, rules: str = "") -> list[tuple[Path, FileVersion, list[Item]]]:
-    with Index(paths, rules) as one:
-        return list(one.entries())
+    with Index(paths, rules) as path:
+        return list(path.entries())
 
 
 def keep(path: Path, rules: str = "", name: str = "a.yaml") -> tuple[Path, FileVersion, list[Item]]:
-    found = Path(name), FileVersion(1, 2, 3), ITEMS
-    with Index([path], rules) as one:
-        one.keep([found], [])
-    return found
+    actual = Path(name), FileVersion(1, 2, 3), ITEMS
+    with Index([path], rules) as entry:
+        entry.keep([actual], [])
+    return actual
 
 
 def test_what_is_kept_is_known_to_the_same_tape_by_the_same_rules_only(tmp_path: Path) -> None:
-    found = keep(tmp_path, "rules")
-    assert known(tmp_path, rules="rules") == [found]
+    actual = keep(tmp_path, "rules")
+    assert known(tmp_path, rules="rules") == [actual]
     assert known(tmp_path, rules="others") == known(tmp_path / "b", rules="rules") == []
-    with Index([tmp_path], "rules") as one:
-        newer = [(found[0], FileVersion(2, 2, 2), ITEMS * 2), (Path("b.yaml"), FileVersion(1, 1, 1), [])]
-        one.keep(newer, [])
-        assert list(one.entries()) == newer
-        one.keep([], [Path("a.yaml")])
-        assert list(one.entries()) == newer[1:]
+    with Index([tmp_path], "rules") as entry:
+        newer = [(actual[0], FileVersion(2, 2, 2), ITEMS * 2), (Path("b.yaml"), FileVersion(1, 1, 1), [])]
+        entry.keep(newer, [])
+        assert list(entry.entries()) == newer
+        entry.keep([], [Path("a.yaml")])
+        assert list(entry.entries()) == newer[1:]
 
 
 @pytest.mark.parametrize(
@@ -352,8 +360,8 @@ def test_a_damaged_index_is_made_anew(tmp_path: Path, cache: Path, damage: bytes
         file.write_bytes(damage)
     assert known(tmp_path) == []
     assert known(tmp_path) == []
-    found = keep(tmp_path)
-    assert known(tmp_path) == [found]
+    actual = keep(tmp_path)
+    assert known(tmp_path) == [actual]
 
 
 def test_without_a_cache_folder_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -373,28 +381,28 @@ def test_others_cannot_look_into_it_and_old_ones_go(tmp_path: Path, cache: Path)
 
 
 def test_what_cannot_be_kept_ends_nothing(tmp_path: Path) -> None:
-    with Index([tmp_path], "") as one:
-        one.keep([(Path("a.yaml"), FileVersion(1, 2, 1 << 63), ITEMS)], [])  # an inode of 64 bits
+    with Index([tmp_path], "") as entry:
+        entry.keep([(Path("a.yaml"), FileVersion(1, 2, 1 << 63), ITEMS)], [])  # an inode of 64 bits
     assert known(tmp_path) == []
 
 
 def test_what_another_process_writes_is_not_thrown_away(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, connect = keep(tmp_path), sqlite3.connect
+    actual, connect = keep(tmp_path), sqlite3.connect
     [file] = cache.glob("*.sqlite")
-    with connect(file) as other:
+    with connect(file) as second:
         monkeypatch.setattr(sqlite3, "connect", lambda path, timeout: connect(path, timeout=0))
-        other.execute("BEGIN EXCLUSIVE")
+        second.execute("BEGIN EXCLUSIVE")
         assert known(tmp_path) == []
-    other.close()
-    assert known(tmp_path) == [found]
+    second.close()
+    assert known(tmp_path) == [actual]
 
 
 def test_nothing_is_laid_out_for_who_wants_nothing_kept(tmp_path: Path, cache: Path) -> None:
-    with Index([tmp_path], None) as one:
-        one.keep([(Path("a.yaml"), FileVersion(1, 2, 3), ITEMS)], [])
-        assert list(one.entries()) == []
+    with Index([tmp_path], None) as entry:
+        entry.keep([(Path("a.yaml"), FileVersion(1, 2, 3), ITEMS)], [])
+        assert list(entry.entries()) == []
     assert not cache.exists()
 
 
@@ -414,7 +422,10 @@ REMEMBERED = ReadOptions("rules")
 
 
 def spoken(tape: Cassette) -> list[tuple[int, str, str, bytes]]:
-    return [(one.number, one.method, one.request_path, one.interaction.response.body) for one in tape.recordings]
+    return [
+        (interaction.number, interaction.method, interaction.request_path, interaction.interaction.response.body)
+        for interaction in tape.recordings
+    ]
 
 
 @pytest.mark.usefixtures("big")
@@ -429,7 +440,7 @@ def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path, monkeypat
     for tape in tapes:
         assert (tape.name, tape.path) == (small.name, small.path)
         assert spoken(tape) == spoken(small)
-        held = [one.item for one in tape.recordings if one.loaded and one.item]
+        held = [recording.item for recording in tape.recordings if recording.loaded and recording.item]
         assert sum(item.end - item.start for item in held) <= recordings._HELD
 
 
@@ -440,18 +451,18 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     paths = [many(tmp_path / f"{name}.yaml", name) for name in "ab"]
     read = list[list[Path]]()
 
-    def noted(paths: list[Path], *more: object) -> Iterator[tuple[Path, scanner.Scanned | None]]:
+    def noted(paths: list[Path], *options: object) -> Iterator[tuple[Path, scanner.Scanned | None]]:
         read.append(list(paths))
-        yield from scan(paths, *more)  # type: ignore[arg-type]
+        yield from scan(paths, *options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(scanner, "scan", noted)
     progress = list[tuple[int, int]]()
     size = sum(path.stat().st_size for path in paths)
     for _ in range(2):
-        Cassette.for_play([tmp_path], KEY, "", ReadOptions("rules", progress=lambda *done: progress.append(done)))
+        Cassette.for_play([tmp_path], KEY, "", ReadOptions("rules", progress=lambda *result: progress.append(result)))
     many(paths[1], "b", "bb")
     tape = Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
-    assert [one.interaction.response.body for one in tape.recordings] == [b"a", b"b", b"bb"]
+    assert [interaction.interaction.response.body for interaction in tape.recordings] == [b"a", b"b", b"bb"]
     paths[0].unlink()
     Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
     assert read == [paths, [], [paths[1]], []]
@@ -461,13 +472,13 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
 @pytest.mark.usefixtures("big")
 def test_what_is_held_is_bounded_however_often_a_tape_is_read_again(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", *(f"{number}" * 500 for number in range(9)))
-    tape, known = Cassette.for_play([path], KEY), list[recordings.Recording]()
+    tape, present = Cassette.for_play([path], KEY), list[recordings.Recording]()
     for _ in range(3):
-        known += tape.recordings
-        for one in tape.recordings:
-            one.load()
+        present += tape.recordings
+        for recording in tape.recordings:
+            recording.load()
         tape.reload()
-    held = [one.item for one in known if one.loaded and one.item]
+    held = [first.item for first in present if first.loaded and first.item]
     assert sum(item.end - item.start for item in held) <= recordings._HELD
 
 
@@ -531,15 +542,15 @@ async def test_a_big_tape_is_played(tmp_path: Path) -> None:
             assert await heard(proxy, text) == text
         assert await heard(proxy, "else") == "424"
         recorded = proxy.engine.cassette.recordings
-        assert 1 <= sum(one.loaded is not None for one in recorded) <= 2
-        assert all(one.loaded is not None for one in recorded if one.prepared is not None)
+        assert 1 <= sum(entry.loaded is not None for entry in recorded) <= 2
+        assert all(entry.loaded is not None for entry in recorded if entry.prepared is not None)
 
 
 @pytest.mark.parametrize("size", ["small", "big"])
 async def test_a_cassette_that_changes_while_it_is_played(
     tmp_path: Path, size: str, request: pytest.FixtureRequest
 ) -> None:
-    """What is asked next is answered from the file as it is now; what was played before stays played."""
+    """The next request is answered from the current file, and played recordings stay played."""
     if size == "big":
         request.getfixturevalue("big")
     path = many(tmp_path / "a.yaml", "one", "two", "two")
@@ -554,7 +565,7 @@ async def test_a_cassette_that_changes_while_it_is_played(
         assert tape.warnings == []
         path.write_text("not a cassette\n", "utf-8")
         assert [await heard(proxy, text) for text in ("else", "else")] == ["424", "424"]
-        assert [one.partition(": ")[2] for one in tape.warnings] == [
+        assert [entry.partition(": ")[2] for entry in tape.warnings] == [
             "is not a cassette: it has no `interactions`; what was there before is played on"
         ]
         many(path, "again")
@@ -595,10 +606,12 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
             many(path, "eno")
             return True
 
-    asked = RequestKey(recording.key, "POST", CHAT)
-    await Player(Rules(pace=parse_pace("original")), journal, clock).play(asked, recording, Client(), time.monotonic())
+    requests = RequestKey(recording.key, "POST", CHAT)
+    await Player(Rules(pace=parse_pace("original")), journal, clock).play(
+        requests, recording, Client(), time.monotonic()
+    )
     clock.close()
-    assert [(one.outcome, one.recording) for one in journal.exchanges] == [(Outcome.PLAYED, 1)]
+    assert [(exchange.outcome, exchange.recording) for exchange in journal.exchanges] == [(Outcome.PLAYED, 1)]
 
 
 @pytest.mark.usefixtures("big")

@@ -42,7 +42,7 @@ STREAMS, RECORDINGS, SECONDS = (1000, 200, 60.0) if SOAK else (100, 40, 2.0)
 
 
 class Held(NamedTuple):
-    """What a process holds."""
+    """The resources of a process."""
 
     mib: float
     files: int
@@ -56,7 +56,7 @@ def held(pid: int) -> Held:
 
 
 async def settled(pid: int, files: int) -> Held:
-    """What it holds once nothing is under way, with `files` at most: they are closed a moment after the last byte."""
+    """Return the resources of an idle process, with at most `files`: they are closed a moment after the last byte."""
     deadline = time.monotonic() + PATIENCE_S
     while (usage := held(pid)).files > files and time.monotonic() < deadline:
         await asyncio.sleep(0.1)
@@ -64,7 +64,7 @@ async def settled(pid: int, files: int) -> Held:
 
 
 async def load(process: Process, count: int, seconds: float, kind: str) -> dict[str, int]:
-    """What so many clients saw in so many seconds."""
+    """The observations of many clients."""
     program = (sys.executable, "-m", "tests.support.load", process.origin, str(count), str(seconds), kind)
     root = Path(__file__).parents[2]
     child = await asyncio.create_subprocess_exec(*program, stdout=-1, env=environment(), cwd=root)
@@ -122,7 +122,7 @@ async def test_many_recordings_at_once(tmp_path: Path, capsys: pytest.CaptureFix
         after = await settled(process.pid, max_files)
         assert await process.stop() == 0
         output = process.stderr
-    recorded = [one for one in interactions(tape) if json.loads(one.request.body) != "same"]
+    recorded = [interaction for interaction in interactions(tape) if json.loads(interaction.request.body) != "same"]
     with capsys.disabled():
         print(f" [{RECORDINGS} at once, {len(recorded)} recorded: {before.mib:.0f}, {after.mib:.0f} MB]", end="")
     assert set(outcomes) == {"whole"}, outcomes
@@ -162,7 +162,7 @@ async def upstream_process() -> AsyncIterator[str]:
 
 
 def streams(request: Received) -> list[Step]:
-    """What the simulated upstream answers."""
+    """Return the response of the simulated upstream."""
     return sse(*events(request.json()), interval=0.005, ttft=0.01)
 
 
@@ -220,10 +220,10 @@ async def test_a_jump_of_the_clock_does_not_disturb_the_pace(
         playing(played, pace=ORIGINAL) as player,
         recording(up.url, new) as recorder,
     ):
-        both = asyncio.gather(player.ask("POST", CHAT, "same"), recorder.ask("POST", CHAT, "same"))
+        pair = asyncio.gather(player.ask("POST", CHAT, "same"), recorder.ask("POST", CHAT, "same"))
         await asyncio.sleep(0.1)
         jumped = True
-        heard, live = await both
+        heard, live = await pair
     assert heard.cuts == live.cuts == events("same")
     due_ms = [frame.at_ms for frame in streamed("same").response.frames]
     came_ms = [1000 * piece.at for piece in heard.pieces]

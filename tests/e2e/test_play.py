@@ -67,9 +67,9 @@ async def test_the_schedule(tmp_path: Path, pace: str, due_ms: list[int]) -> Non
         heard = await player.ask("POST", CHAT, "hello")
     assert heard.cuts == [data.encode() for _, data in FRAMES]
     came_ms = [1000 * at for at in (heard.head_at, *(piece.at for piece in heard.pieces), heard.end_at)]
-    for came, due in zip(came_ms, due_ms, strict=True):
-        assert came >= due - 2, f"too early: {came_ms}"  # 2 ms: both clocks are read a moment before or after
-        assert came <= due + 1000, f"very late: {came_ms}"
+    for arrived, due in zip(came_ms, due_ms, strict=True):
+        assert arrived >= due - 2, f"too early: {came_ms}"  # 2 ms: both clocks are read a moment before or after
+        assert arrived <= due + 1000, f"very late: {came_ms}"
     assert came_ms == sorted(came_ms)
 
 
@@ -85,7 +85,7 @@ async def test_a_request_counts_from_when_it_came_and_not_from_when_it_was_read(
 ) -> None:
     """A thousand that connect at once are not accepted at once: what is due when one is read comes together."""
     tape = stream(tmp_path / "tape.yaml", 0, [(30_000, "data: 1\n\n"), (60_000, "data: 2\n\n")], 60_000)
-    monkeypatch.setattr(kernel_timestamps.KernelTimestamps, "received_at", lambda *of: time.monotonic() - 60.0)
+    monkeypatch.setattr(kernel_timestamps.KernelTimestamps, "received_at", lambda *wrap: time.monotonic() - 60.0)
     async with playing(tape, pace=ORIGINAL) as player, asyncio.timeout(PATIENCE_S):
         heard = await player.ask("POST", CHAT, "hello")
     assert heard.cuts == [b"data: 1\n\n", b"data: 2\n\n"]
@@ -151,13 +151,13 @@ async def test_a_reset_waits_for_a_slow_reader(tmp_path: Path) -> None:
     async with playing(tape) as player, Connection(player.origin, receive_buffer=1 << 15) as client:
         client.send("POST", CHAT, "hello")
         await client.head()
-        rest = asyncio.create_task(client.rest())
-        while not rest.done():  # a look now and then
+        remaining = asyncio.create_task(client.rest())
+        while not remaining.done():  # a look now and then
             client.transport.pause_reading()
             await asyncio.sleep(0.08)
             client.transport.resume_reading()
             await asyncio.sleep(0.002)
-        heard = await rest
+        heard = await remaining
     assert (len(heard.body), heard.ended) == (size, Ended.RESET)
 
 
@@ -179,8 +179,8 @@ async def test_streams_run_side_by_side(tmp_path: Path) -> None:
     tape = stream(tmp_path / "tape.yaml", 100, FRAMES, 700)
     async with playing(tape, pace=ORIGINAL) as player:
         answers = await asyncio.gather(*(player.ask("POST", CHAT, "hello") for _ in range(20)))
-    assert {one.body for one in answers} == {b"".join(data.encode() for _, data in FRAMES)}
-    assert max(one.end_at for one in answers) < 5, "not one after the other"
+    assert {entry.body for entry in answers} == {b"".join(data.encode() for _, data in FRAMES)}
+    assert max(entry.end_at for entry in answers) < 5, "not one after the other"
 
 
 async def test_http_1_0(tmp_path: Path) -> None:
@@ -240,23 +240,23 @@ async def test_the_option_on_exhausted(tmp_path: Path, rule: str) -> None:
 
 async def test_several_cassettes_and_folders_are_one_tape(tmp_path: Path) -> None:
     (tmp_path / "many" / "deep").mkdir(parents=True)
-    one = cassette(tmp_path / "one.yaml", item('{"said": 1}'))
+    entry = cassette(tmp_path / "one.yaml", item('{"said": 1}'))
     cassette(tmp_path / "many" / "b.yml", item('{"said": 3}'))
     cassette(tmp_path / "many" / "a.yaml", item('{"said": 2}'), item('{"said": "other"}', prompt="other"))
     cassette(tmp_path / "many" / "deep" / "c.yaml", item('{"said": 4}'))
     (tmp_path / "many" / "notes.txt").write_text("not a cassette")
-    async with playing(one, tmp_path / "many", on_exhausted=OnExhausted.ERROR) as player:
+    async with playing(entry, tmp_path / "many", on_exhausted=OnExhausted.ERROR) as player:
         answers = [said(await player.ask("POST", CHAT, "hello")) for _ in range(5)]
         assert answers == [1, 2, 3, 4, 424]
         assert said(await player.ask("POST", CHAT, "other")) == "other"
-        assert [one.recording for one in player.journal if one.recording] == [1, 2, 4, 5, 3]
+        assert [first.recording for first in player.journal if first.recording] == [1, 2, 4, 5, 3]
 
 
 # ------------------------------------------------------------------------------------------------ law 8: misses
 
 
-def chat(text: str, **more: Any) -> dict[str, Any]:
-    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **more}
+def chat(text: str, **options: Any) -> dict[str, Any]:
+    return {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **options}
 
 
 def asked(value: Any) -> str:
@@ -358,11 +358,11 @@ except openai.OpenAIError as error:
 
 async def test_the_sdk_makes_one_attempt(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", asked(chat("Say hello")))
-    done = await run("play", tape, "--", sys.executable, "-c", SDK)
-    assert done.stdout == "APIStatusError 424 cassette_miss True\n"
-    assert done.stderr.count("MISS") == 1
-    assert "1 missed" in done.stderr
-    assert done.code == 1, "the child has swallowed the error and ended with 0"
+    result = await run("play", tape, "--", sys.executable, "-c", SDK)
+    assert result.stdout == "APIStatusError 424 cassette_miss True\n"
+    assert result.stderr.count("MISS") == 1
+    assert "1 missed" in result.stderr
+    assert result.code == 1, "the child has swallowed the error and ended with 0"
 
 
 # ------------------------------------------------------------------------------------------------ options
@@ -432,10 +432,10 @@ async def test_retry_after(tmp_path: Path, option: list[str], values: list[str])
 )
 def test_usage(tmp_path: Path, arguments: list[str], code: int, message: str) -> None:
     tape = cassette(tmp_path / "tape.yaml", *SAME)
-    done = invoke("play", *(one.format(tape=tape) for one in arguments))
-    assert done.code == code, done.stderr
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    result = invoke("play", *(entry.format(tape=tape) for entry in arguments))
+    assert result.code == code, result.stderr
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------ broken cassettes
@@ -448,7 +448,7 @@ def wire(frames: str, end: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("text", "line", "what"),
+    ("text", "line", "expected"),
     [
         (None, None, "does not exist"),
         (b"", None, "is empty"),
@@ -477,19 +477,19 @@ def wire(frames: str, end: str) -> bytes:
         "vcrpy 0", "torn", "cut off",
     ],
 )  # fmt: skip
-def test_a_cassette_that_does_not_load(tmp_path: Path, text: bytes | None, line: int | None, what: str) -> None:
+def test_a_cassette_that_does_not_load(tmp_path: Path, text: bytes | None, line: int | None, expected: str) -> None:
     tape = tmp_path / "tape.yaml"
     if text is not None:
         tape.write_bytes(text)
-    done = invoke("play", tape, "--port", "0")
-    where = f"{tape}:{line}" if line else f"{tape}"
-    assert done.stderr.startswith(f"Error: {where}: {what}")
-    assert len(done.stderr.splitlines()) <= 2
-    assert (done.code, done.stdout) == (3, "")
+    result = invoke("play", tape, "--port", "0")
+    location = f"{tape}:{line}" if line else f"{tape}"
+    assert result.stderr.startswith(f"Error: {location}: {expected}")
+    assert len(result.stderr.splitlines()) <= 2
+    assert (result.code, result.stdout) == (3, "")
     assert (tape.read_bytes() if tape.exists() else None) == text
     if text is not None and text.strip():  # to record into it is no better
-        again = invoke("record", tape, "--port", "0")
-        assert (again.code, again.stderr) == (3, done.stderr)
+        second_run = invoke("record", tape, "--port", "0")
+        assert (second_run.code, second_run.stderr) == (3, result.stderr)
         assert tape.read_bytes() == text
 
 
@@ -498,14 +498,14 @@ def test_what_is_wrong_comes_with_a_hint(tmp_path: Path, text: bytes | None) -> 
     tape = tmp_path / "tape.yaml"
     if text is not None:
         tape.write_bytes(text)
-    done = invoke("play", tape, "--port", "0")
-    assert re.search(r"\n\S.+", done.stderr)
+    result = invoke("play", tape, "--port", "0")
+    assert re.search(r"\n\S.+", result.stderr)
 
 
 def test_a_folder_without_cassettes(tmp_path: Path) -> None:
-    done = invoke("play", tmp_path, "--port", "0")
-    assert done.code == 3
-    assert done.stderr.startswith(f"Error: {tmp_path}: has no cassettes.\n")
+    result = invoke("play", tmp_path, "--port", "0")
+    assert result.code == 3
+    assert result.stderr.startswith(f"Error: {tmp_path}: has no cassettes.\n")
 
 
 async def test_an_edited_body_is_cut_anew_with_a_warning(tmp_path: Path) -> None:
@@ -660,9 +660,9 @@ print(urllib.request.urlopen(request).read().decode())
 async def test_the_child_command(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", *SAME)
     env = {"HTTP_PROXY": "http://127.0.0.1:1", "http_proxy": "http://127.0.0.1:1"}
-    done = await run("play", tape, "--", sys.executable, "-c", CHILD, env=env)
-    assert done.code == 0, done.stderr
-    environment, answer = map(json.loads, done.stdout.splitlines())
+    result = await run("play", tape, "--", sys.executable, "-c", CHILD, env=env)
+    assert result.code == 0, result.stderr
+    environment, answer = map(json.loads, result.stdout.splitlines())
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", environment["OPENAI_BASE_URL"])
     assert environment["OPENAI_API_KEY"]
     assert environment["NO_PROXY"] == environment["no_proxy"] == "127.0.0.1,localhost,::1"
@@ -694,19 +694,19 @@ sys.exit(int(sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize(("own", "code"), [(0, 1), (7, 7)])
-async def test_misses_that_the_child_swallowed(tmp_path: Path, own: int, code: int) -> None:
+@pytest.mark.parametrize(("custom", "code"), [(0, 1), (7, 7)])
+async def test_misses_that_the_child_swallowed(tmp_path: Path, custom: int, code: int) -> None:
     tape = cassette(tmp_path / "tape.yaml", *SAME)
-    done = await run("play", tape, "--", sys.executable, "-c", MISSES, str(own))
-    assert done.code == code
-    assert "1 missed" in done.stderr
+    result = await run("play", tape, "--", sys.executable, "-c", MISSES, str(custom))
+    assert result.code == code
+    assert "1 missed" in result.stderr
 
 
 async def test_strict_with_a_child(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", *SAME)
-    done = await run("play", tape, "--strict", "--", sys.executable, "-c", CHILD)
-    assert done.code == 1
-    assert "2 not played:" in done.stderr
+    result = await run("play", tape, "--strict", "--", sys.executable, "-c", CHILD)
+    assert result.code == 1
+    assert "2 not played:" in result.stderr
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT])

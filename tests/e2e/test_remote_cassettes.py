@@ -47,9 +47,9 @@ def got(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     store = type(fsspec.filesystem("memory"))
     real = store.get_file
 
-    def get_file(self: object, rpath: str, lpath: str, **more: object) -> None:
+    def get_file(self: object, rpath: str, lpath: str, **options: object) -> None:
         names.append(rpath.rpartition("/")[2])
-        real(self, rpath, lpath, **more)
+        real(self, rpath, lpath, **options)
 
     monkeypatch.setattr(store, "get_file", get_file)
     return names
@@ -78,7 +78,7 @@ def test_only_what_has_changed_is_fetched_and_what_is_gone_goes(bucket: Bucket, 
     (folder.parent / "known.json").write_text("{nonsense")
     remote.fetch(bucket.url, tmp_path)
     assert tree(folder) == {"a.yaml": OTHER, "sub/b.yaml": TAPE}, "what is damaged is made anew"
-    assert [one.name for one in folder.parent.iterdir() if one.name.startswith("new-")] == []
+    assert [entry.name for entry in folder.parent.iterdir() if entry.name.startswith("new-")] == []
 
 
 def test_one_object(bucket: Bucket, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_what_cannot_be_fetched(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UsageError, match="simplecache::"):
         remote.fetch("simplecache::memory://bucket", tmp_path)
 
-    def fails(self: object, root: str, **more: object) -> None:
+    def fails(self: object, root: str, **options: object) -> None:
         raise RuntimeError(SECRET)
 
     monkeypatch.setattr(type(bucket.store), "info", fails)
@@ -130,9 +130,9 @@ def test_where_it_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_record_takes_no_url(tmp_path: Path) -> None:
-    done = invoke("record", "s3://bucket/tape.yaml")
-    assert done.code == 2
-    assert "can only be played" in done.stderr
+    result = invoke("record", "s3://bucket/tape.yaml")
+    assert result.code == 2
+    assert "can only be played" in result.stderr
 
 
 async def test_play_from_a_url(tmp_path: Path) -> None:
@@ -143,9 +143,9 @@ async def test_play_from_a_url(tmp_path: Path) -> None:
         assert f"fetching file://{folder}" in process.stderr
         assert (await process.ask("POST", f"/@a{CHAT}", "hello")).json == {"said": 0}
         assert await process.stop() == 0
-    done = await run("play", f"file://{folder}/none.yaml", env=cache)
-    assert done.code == 3
-    assert "there is no such bucket, folder or file" in done.stderr
+    result = await run("play", f"file://{folder}/none.yaml", env=cache)
+    assert result.code == 3
+    assert "there is no such bucket, folder or file" in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------ a real API of S3
@@ -157,7 +157,7 @@ served = pytest.mark.skipif(not (S3 / ".installed").exists(), reason="no S3 here
 
 @pytest.fixture
 def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
-    """What the environment of a client says of a bucket server of its own."""
+    """Return the environment variables for a client of the test's own bucket server."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -197,28 +197,28 @@ def with_boto(env: dict[str, str], program: str) -> None:
 
 @served
 async def test_a_real_s3(s3: dict[str, str], tmp_path: Path) -> None:
-    ours = (str(S3 / "client" / "bin" / "openai-replay"),)
+    own_lines = (str(S3 / "client" / "bin" / "openai-replay"),)
     put = "s3.put_object(Bucket='tapes', Key={!r}, Body={!r}.encode())\n"
     with_boto(
         s3, "s3.create_bucket(Bucket='tapes')\n" + put.format("chat/a.yaml", TAPE) + put.format("chat/b.yaml", TAPE)
     )
-    async with command("play", "s3://tapes/chat", "--strict", program=ours, env=s3) as process:
+    async with command("play", "s3://tapes/chat", "--strict", program=own_lines, env=s3) as process:
         assert (await process.ask("POST", f"/@a{CHAT}", "hello")).json == {"said": 0}
         assert await process.stop() == 0, process.stderr
     with_boto(s3, put.format("chat/a.yaml", OTHER) + "s3.delete_object(Bucket='tapes', Key='chat/b.yaml')\n")
-    async with command("play", "s3://tapes/chat", "--workers", "2", program=ours, env=s3) as process:
+    async with command("play", "s3://tapes/chat", "--workers", "2", program=own_lines, env=s3) as process:
         assert (await process.ask("POST", f"/@a{CHAT}", "hello")).json == {"said": 1}
         assert (await process.ask("POST", f"/@b{CHAT}", "hello")).status == 424
         assert await process.stop() == 1
-    async with command("play", "s3://tapes/chat/a.yaml", program=ours, env=s3) as process:
+    async with command("play", "s3://tapes/chat/a.yaml", program=own_lines, env=s3) as process:
         assert (await process.ask("POST", CHAT, "hello")).json == {"said": 1}
-    for url, env, why in (
+    for url, env, reason in (
         ("s3://no-such-bucket/chat", s3, "there is no such bucket, folder or file"),
         ("s3://tapes/none", s3, "there is no such bucket, folder or file"),
         ("s3://tapes/chat", {**s3, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no credentials"),
         ("s3://tapes/chat", {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached, or read"),
     ):
-        done = await run("play", url, program=ours, env=env)
-        assert (done.code, done.stdout) == (3, ""), done.stderr
-        assert why in done.stderr
-        assert SECRET not in done.stderr
+        result = await run("play", url, program=own_lines, env=env)
+        assert (result.code, result.stdout) == (3, ""), result.stderr
+        assert reason in result.stderr
+        assert SECRET not in result.stderr

@@ -1,4 +1,4 @@
-"""What the examples of a fleet say is what the program understands."""
+"""The program understands the examples for several machines."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from openai_replay.server.cluster.redis import RedisPositionStore
 FOLDER = Path(__file__).parents[2] / "examples" / "scale"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text("utf-8"))
 KUBERNETES: dict[tuple[str, str], Any] = {
-    (one["kind"], one["metadata"]["name"]): one
-    for one in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text("utf-8"))
+    (entry["kind"], entry["metadata"]["name"]): entry
+    for entry in yaml.safe_load_all((FOLDER / "kubernetes.yaml").read_text("utf-8"))
 }
 PODS = {name: KUBERNETES[name]["spec"]["template"] for name in (("Deployment", "player"), ("StatefulSet", "store"))}
 PLAYER: dict[str, Any] = PODS["Deployment", "player"]["spec"]["containers"][0]

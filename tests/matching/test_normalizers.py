@@ -1,4 +1,4 @@
-"""What changes from run to run, and is the same request."""
+"""Values that change on each run do not make another request."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ PIXEL = base64.b64encode(IMAGE).decode()
 def text(value: str, *names: str) -> str:
     """`value` as a string of a JSON body, normalised."""
     _, body = normalizers.normalized(parse(names), "/v1/x", "json", [value])
-    (found,) = body
-    assert isinstance(found, str)
-    return found
+    (actual,) = body
+    assert isinstance(actual, str)
+    return actual
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ def test_texts(name: str, before: str, after: str) -> None:
 def test_an_image_is_the_same_in_either_alphabet() -> None:
     url_safe = PIXEL.replace("+", "-").replace("/", "_").rstrip("=")
     assert text(f"data:image/png;base64,{url_safe}", "data-url") == text(f"data:image/png;base64,{PIXEL}", "data-url")
-    other = base64.b64encode(b"other").decode()
-    assert text(f"data:image/png;base64,{other}", "data-url") != text(f"data:image/png;base64,{PIXEL}", "data-url")
+    second = base64.b64encode(b"other").decode()
+    assert text(f"data:image/png;base64,{second}", "data-url") != text(f"data:image/png;base64,{PIXEL}", "data-url")
 
 
 def test_the_order_is_as_given_but_for_a_date_in_a_date_and_time() -> None:
     assert text("ORD-1 2026-11-21T14:37:36Z", "date,datetime") == "ORD-1 «datetime»"
     assert text("ORD-1", "a=ORD", "b=ORD-1") == "«a»-1"
     assert text("ORD-1", "b=ORD-1", "a=ORD") == "«b»"
-    assert [str(one) for one in parse(["uuid, date", "a=[0-9]{1,2}"])] == ["uuid", "date", "a=[0-9]{1,2}"]
+    assert [str(entry) for entry in parse(["uuid, date", "a=[0-9]{1,2}"])] == ["uuid", "date", "a=[0-9]{1,2}"]
 
 
 def test_a_mark_is_never_matched() -> None:
@@ -156,12 +156,12 @@ def key(value: Any, *names: str) -> bytes:
 def test_another_day_is_the_same_request() -> None:
     assert key(NOW) == key(THEN)
     for left_out in ("uuid", "datetime", "date", "epoch", "tmp-path", "call-id"):
-        others = ",".join(one.name for one in ALL if one.name != left_out)
-        assert key(NOW, others) != key(THEN, others), left_out
+        remaining = ",".join(entry.name for entry in ALL if entry.name != left_out)
+        assert key(NOW, remaining) != key(THEN, remaining), left_out
 
 
 @pytest.mark.parametrize(
-    ("was", "is_now"),
+    ("before", "is_now"),
     [
         ("Today is", "Tomorrow is"),
         ("gpt-4o-2024-08-06", "gpt-4o-2024-05-13"),
@@ -174,14 +174,14 @@ def test_another_day_is_the_same_request() -> None:
         (U1, U2),
     ],
 )
-def test_everything_else_is_another_request(was: str, is_now: str) -> None:
-    other = json.dumps(NOW).replace(was, is_now)
-    assert other != json.dumps(NOW)
-    assert key(json.loads(other)) != key(NOW)
+def test_everything_else_is_another_request(before: str, is_now: str) -> None:
+    second = json.dumps(NOW).replace(before, is_now)
+    assert second != json.dumps(NOW)
+    assert key(json.loads(second)) != key(NOW)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("entry", "second"),
     [
         (post(uri=f"{CHAT}/{U1}/x?at=2026-11-21"), post(uri=f"{CHAT}/{U2}/x?at=2026-11-22")),
         (post(f"user={U1}&x=1".encode(), FORM), post(f"user={U2}&x=1".encode(), FORM)),
@@ -193,11 +193,11 @@ def test_everything_else_is_another_request(was: str, is_now: str) -> None:
         (post(f"run {U1}".encode(), ()), post(f"run {U2}".encode(), ())),
     ],
 )
-def test_everywhere_in_a_request(one: Request, other: Request) -> None:
+def test_everywhere_in_a_request(entry: Request, second: Request) -> None:
     matcher = Matcher(normalize=parse(["uuid,date"]))
-    assert matcher.key(one) == matcher.key(other)
-    assert matcher.target(one) == matcher.target(other)
-    assert Matcher().key(one) != Matcher().key(other)
+    assert matcher.key(entry) == matcher.key(second)
+    assert matcher.target(entry) == matcher.target(second)
+    assert Matcher().key(entry) != Matcher().key(second)
 
 
 def test_what_cannot_be_normalised_is_compared_as_it_is() -> None:
@@ -211,15 +211,15 @@ def test_what_cannot_be_normalised_is_compared_as_it_is() -> None:
 
 def test_a_header_that_is_matched_is_normalised() -> None:
     matcher = Matcher(headers=("x-run",), normalize=parse(["uuid"]))
-    one, other = (post(headers=(("X-Run", word),)) for word in (U1, U2))
-    assert matcher.key(one) == matcher.key(other)
+    entry, second = (post(headers=(("X-Run", word),)) for word in (U1, U2))
+    assert matcher.key(entry) == matcher.key(second)
 
 
 # ------------------------------------------------------------------------------------------------ defaults
 
 
 @pytest.mark.parametrize(
-    ("path", "one", "other", "same"),
+    ("path", "entry", "second", "common"),
     [
         ("chat/completions", {"n": 1, "stream": False, "temperature": 1.0, "stop": None}, {}, True),
         ("chat/completions", {"top_p": 1}, {"top_p": 1.0}, True),
@@ -237,11 +237,11 @@ def test_a_header_that_is_matched_is_normalised() -> None:
         ("else", {"n": 1}, {}, False),
     ],
 )
-def test_defaults(path: str, one: Any, other: Any, same: bool) -> None:
+def test_defaults(path: str, entry: Any, second: Any, common: bool) -> None:
     matcher = Matcher(normalize=parse(["defaults"]))
-    asked, now = (post(json.dumps(value).encode(), uri=f"https://h/v1/{path}") for value in (one, other))
-    assert (matcher.key(asked) == matcher.key(now)) is same
-    assert Matcher().key(asked) != Matcher().key(now)
+    requests, current = (post(json.dumps(value).encode(), uri=f"https://h/v1/{path}") for value in (entry, second))
+    assert (matcher.key(requests) == matcher.key(current)) is common
+    assert Matcher().key(requests) != Matcher().key(current)
 
 
 def test_defaults_of_uploads() -> None:
@@ -249,9 +249,9 @@ def test_defaults_of_uploads() -> None:
     file = ("file", '; filename="a.wav"', b"x")
     uri = "https://h/v1/audio/transcriptions"
     bare = upload(file)._replace(uri=uri)
-    for name, value, same in (("temperature", b"0", True), ("stream", b"false", True), ("language", b"en", False)):
-        said = upload(file, (name, "", value))._replace(uri=uri)
-        assert (matcher.key(said) == matcher.key(bare)) is same
+    for name, value, common in (("temperature", b"0", True), ("stream", b"false", True), ("language", b"en", False)):
+        text = upload(file, (name, "", value))._replace(uri=uri)
+        assert (matcher.key(text) == matcher.key(bare)) is common
     assert matcher.key(post(b"[1]", uri=uri)) != matcher.key(post(b"[]", uri=uri))
 
 
@@ -276,14 +276,14 @@ def test_to_normalise_what_is_normalised_changes_nothing(value: Any) -> None:
 
 @given(st.dictionaries(st.text("abc", max_size=2), SAID, max_size=4), st.randoms(use_true_random=False))
 def test_the_order_of_keys_says_nothing(value: dict[str, str], random: Any) -> None:
-    other = dict(random.sample(list(value.items()), len(value)))
-    assert key(value, ",".join(BUILT_IN)) == key(other, ",".join(BUILT_IN))
+    second = dict(random.sample(list(value.items()), len(value)))
+    assert key(value, ",".join(BUILT_IN)) == key(second, ",".join(BUILT_IN))
 
 
 @given(VALUES, VALUES)
-def test_what_is_not_normalised_stays_different(one: Any, other: Any) -> None:
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (key(one, "uuid,date,tmp-path") == key(other, "uuid,date,tmp-path")) is same
+def test_what_is_not_normalised_stays_different(first: Any, second: Any) -> None:
+    common = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (key(first, "uuid,date,tmp-path") == key(second, "uuid,date,tmp-path")) is common
 
 
 # ------------------------------------------------------------------------------------------------ bad input

@@ -1,4 +1,4 @@
-"""When each piece of a recorded answer leaves."""
+"""The schedule of a recorded response at each pace."""
 
 from __future__ import annotations
 

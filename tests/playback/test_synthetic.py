@@ -20,13 +20,13 @@ def stream(*at: int, head_ms: int = 0, end_ms: int = 0) -> Response:
 def test_an_assumed_schedule_keeps_what_is_known() -> None:
     """Rule 12."""
     assumed = parse("ttft=300ms, 50tps")
-    made = paced(stream(0, 0, 0), assumed)
-    assert ([frame.at_ms for frame in made.frames], made.head_ms, made.end_ms) == ([300, 320, 340], 300, 340)
-    assert made.assumed == "ttft=300ms,50tps"
-    made = paced(stream(90, 90, head_ms=90, end_ms=400), assumed)
-    assert ([frame.at_ms for frame in made.frames], made.head_ms, made.end_ms) == ([90, 110], 90, 400)
-    for known in (stream(0, 1), stream(), Response(Head(200, "OK"), 0, (Frame(0, b"{}"),), 0)):
-        assert paced(known, assumed) is known
+    result = paced(stream(0, 0, 0), assumed)
+    assert ([frame.at_ms for frame in result.frames], result.head_ms, result.end_ms) == ([300, 320, 340], 300, 340)
+    assert result.assumed == "ttft=300ms,50tps"
+    result = paced(stream(90, 90, head_ms=90, end_ms=400), assumed)
+    assert ([frame.at_ms for frame in result.frames], result.head_ms, result.end_ms) == ([90, 110], 90, 400)
+    for present in (stream(0, 1), stream(), Response(Head(200, "OK"), 0, (Frame(0, b"{}"),), 0)):
+        assert paced(present, assumed) is present
     assert [frame.at_ms for frame in paced(stream(0, 0), parse("ttft=1s")).frames] == [1000, 1000]
     assert [frame.at_ms for frame in paced(stream(0, 0), parse("4tps")).frames] == [0, 250]
 
@@ -34,10 +34,10 @@ def test_an_assumed_schedule_keeps_what_is_known() -> None:
 def test_the_file_marks_it() -> None:
     """Rule 12."""
     request = Request("POST", "http://127.0.0.1/v1/chat/completions", (), b"{}")
-    made = Interaction(request, paced(stream(0, 0), parse("ttft=300ms,50tps")))
-    text = writer.HEADER + "".join(writer.write_interaction(made, 1))
+    result = Interaction(request, paced(stream(0, 0), parse("ttft=300ms,50tps")))
+    text = writer.HEADER + "".join(writer.write_interaction(result, 1))
     assert '\n      assumed: "ttft=300ms,50tps"\n' in text
-    assert reader.load(text, Path("tape.yaml")).interactions[0].response == made.response
+    assert reader.load(text, Path("tape.yaml")).interactions[0].response == result.response
 
 
 @pytest.mark.parametrize("text", ["fast", "", "ttft=soon", "0tps", "ttft=1s,x"])

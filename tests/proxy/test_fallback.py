@@ -1,4 +1,4 @@
-"""What is played for a request that nothing matches, where somebody has asked for that."""
+"""Fallbacks play a recording for a request that none matches."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ def request(body: Any, path: str = CHAT) -> Request:
     return Request("POST", f"https://api.openai.com{path}", headers, json.dumps(body).encode())
 
 
-def chat(text: Any, **more: Any) -> dict[str, Any]:
-    return {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}], **more}
+def chat(text: Any, **options: Any) -> dict[str, Any]:
+    return {"messages": [{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}], **options}
 
 
-def tape(path: Path, *asked: Request) -> Path:
+def tape(path: Path, *requests: Request) -> Path:
     """A cassette whose answers are the numbers of its recordings."""
     writer = Cassette.for_record(path, Rules().key)
-    for number, one in enumerate(asked, 1):
+    for number, entry in enumerate(requests, 1):
         frame = Frame(1, str(number).encode())
-        writer.append(Interaction(one, Response(Head(200, "OK"), 1, (frame,), 2)))
+        writer.append(Interaction(entry, Response(Head(200, "OK"), 1, (frame,), 2)))
     return path
 
 
-def rules(fallback: str, **more: Any) -> Rules:
-    return build_rules({"fallback": fallback, "on_exhausted": "error", **more})
+def rules(fallback: str, **options: Any) -> Rules:
+    return build_rules({"fallback": fallback, "on_exhausted": "error", **options})
 
 
-def found(path: Path, now: Request, **settings: Any) -> tuple[int | None, str]:
-    made = rules("last-user-message", **settings)
-    recording, note = choose(now, Cassette.for_play([path], made.key), made)
+def found(path: Path, current: Request, **settings: Any) -> tuple[int | None, str]:
+    result = rules("last-user-message", **settings)
+    recording, note = choose(current, Cassette.for_play([path], result.key), result)
     return recording.number if recording else None, note
 
 
 @pytest.mark.parametrize(
-    ("recorded", "now", "path"),
+    ("recorded", "current", "path"),
     [
         (chat("hi"), chat("hi", n=2), CHAT),
         (chat([{"type": "text", "text": "hi"}]), chat("hi"), CHAT),
@@ -71,16 +71,16 @@ def found(path: Path, now: Request, **settings: Any) -> tuple[int | None, str]:
         ),
     ],
 )
-def test_the_last_user_message(tmp_path: Path, recorded: Any, now: Any, path: str) -> None:
-    other = json.loads(json.dumps(recorded).replace("hi", "ho").replace('"a"', '"c"'))
-    file = tape(tmp_path / "tape.yaml", request(other, path), request(recorded, path))
-    number, note = found(file, request(now, path))
+def test_the_last_user_message(tmp_path: Path, recorded: Any, current: Any, path: str) -> None:
+    second = json.loads(json.dumps(recorded).replace("hi", "ho").replace('"a"', '"c"'))
+    file = tape(tmp_path / "tape.yaml", request(second, path), request(recorded, path))
+    number, note = found(file, request(current, path))
     assert number == 2
     assert note.startswith("fallback last-user-message: #2 is played. It differs in:\n  ")
 
 
 @pytest.mark.parametrize(
-    "now",
+    "current",
     [
         request({"messages": "none"}),
         request({"messages": [{"role": "assistant", "content": "hi"}]}),
@@ -93,10 +93,10 @@ def test_the_last_user_message(tmp_path: Path, recorded: Any, now: Any, path: st
         request(chat("hi"), CHAT + "/x"),
     ],
 )
-def test_what_has_no_message_or_another_is_missed(tmp_path: Path, now: Request) -> None:
-    number, note = found(tape(tmp_path / "tape.yaml", request(chat("hi"))), now)
+def test_what_has_no_message_or_another_is_missed(tmp_path: Path, current: Request) -> None:
+    number, note = found(tape(tmp_path / "tape.yaml", request(chat("hi"))), current)
     assert number is None
-    assert note.startswith(f"fallback last-user-message found no recording of POST {now.path}")
+    assert note.startswith(f"fallback last-user-message found no recording of POST {current.path}")
 
 
 def test_a_message_is_compared_as_the_key_is(tmp_path: Path) -> None:
@@ -107,11 +107,11 @@ def test_a_message_is_compared_as_the_key_is(tmp_path: Path) -> None:
 
 async def test_the_nearest_unplayed_first_and_it_is_said(tmp_path: Path) -> None:
     path = tape(tmp_path / "t.yaml", *(request(chat("hi", n=n, seed=s)) for n, s in ((1, 1), (2, 1), (2, 2))))
-    made = rules("last-user-message")
-    async with playing(path, fallback=made.fallback, on_exhausted=made.on_exhausted) as proxy:
+    result = rules("last-user-message")
+    async with playing(path, fallback=result.fallback, on_exhausted=result.on_exhausted) as proxy:
         answers = [(await proxy.ask("POST", CHAT, chat("hi", n=2, seed=3))).body for _ in range(2)]
         assert answers == [b"2", b"3"]
-        assert [one.number for one in proxy.engine.cassette.unplayed()] == [1]
+        assert [recording.number for recording in proxy.engine.cassette.unplayed()] == [1]
         assert (await proxy.ask("POST", CHAT, chat("hi", n=1, seed=1))).body == b"1"  # its own
         assert proxy.engine.cassette.unplayed() == []
         heard = await proxy.ask("POST", CHAT, chat("hi", n=2, seed=3))
@@ -120,7 +120,7 @@ async def test_the_nearest_unplayed_first_and_it_is_said(tmp_path: Path) -> None
             "Note:  fallback last-user-message found no recording of POST /v1/chat/completions with the last user "
             "message 'hi'; all 3 of these have been played"
         ) in heard.json["error"]["message"]
-        assert [bool(one.fallback_note) for one in proxy.journal] == [True, True, False, False]
+        assert [bool(recording.fallback_note) for recording in proxy.journal] == [True, True, False, False]
         assert proxy.journal[0].fallback_note == (
             "fallback last-user-message: #2 is played. It differs in:\n  seed: recorded 1  now 3"
         )
@@ -129,8 +129,8 @@ async def test_the_nearest_unplayed_first_and_it_is_said(tmp_path: Path) -> None
 
 async def test_played_ones_again_only_where_that_is_wanted(tmp_path: Path) -> None:
     path = tape(tmp_path / "t.yaml", request(chat("hi")))
-    made = rules("last-user-message", on_exhausted="repeat")
-    async with playing(path, fallback=made.fallback) as proxy:
+    result = rules("last-user-message", on_exhausted="repeat")
+    async with playing(path, fallback=result.fallback) as proxy:
         assert [(await proxy.ask("POST", CHAT, chat("hi", n=2))).body for _ in range(2)] == [b"1", b"1"]
 
 
@@ -139,7 +139,7 @@ async def test_the_sequence(tmp_path: Path) -> None:
     async with playing(path, fallback=rules("sequence").fallback, on_exhausted=rules("sequence").on_exhausted) as proxy:
         answers = [(await proxy.ask("POST", CHAT, text)).body for text in ("x", "b", "y")]
         assert answers == [b"2", b"3", b"4"]
-        assert [one.number for one in proxy.engine.cassette.unplayed()] == [1]
+        assert [recording.number for recording in proxy.engine.cassette.unplayed()] == [1]
         heard = await proxy.ask("POST", CHAT, "z")
         assert heard.status == 424
         assert (

@@ -86,8 +86,8 @@ class Ran:
     @property
     def outcomes(self) -> dict[str, str]:
         """By test name, with its class and parameters: passed, failed, error, ..., the last of a test's."""
-        found = re.findall(r"^(PASSED|FAILED|ERROR|XFAIL|SKIPPED) (?:\S+?)::(.+?)(?: - .*)?$", self.out, re.MULTILINE)
-        return {name: outcome.lower() for outcome, name in found}
+        actual = re.findall(r"^(PASSED|FAILED|ERROR|XFAIL|SKIPPED) (?:\S+?)::(.+?)(?: - .*)?$", self.out, re.MULTILINE)
+        return {name: outcome.lower() for outcome, name in actual}
 
     @property
     def summary(self) -> str:
@@ -147,8 +147,8 @@ def asked(tape: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as server:
+        yield server
 
 
 @pytest.fixture
@@ -553,8 +553,8 @@ def test_a_recording_that_was_not_played(project: Project) -> None:
     assert ran.summary == "openai-replay: 1 played, 0 recorded, 0 missed, 2 unplayed (test_one.py::test_one)"
     strict = project.run("--openai-replay-strict")
     assert strict.outcomes == {"test_one": "error"}
-    [said] = re.findall(r"^The test left recordings of .* unplayed:\n((?:  #.*\n)+)", strict.out, re.M)
-    assert said == "  #2 POST /v1/chat/completions\n  #3 POST /v1/chat/completions\n"
+    [text] = re.findall(r"^The test left recordings of .* unplayed:\n((?:  #.*\n)+)", strict.out, re.M)
+    assert text == "  #2 POST /v1/chat/completions\n  #3 POST /v1/chat/completions\n"
     # Of a test that failed nobody expects that it played everything.
     project.write("test_one.py", ONE + "    assert False\n")
     assert project.run("--openai-replay-strict").outcomes == {"test_one": "failed"}
@@ -785,8 +785,10 @@ def test_two_workers_take_turns_at_one_cassette(project: Project) -> None:
     assert all(first[1] <= second[0] for first, second in pairwise(turns))
     assert len({turn[2] for turn in turns}) == 2
     assert sorted(asked(project.path / "cassettes/test_turns/shared.yaml")) == list("012345")
-    again = project.run("-n", "2")
-    assert again.summary.startswith("openai-replay: 6 played, 0 recorded, 0 missed, 30 unplayed (test_turns.py::test_")
+    second_run = project.run("-n", "2")
+    assert second_run.summary.startswith(
+        "openai-replay: 6 played, 0 recorded, 0 missed, 30 unplayed (test_turns.py::test_"
+    )
 
 
 def test_a_turn_that_does_not_end_is_an_error(project: Project) -> None:
@@ -878,9 +880,9 @@ def test_random_order_and_last_failed(project: Project) -> None:
         assert set(project.run(f"--shuffle={seed}").outcomes.values()) == {"passed"}
     project.write("test_order.py", text.replace('f"own {number}"', 'f"own {number % 4}"'))
     assert set(project.run("--shuffle=4").outcomes.values()) == {"passed", "failed"}
-    again = project.run("--shuffle=5", "--lf")
-    assert again.outcomes == {"test_own[4]": "failed"}
-    assert "recorded 'own 4'  now 'own 0'" in again.out
+    second_run = project.run("--shuffle=5", "--lf")
+    assert second_run.outcomes == {"test_own[4]": "failed"}
+    assert "recorded 'own 4'  now 'own 0'" in second_run.out
 
 
 # ------------------------------------------------------------------------------------------------ ends
@@ -905,8 +907,8 @@ def test_a_test_that_dies_loses_no_finished_recording(project: Project, monkeypa
     assert project.record().code == 3
     folder = project.path / "cassettes/test_dies"
     assert asked(folder / "test_dies.yaml") == ["finished", "finished, too"]
-    [whole] = interactions(folder / "test_fails_in_a_stream.yaml")
-    assert whole.response.body.endswith(b"data: [DONE]\n\n")
+    [interaction] = interactions(folder / "test_fails_in_a_stream.yaml")
+    assert interaction.response.body.endswith(b"data: [DONE]\n\n")
 
 
 def test_an_answer_that_nobody_reads_does_not_keep_pytest(project: Project) -> None:

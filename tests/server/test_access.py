@@ -1,4 +1,4 @@
-"""Who may talk to the server, and where what it forwards can go: pages in a browser, other machines, other hosts."""
+"""Access to the server, and the targets of forwarded requests: pages in a browser, other machines, other hosts."""
 
 from __future__ import annotations
 
@@ -329,8 +329,8 @@ def test_keys_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> 
     """No comparison of ours tells by its time how much of a key was right."""
     compared: list[tuple[bytes, bytes]] = []
 
-    def differs(one: bytes, other: bytes) -> bool:
-        compared.append((one, other))
+    def differs(entry: bytes, second: bytes) -> bool:
+        compared.append((entry, second))
         return False
 
     monkeypatch.setattr("hmac.compare_digest", differs)

@@ -28,8 +28,8 @@ from tests.support.upstream import Upstream, running_upstream
 
 @pytest.fixture(scope="module")
 def upstream() -> Iterator[Upstream]:
-    with running_upstream() as one:
-        yield one
+    with running_upstream() as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ async def stream(tape: openai_replay.Session, text: str) -> str:
 
 
 def outcomes(tape: openai_replay.Session) -> list[str]:
-    return [str(one.outcome) for one in tape.journal]
+    return [str(exchange.outcome) for exchange in tape.journal]
 
 
 def test_record_then_play(tmp_path: Path, upstream: Upstream) -> None:
@@ -138,8 +138,8 @@ def test_an_exception_inside_loses_nothing(tmp_path: Path, upstream: Upstream, m
     ):
         for _ in client.chat.completions.create(**{**messages("hi"), "model": "long"}, stream=True):
             raise ZeroDivisionError
-    [whole] = interactions(path)
-    assert whole.response.body.endswith(b"data: [DONE]\n\n")
+    [interaction] = interactions(path)
+    assert interaction.response.body.endswith(b"data: [DONE]\n\n")
     assert synced == [path]  # the power may go
 
 
@@ -169,7 +169,7 @@ def test_threads(tmp_path: Path, upstream: Upstream) -> None:
 
 
 @pytest.mark.parametrize(
-    ("make", "error", "said"),
+    ("make", "error", "text"),
     [
         (lambda: openai_replay.play("no.yaml"), CassetteError, "no.yaml: does not exist"),
         (lambda: openai_replay.play(), UsageError, "`play` needs a cassette"),
@@ -187,9 +187,9 @@ def test_threads(tmp_path: Path, upstream: Upstream) -> None:
         (lambda: openai_replay.record(Path(__file__, "a.yaml")), StartError, "Could not write .*a.yaml: "),
     ],
 )
-def test_bad_input(make: Callable[[], openai_replay.Session], error: type[Exception], said: str) -> None:
+def test_bad_input(make: Callable[[], openai_replay.Session], error: type[Exception], text: str) -> None:
     threads = threading.active_count()
-    with pytest.raises(error, match=said.replace("(", r"\(")), make():
+    with pytest.raises(error, match=text.replace("(", r"\(")), make():
         pass
     assert threading.active_count() == threads
 
@@ -235,6 +235,6 @@ def test_nothing_is_left_behind(tape: Path, tmp_path: Path, upstream: Upstream) 
 
 
 def test_the_package_costs_nothing_until_it_is_used() -> None:
-    """What the command line and the plugin import at the start."""
+    """The command line and the plugin import little at the start."""
     code = "import sys, openai_replay; print([name for name in sys.modules if name in ('aiohttp', 'asyncio', 'yaml')])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"

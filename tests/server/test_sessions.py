@@ -144,10 +144,10 @@ async def test_the_settings_of_a_session(folder: Path) -> None:
 
 
 async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folder: Path) -> None:
-    async def test(one: Server) -> list[bytes]:
-        opened = await one.open(cassette="chat", on_exhausted="error")
-        answers = [(await one.ask(path_of(opened["base_url"]))).body for _ in range(2)]
-        ended = await one.control("DELETE", f"/@/sessions/{opened['id']}")
+    async def test(first: Server) -> list[bytes]:
+        opened = await first.open(cassette="chat", on_exhausted="error")
+        answers = [(await first.ask(path_of(opened["base_url"]))).body for _ in range(2)]
+        ended = await first.control("DELETE", f"/@/sessions/{opened['id']}")
         assert (ended["played"], ended["missed"], ended["unplayed"]) == (2, [], [])
         return answers
 
@@ -309,7 +309,7 @@ async def test_two_sessions_that_record_to_one_cassette(tmp_path: Path, upstream
     async with server(tmp_path, upstream.url) as running:
         urls = [(await running.open(cassette="both"))["base_url"] for _ in range(2)]
         await asyncio.gather(*(say(url, f"{at} {number}") for number in range(10) for at, url in enumerate(urls)))
-    bodies = [json.loads(one.request.body) for one in interactions(tmp_path / "both.yaml")]
+    bodies = [json.loads(interaction.request.body) for interaction in interactions(tmp_path / "both.yaml")]
     prompts = {body["messages"][0]["content"] for body in bodies}
     assert prompts == {f"{at} {number}" for at in (0, 1) for number in range(10)}
     assert len(bodies) == 20

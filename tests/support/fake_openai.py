@@ -383,9 +383,9 @@ class FakeOpenAI:
         return stream_answer(call, [*events, event("[DONE]")])
 
     def responses(self, call: Call) -> list[Step]:
-        given = call.params.get("input", "")
-        prompt = text_of(given)
-        spoken = given if isinstance(given, list) else []
+        input_value = call.params.get("input", "")
+        prompt = text_of(input_value)
+        spoken = input_value if isinstance(input_value, list) else []
         tool = next_tool(call.params.get("tools") or [], call.params.get("tool_choice"), spoken)
         shape = (call.params.get("text") or {}).get("format") or {}
         if tool:
@@ -581,10 +581,10 @@ class FakeOpenAI:
         return json_answer(call, {"object": "list", "data": data})
 
     def moderations(self, call: Call) -> list[Step]:
-        given = call.params.get("input", "")
+        values = call.params.get("input", "")
         names = ("harassment", "hate", "illicit", "self-harm", "sexual", "violence")
         results: list[Json] = []
-        for text in given if isinstance(given, list) else [given]:
+        for text in values if isinstance(values, list) else [values]:
             scores = {name: byte / 256 for name, byte in zip(names, noise(str(text), len(names)), strict=True)}
             categories = {name: score > 0.9 for name, score in scores.items()}
             flagged = any(categories.values())

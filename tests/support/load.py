@@ -18,7 +18,7 @@ FRAMES = 40
 
 
 def events(prompt: str) -> list[bytes]:
-    """What whoever asks this is streamed."""
+    """Return the stream for this request."""
     return [
         *(f"data: {prompt} {number} {'x' * (number % 50)}\n\n".encode() for number in range(FRAMES)),
         b"data: [DONE]\n\n",

@@ -53,7 +53,7 @@ CHAT = "/v1/chat/completions"
 
 
 class Ended(StrEnum):
-    """How an answer ended, as seen from the client's socket."""
+    """The ending of a response, as the client's socket sees it."""
 
     COMPLETE = "complete"
     EARLY = "early"  # closed in good order before the answer was whole
@@ -143,7 +143,7 @@ class _Arrivals(asyncio.Protocol):
         self._ends, self._times = [sys.maxsize], [asyncio.get_running_loop().time()]
 
     def time_of(self, end: int) -> float:
-        """When the first `end` bytes were there."""
+        """Return the arrival of byte `end`, in seconds of `time.monotonic()`."""
         return self._times[bisect.bisect_left(self._ends, end)]
 
     async def until(self, size: int) -> None:
@@ -196,7 +196,7 @@ class Connection:
 
     @property
     def heard(self) -> Heard:
-        """What has come of the answer so far."""
+        """The response so far."""
         assert self._heard is not None
         return self._heard
 
@@ -312,7 +312,7 @@ class Connection:
 
     @property
     def unread(self) -> bytes:
-        """What has come and was not taken yet."""
+        """The bytes that have arrived and were not read yet."""
         return bytes(self._arrivals.data[self._position :])
 
     def _ends(self, ending: Ended | None) -> None:
@@ -355,7 +355,7 @@ def passed_on(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def on_tape(headers: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """What is left of `headers` when they are played: by name, the values of one name in order."""
+    """Return `headers` as they are played: by name, with the values of one name in order."""
     values: dict[str, list[str]] = {}
     for name, value in passed_on(headers):
         if not NOISE.fullmatch(name.lower()):
@@ -380,7 +380,7 @@ class Proxy:
 
     @property
     def journal(self) -> list[Exchange]:
-        """What became of every request so far."""
+        """The exchanges so far."""
         return list(self.engine.journal.exchanges)
 
     @property
@@ -413,7 +413,7 @@ async def playing(*tapes: Path, **rules: Any) -> AsyncIterator[Proxy]:
 
 
 def interactions(tape: Path) -> list[Interaction]:
-    """What is on `tape`."""
+    """Return the interactions of a cassette."""
     return reader.load(tape.read_text("utf-8"), tape).interactions
 
 
@@ -464,17 +464,17 @@ class Process:
 
     @property
     def ready_file(self) -> Path:
-        """Where it says that it serves."""
+        """The ready file."""
         return self._folder / "ready"
 
     @property
     def stdout(self) -> str:
-        """What it has written to stdout."""
+        """Its output on stdout so far."""
         return (self._folder / "stdout").read_text("utf-8")
 
     @property
     def stderr(self) -> str:
-        """What it has written to stderr."""
+        """Its output on stderr so far."""
         return (self._folder / "stderr").read_text("utf-8")
 
     @property

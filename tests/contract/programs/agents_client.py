@@ -27,8 +27,8 @@ def greeter(model: Any = "gpt-5") -> Any:
     return Agent(name="Greeter", instructions="Be kind.", model=model)
 
 
-def reporter(model: Any = "gpt-5", **more: Any) -> Any:
-    return Agent(name="Reporter", instructions="Ask the tool.", model=model, tools=[weather], **more)
+def reporter(model: Any = "gpt-5", **options: Any) -> Any:
+    return Agent(name="Reporter", instructions="Ask the tool.", model=model, tools=[weather], **options)
 
 
 def chat_model() -> Any:
@@ -36,7 +36,7 @@ def chat_model() -> Any:
 
 
 def told(result: Any) -> Any:
-    """What a run came to: its items, the last words, the ids of the answers, the tokens."""
+    """Return the result of a run: its items, the final output, the IDs of the responses, the tokens."""
     items = [[item.type, item.to_input_item()] for item in result.new_items]
     usage = result.context_wrapper.usage
     ids = [response.response_id for response in result.raw_responses]

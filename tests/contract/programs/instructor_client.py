@@ -27,13 +27,13 @@ class Fussy(Report):
         return value
 
 
-def asked(model: str = "gpt-4o-mini", response_model: Any = Report, **more: Any) -> dict[str, Any]:
+def asked(model: str = "gpt-4o-mini", response_model: Any = Report, **options: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": ASK_WEATHER}]
-    return {"model": model, "messages": messages, "response_model": response_model, **more}
+    return {"model": model, "messages": messages, "response_model": response_model, **options}
 
 
-def client(mode: Any = instructor.Mode.TOOLS, **more: Any) -> Any:
-    return instructor.from_openai(AsyncOpenAI(**more), mode=mode)
+def client(mode: Any = instructor.Mode.TOOLS, **options: Any) -> Any:
+    return instructor.from_openai(AsyncOpenAI(**options), mode=mode)
 
 
 async def partial(model: str = "gpt-4o-mini") -> Any:

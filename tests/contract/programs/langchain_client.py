@@ -24,8 +24,8 @@ class Report(BaseModel):
 weather = tool(scenarios.weather)
 
 
-def chat(model: str = "gpt-4o-mini", **more: Any) -> Any:
-    return ChatOpenAI(model=model, **more)
+def chat(model: str = "gpt-4o-mini", **options: Any) -> Any:
+    return ChatOpenAI(model=model, **options)
 
 
 def told(message: Any) -> Any:

@@ -21,16 +21,16 @@ WEATHER = {
 }
 
 
-def asked(text: str = GREET, model: str = "gpt-4o-mini", **more: Any) -> dict[str, Any]:
+def asked(text: str = GREET, model: str = "gpt-4o-mini", **options: Any) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
-    return {"model": f"openai/{model}", "messages": messages, "max_retries": 0, **more}
+    return {"model": f"openai/{model}", "messages": messages, "max_retries": 0, **options}
 
 
-async def streamed(**more: Any) -> Any:
+async def streamed(**options: Any) -> Any:
     chunks: list[Any] = []
     error = None
     try:
-        async for chunk in await litellm.acompletion(**{**asked(), **more}, stream=True):
+        async for chunk in await litellm.acompletion(**{**asked(), **options}, stream=True):
             chunks.append(chunk)
     except Exception as problem:
         error = failure(problem)

@@ -18,16 +18,16 @@ class Report(BaseModel):
     notes: list[str]
 
 
-def agent(model: str = "openai-chat:gpt-4o-mini", **more: Any) -> Any:
-    return Agent(model, instructions="Be kind.", **more)
+def agent(model: str = "openai-chat:gpt-4o-mini", **options: Any) -> Any:
+    return Agent(model, instructions="Be kind.", **options)
 
 
-def reporter(model: str = "openai-chat:gpt-4o-mini", **more: Any) -> Any:
-    return agent(model, tools=[weather], **more)
+def reporter(model: str = "openai-chat:gpt-4o-mini", **options: Any) -> Any:
+    return agent(model, tools=[weather], **options)
 
 
 def told(result: Any) -> Any:
-    """What a run came to: the parts of its messages, its output, the tokens."""
+    """Return the result of a run: the parts of its messages, its output, the tokens."""
     parts = [
         [part.part_kind, str(part.content) if hasattr(part, "content") else part.args]
         for message in result.all_messages()

@@ -1,4 +1,4 @@
-"""What the client programs in Python share: scenarios are run in a fixed order, and what they saw is printed as JSON.
+"""Shared parts of the Python client programs: scenarios run in a fixed order, and their results are printed as JSON.
 
     OPENAI_BASE_URL=http://127.0.0.1:PORT/v1 OPENAI_API_KEY=sk-test python PROGRAM
 
@@ -35,7 +35,7 @@ def weather(city: str) -> str:
 
 
 def failure(error: BaseException) -> list[Any]:
-    """What a user sees of an error: its class, its status, its words; and the same of the errors it comes from."""
+    """Return an error as a user sees it: its class, status and text, and those of its causes."""
     chain: list[Any] = []
     current: BaseException | None = error
     while current is not None:

@@ -270,13 +270,13 @@ async def test_what_cannot_start_is_said_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", ["0", "-1", "1000", "two"])
 def test_numbers_that_make_no_sense(tmp_path: Path, number: str) -> None:
-    done = invoke("play", tmp_path, f"--workers={number}")
-    assert done.code == 2
-    assert "--workers" in done.stderr
+    result = invoke("play", tmp_path, f"--workers={number}")
+    assert result.code == 2
+    assert "--workers" in result.stderr
 
 
 def test_record_has_no_workers(tmp_path: Path) -> None:
-    done = invoke("record", tmp_path / "tape.yaml", "--workers", "2")
-    assert done.code == 2
-    assert "--workers is only for `play`" in done.stderr
+    result = invoke("record", tmp_path / "tape.yaml", "--workers", "2")
+    assert result.code == 2
+    assert "--workers is only for `play`" in result.stderr
     assert not (tmp_path / "tape.yaml").exists()

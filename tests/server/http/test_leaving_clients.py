@@ -18,9 +18,9 @@ EVENT = b"data: 1\n\n"
 DONE = b"data: [DONE]\n\n"
 
 
-def silent(gate: asyncio.Event, where: str) -> list[Step]:
+def silent(gate: asyncio.Event, location: str) -> list[Step]:
     """Return a response that is silent `where` until `gate` opens."""
-    if where == "before the head":
+    if location == "before the head":
         return [Hold(gate), *plain(b'{"a": 1}')]
     return [*sse(EVENT)[:-1], Hold(gate), *sse(DONE)[2:]]
 
@@ -28,23 +28,23 @@ def silent(gate: asyncio.Event, where: str) -> list[Step]:
 WHERE = ["before the head", "between events"]
 
 
-async def asked(up: Upstream, client: Connection, where: str) -> None:
+async def asked(up: Upstream, client: Connection, location: str) -> None:
     """Send a request, and wait until its response is silent."""
     client.send("POST", CHAT, "hello")
     async with asyncio.timeout(PATIENCE_S):
         while not up.requests:
             await asyncio.sleep(0.01)
-    if where == "between events":
+    if location == "between events":
         await client.head()
         assert await client.piece() == EVENT
 
 
-@pytest.mark.parametrize("where", WHERE)
-async def test_a_client_that_half_closes_gets_its_response(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("location", WHERE)
+async def test_a_client_that_half_closes_gets_its_response(tmp_path: Path, location: str) -> None:
     gate = asyncio.Event()
     async with Upstream() as up, recording(up.url, tmp_path / "chat.yaml") as proxy, Connection(proxy.origin) as client:
-        up.script("POST", CHAT, silent(gate, where))
-        await asked(up, client, where)
+        up.script("POST", CHAT, silent(gate, location))
+        await asked(up, client, location)
         client.transport.write_eof()
         await asyncio.sleep(0.5)  # it is checked several times
         gate.set()
@@ -53,14 +53,14 @@ async def test_a_client_that_half_closes_gets_its_response(tmp_path: Path, where
         assert proxy.outcomes == ["recorded"]
 
 
-@pytest.mark.parametrize("where", WHERE)
-async def test_the_drain_timeout_starts_when_the_client_leaves(tmp_path: Path, where: str) -> None:
+@pytest.mark.parametrize("location", WHERE)
+async def test_the_drain_timeout_starts_when_the_client_leaves(tmp_path: Path, location: str) -> None:
     gate = asyncio.Event()
     cassette_path = tmp_path / "chat.yaml"
     async with Upstream() as up, recording(up.url, cassette_path, drain_timeout_s=0.3) as proxy:
-        up.script("POST", CHAT, silent(gate, where))
+        up.script("POST", CHAT, silent(gate, location))
         async with Connection(proxy.origin) as client:
-            await asked(up, client, where)
+            await asked(up, client, location)
         start = time.monotonic()
         async with asyncio.timeout(PATIENCE_S):
             while not proxy.journal:
