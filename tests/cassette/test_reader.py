@@ -43,7 +43,9 @@ def reading_with(loader: type) -> Iterator[None]:
 
 
 def written(*interactions: Interaction) -> str:
-    items = ("".join(writer.write_interaction(one, number)) for number, one in enumerate(interactions, 1))
+    items = (
+        "".join(writer.write_interaction(interaction, number)) for number, interaction in enumerate(interactions, 1)
+    )
     return writer.HEADER + "".join(items)
 
 
@@ -54,7 +56,7 @@ def read(text: str) -> list[Interaction]:
 
 
 def loaded(text: str) -> reader.Document | CassetteError:
-    """What loading gives. Any other error is one of the test."""
+    """Return the loaded cassette or its CassetteError. Any other error fails the test."""
     try:
         return reader.load(text, TAPE)
     except CassetteError as error:
@@ -154,11 +156,11 @@ def test_rule_1_an_item_is_laid_out_for_review() -> None:
 @both_loaders
 def test_rule_1_what_is_written_is_read(loader: type) -> None:
     with reading_with(loader):
-        (found,) = read(TEXT)
-    assert found.response == Response(
+        (interaction,) = read(TEXT)
+    assert interaction.response == Response(
         Head(200, "OK", (*STREAMED.response.head.headers[:3], ("x-twice", "yes, no"))), *_rest(STREAMED.response)
     )
-    assert found.request == Request(*_head(STREAMED.request), json_codec.pretty(STREAMED.request.body) + b"\n")
+    assert interaction.request == Request(*_head(STREAMED.request), json_codec.pretty(STREAMED.request.body) + b"\n")
 
 
 def _rest(response: Response) -> tuple[int, tuple[Frame, ...], int, End]:
@@ -204,8 +206,8 @@ def test_rule_1_a_short_text_is_plain_where_that_cannot_be_misread(value: str, t
     assert f"    method: {text}\n" in written_item
     assert f"      a: [{text}]\n" in written_item
     with reading_with(loader):
-        (found,) = read(written_item)
-        assert (found.request.method, found.response.head.headers) == (value, (("a", value),))
+        (interaction,) = read(written_item)
+        assert (interaction.request.method, interaction.response.head.headers) == (value, (("a", value),))
         assert yaml.load(written_item, loader)["interactions"][0]["request"]["method"] == value  # noqa: S506
 
 
@@ -283,7 +285,7 @@ def interactions(draw: Any) -> Interaction:
 
 
 def grouped(headers: Headers) -> dict[str, list[str]]:
-    """What a file can say of headers: repeats together, under the name that came first."""
+    """Return headers as a file can have them: repeated ones together, under the first name."""
     names: dict[str, str] = {}
     values: dict[str, list[str]] = {}
     for name, value in headers:
@@ -300,8 +302,8 @@ def flat(headers: Headers) -> Headers:
 def test_rule_2_any_interaction_comes_back(loader: type, recorded: list[Interaction]) -> None:
     text = written(*recorded)
     with reading_with(loader):
-        found = read(text)
-    for before, after in zip(recorded, found, strict=True):
+        actual = read(text)
+    for before, after in zip(recorded, actual, strict=True):
         head = before.response.head
         assert after.response == Response(
             Head(head.status, head.reason, flat(head.headers), head.length), *_rest(before.response)
@@ -478,10 +480,10 @@ def test_rule_5_what_was_edited_is_found_and_cut_anew(
         assert (edited.recorded, edited.body) == says
         assert (edited.number, edited.line) == (1, text[: text.index("frames:")].count("\n") + 1)
         assert document.interactions[0].response.frames == tuple(Frame(*frame) for frame in frames)
-        again = writer.recut_frames(text, document.edited)
-        assert read(again) == document.interactions
+        second_run = writer.recut_frames(text, document.edited)
+        assert read(second_run) == document.interactions
     without = r"frames:(?:(?!end:).)*|, end"
-    assert re.sub(without, "", again, flags=re.DOTALL) == re.sub(without, "", text, flags=re.DOTALL)
+    assert re.sub(without, "", second_run, flags=re.DOTALL) == re.sub(without, "", text, flags=re.DOTALL)
 
 
 def test_rule_5_several_edits_and_a_shared_item() -> None:
@@ -511,8 +513,8 @@ def test_rule_5_the_length_of_an_edited_answer_is_its_own() -> None:
     ("framing", "length"), [("content-length: ['3']", 3), ("Transfer-Encoding: [chunked]", None), ("x: []", 3)]
 )
 def test_rule_5_a_plain_vcrpy_item_is_one_frame_at_0(framing: str, length: int | None) -> None:
-    (found,) = read(plain(headers=f"{{{framing}}}", body="abc"))
-    assert found.response == Response(Head(200, "OK", (), length), 0, (Frame(0, b"abc"),), 0)
+    (interaction,) = read(plain(headers=f"{{{framing}}}", body="abc"))
+    assert interaction.response == Response(Head(200, "OK", (), length), 0, (Frame(0, b"abc"),), 0)
     assert read(plain(body="''"))[0].response.frames == ()
 
 
@@ -571,10 +573,10 @@ def test_rule_6_our_keys_live_under_response_only() -> None:
     ],
 )
 def test_rule_7_headers_that_are_stored(name: str, is_kept: bool, with_all: bool) -> None:
-    one = (name, "x")
+    entry = (name, "x")
     connection = ("connection", "keep-alive, x-hop")
-    assert (one in headers.filter_headers((connection, one))) is is_kept
-    assert (one in headers.filter_headers((connection, one), keep_all=True)) is with_all
+    assert (entry in headers.filter_headers((connection, entry))) is is_kept
+    assert (entry in headers.filter_headers((connection, entry), keep_all=True)) is with_all
 
 
 @pytest.mark.parametrize(
@@ -593,17 +595,17 @@ def test_rule_7_headers_that_are_stored(name: str, is_kept: bool, with_all: bool
     ],
 )
 def test_rule_8_an_encoding_that_the_body_does_not_have_is_dropped(encoding: str, body: bytes, true: bool) -> None:
-    one: Headers = (("Content-Encoding", encoding), ("x", "y"))
-    assert headers.drop_false_encoding(one, body) == (one if true else (("x", "y"),))
+    entry: Headers = (("Content-Encoding", encoding), ("x", "y"))
+    assert headers.drop_false_encoding(entry, body) == (entry if true else (("x", "y"),))
     binary = "".join(f"\\x{byte:02x}" for byte in body)
     if body.isascii():
-        (found,) = read(plain(headers=f"{{Content-Encoding: ['{encoding}'], x: ['y']}}", body=f'"{binary}"'))
-        assert found.response.head.headers == (one if true else (("x", "y"),))
+        (interaction,) = read(plain(headers=f"{{Content-Encoding: ['{encoding}'], x: ['y']}}", body=f'"{binary}"'))
+        assert interaction.response.head.headers == (entry if true else (("x", "y"),))
 
 
 def test_rule_8_what_we_recorded_is_taken_at_its_word() -> None:
-    one: Headers = (("content-encoding", "gzip"),)
-    assert read(written(item(b"{}", headers=one)))[0].response.head.headers == one
+    entry: Headers = (("content-encoding", "gzip"),)
+    assert read(written(item(b"{}", headers=entry)))[0].response.head.headers == entry
 
 
 @pytest.mark.parametrize("count", [0, 1, 12, 13, 24, 25, 1753])
@@ -631,17 +633,17 @@ TORN = {
 @pytest.mark.parametrize("items", TORN.values(), ids=TORN)
 def test_rule_10_a_file_cut_anywhere_never_gives_a_wrong_item(items: tuple[Interaction, ...], loader: type) -> None:
     data = written(*items).encode()
-    whole = read(data.decode())
+    complete = read(data.decode())
     ends = [len(written(*items[:count]).encode()) - 1 for count in (1, 2)]  # the last line feed is not needed
     with reading_with(loader):
         for cut in range(0, len(data), 1 if loader is yaml.CSafeLoader else 11):
             text = data[:cut].decode("utf-8", "ignore")
-            found = loaded(text)
-            if isinstance(found, CassetteError):
-                assert found.line
+            actual = loaded(text)
+            if isinstance(actual, CassetteError):
+                assert actual.line
                 continue
-            assert found.interactions == whole[: sum(end <= cut for end in ends)], f"cut at byte {cut}"
-            assert found.edited == []
+            assert actual.interactions == complete[: sum(end <= cut for end in ends)], f"cut at byte {cut}"
+            assert actual.edited == []
 
 
 def test_rule_10_a_torn_last_item_says_what_to_do() -> None:
@@ -729,7 +731,7 @@ def test_request_bodies_of_every_age(text: str, request_body: bytes, loader: typ
 
 @both_loaders
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "actual"),
     [
         ("{a: [b, c]}", [("a", "b"), ("a", "c")]),
         ("{a: b}", [("a", "b")]),
@@ -749,12 +751,12 @@ def test_request_bodies_of_every_age(text: str, request_body: bytes, loader: typ
         ("{a: &x [b], c: *x}", [("a", "b"), ("c", "b")]),
     ],
 )
-def test_headers_of_every_age(text: str, found: list[tuple[str, str]], loader: type) -> None:
+def test_headers_of_every_age(text: str, actual: list[tuple[str, str]], loader: type) -> None:
     with reading_with(loader):
-        (one,) = read(plain(request_headers=text))
-        assert one.request.headers == tuple(found)
-        (one,) = read(plain(headers=text))
-        assert one.response.head.headers == tuple(found)
+        (entry,) = read(plain(request_headers=text))
+        assert entry.request.headers == tuple(actual)
+        (entry,) = read(plain(headers=text))
+        assert entry.response.head.headers == tuple(actual)
 
 
 @both_loaders
@@ -777,8 +779,12 @@ def test_headers_of_every_age(text: str, found: list[tuple[str, str]], loader: t
 )
 def test_answers_of_every_age(text: str, status: int, reason: str, body: bytes, loader: type) -> None:
     with reading_with(loader):
-        (found,) = read(text)
-        assert (found.response.head.status, found.response.head.reason, found.response.body) == (status, reason, body)
+        (interaction,) = read(text)
+        assert (interaction.response.head.status, interaction.response.head.reason, interaction.response.body) == (
+            status,
+            reason,
+            body,
+        )
 
 
 GOOD = written(item(b"a"))
@@ -789,7 +795,7 @@ HINT_TAG = "Only vcrpy's own safe tags"
 
 @both_loaders
 @pytest.mark.parametrize(
-    ("text", "line", "what", "hint"),
+    ("text", "line", "expected", "hint"),
     [
         pytest.param("", 1, "is not a cassette: it has no `interactions`", "A cassette starts", id="empty"),
         pytest.param("\n\nhello\n", 3, "is not a cassette", "A cassette starts", id="words"),
@@ -946,12 +952,12 @@ HINT_TAG = "Only vcrpy's own safe tags"
         pytest.param("a: " + "{a: [" * 50_000, None, "is nested too deeply", "", id="50,000 mappings"),
     ],
 )
-def test_one_clear_error(text: str, line: int | None, what: str, hint: str, loader: type) -> None:
+def test_one_clear_error(text: str, line: int | None, expected: str, hint: str, loader: type) -> None:
     with reading_with(loader):
         error = refused(text)
     if loader is yaml.CSafeLoader:  # Python's loader sees some of them in another line
         assert error.line == line
-    assert error.message.startswith((f"tape.yaml:{error.line}: " if error.line else "tape.yaml: ") + what)
+    assert error.message.startswith((f"tape.yaml:{error.line}: " if error.line else "tape.yaml: ") + expected)
     assert error.hint.startswith(hint)
     assert bool(error.hint) is bool(hint)
     assert "\n" not in error.message
@@ -962,11 +968,11 @@ def test_one_clear_error(text: str, line: int | None, what: str, hint: str, load
 def test_nesting_that_is_deep_but_loads_or_is_refused(depth: int, loader: type) -> None:
     text = plain() + "x: " + "[" * depth + "]" * depth + "\n"
     with reading_with(loader):
-        found = loaded(text)
-    if isinstance(found, CassetteError):
-        assert found.message == "tape.yaml: is nested too deeply to be a cassette"
+        actual = loaded(text)
+    if isinstance(actual, CassetteError):
+        assert actual.message == "tape.yaml: is nested too deeply to be a cassette"
     else:
-        assert len(found.interactions) == 1
+        assert len(actual.interactions) == 1
 
 
 # fmt: off
@@ -986,12 +992,12 @@ VALID = [written(STREAMED, item(THREE, 5, headers=SSE)), plain(headers="{a: [b]}
 
 
 def mutated(text: str, mutations: list[tuple[str, float, int, str]]) -> str:
-    for what, where, length, new in mutations:
-        start = int(where * len(text))
+    for expected, location, length, new in mutations:
+        start = int(location * len(text))
         piece = text[start : start + length]
         text = (
             text[:start]
-            + {"cut": "", "insert": new + piece, "double": piece * 2, "swap": new}[what]
+            + {"cut": "", "insert": new + piece, "double": piece * 2, "swap": new}[expected]
             + text[start + length :]
         )
     return text
@@ -1007,13 +1013,13 @@ def test_a_damaged_file_loads_or_gives_one_clear_error(text: str, mutations: Any
             assert re.match(r"tape\.yaml(:\d+)?: [\w`]", document.message)
             assert len(document.text.splitlines()) <= 2
             return
-        for one in document.interactions:
-            Matcher().key(one.request)
-            assert sum(len(frame.data) for frame in one.response.frames) == len(one.response.body)
-        again = writer.recut_frames(text, document.edited)
+        for interaction in document.interactions:
+            Matcher().key(interaction.request)
+            assert sum(len(frame.data) for frame in interaction.response.frames) == len(interaction.response.body)
+        second_run = writer.recut_frames(text, document.edited)
         if document.edited and "&" not in text:
             assume("!!" not in text and "? " not in text)
-            assert reader.load(again, TAPE).interactions == document.interactions
+            assert reader.load(second_run, TAPE).interactions == document.interactions
 
 
 # ------------------------------------------------------------------------------------------------ where to add
@@ -1072,9 +1078,9 @@ TWO = written(item(b"a"), item(b"b"))
 )
 def test_where_items_start(text: str, starts: list[str], loader: type) -> None:
     with reading_with(loader):
-        found = reader.item_starts(text, TAPE)
-    assert [text[start : start + len(begin)] for start, begin in zip(found, starts, strict=True)] == starts
-    assert all(start == 0 or text[start - 1] == "\n" for start in found)
+        actual = reader.item_starts(text, TAPE)
+    assert [text[start : start + len(begin)] for start, begin in zip(actual, starts, strict=True)] == starts
+    assert all(start == 0 or text[start - 1] == "\n" for start in actual)
 
 
 @pytest.mark.parametrize(

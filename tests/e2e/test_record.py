@@ -68,7 +68,7 @@ class Case:
     same_cuts: bool = True
     framing: str = ""  # where it is not the upstream's own
     ended: Ended = Ended.COMPLETE
-    asked: tuple[tuple[str, str], ...] = ()
+    requests: tuple[tuple[str, str], ...] = ()
 
 
 def chunked(*steps: Step, status: int = 200, reason: str = "OK", headers: Sequence[tuple[str, str]] = ()) -> list[Step]:
@@ -110,7 +110,7 @@ ANSWERS = {
     "HEAD with a length": Case(empty(200, "OK", JSON, ("content-length", "1234")), "HEAD"),
     "HEAD of chunks": Case(empty(200, "OK", JSON, CHUNKED), "HEAD"),
     "204": Case(empty(204, "No Content", ("x-request-id", "req_1")), "DELETE"),
-    "304": Case(empty(304, "Not Modified", ("etag", '"abc"')), "GET", asked=(("If-None-Match", '"abc"'),)),
+    "304": Case(empty(304, "Not Modified", ("etag", '"abc"')), "GET", requests=(("If-None-Match", '"abc"'),)),
     "404": Case(plain(b'{"error": {"message": "no"}}', status=404, reason="Not Found")),
     "429": Case(
         plain(
@@ -201,15 +201,20 @@ ANSWERS = {
 }
 
 
-def same_answer(one: Heard, other: Heard) -> None:
-    """What must never differ between an answer from the upstream, the one recorded and the one played."""
-    assert (one.status, one.reason, one.body, one.ended) == (other.status, other.reason, other.body, other.ended)
+def same_answer(entry: Heard, second: Heard) -> None:
+    """Return everything that must be equal in the response of the upstream, the recorded and the played one."""
+    assert (entry.status, entry.reason, entry.body, entry.ended) == (
+        second.status,
+        second.reason,
+        second.body,
+        second.ended,
+    )
 
 
 @pytest.mark.parametrize("case", ANSWERS.values(), ids=ANSWERS.keys())
 async def test_live_recorded_and_played_are_the_same(case: Case, tmp_path: Path) -> None:
     tape = tmp_path / "tape.yaml"
-    request = (case.method, CHAT, {"n": 1} if case.method == "POST" else b"", case.asked)
+    request = (case.method, CHAT, {"n": 1} if case.method == "POST" else b"", case.requests)
     async with Upstream() as up:
         up.script(case.method, CHAT, case.steps)
         direct = await ask(up.origin, *request)
@@ -219,8 +224,8 @@ async def test_live_recorded_and_played_are_the_same(case: Case, tmp_path: Path)
 
     same_answer(live, direct)
     assert live.framing == (case.framing or direct.framing)
-    named = {token.strip().lower() for value in direct.all("connection") for token in value.split(",")}
-    end_to_end = [one for one in passed_on(direct.headers) if one[0].lower() not in named]
+    names = {token.strip().lower() for value in direct.all("connection") for token in value.split(",")}
+    end_to_end = [entry for entry in passed_on(direct.headers) if entry[0].lower() not in names]
     assert passed_on(live.headers) == end_to_end
     assert live.header("content-length") == direct.header("content-length")
     if case.same_cuts and live.framing == "chunked":
@@ -266,8 +271,8 @@ async def test_all_headers_are_kept_when_asked_for(tmp_path: Path) -> None:
     async with playing(tape) as player:
         played = await player.ask("POST", CHAT, {})
     secret = {"openai-organization", "openai-project"}
-    assert [one for one in passed_on(played.headers) if one[0] not in secret] == [
-        one for one in passed_on(live.headers) if one[0] not in secret
+    assert [entry for entry in passed_on(played.headers) if entry[0] not in secret] == [
+        entry for entry in passed_on(live.headers) if entry[0] not in secret
     ]
     assert ("User-Agent", "test/1") in interactions(tape)[0].request.headers
 
@@ -282,8 +287,8 @@ async def test_keep_alive_carries_one_answer_after_the_other(tmp_path: Path) -> 
             live = [await client.ask("POST", f"/v1/{number}", {}) for number in range(len(names))]
             assert client.unread == b""
     async with playing(tape) as player, Connection(player.origin) as client:
-        for number, one in enumerate(live):
-            same_answer(await client.ask("POST", f"/v1/{number}", {}), one)
+        for number, entry in enumerate(live):
+            same_answer(await client.ask("POST", f"/v1/{number}", {}), entry)
 
 
 # ------------------------------------------------------------------------------------------------ the request
@@ -310,8 +315,8 @@ async def test_the_request_goes_on_as_it_came(tmp_path: Path) -> None:
     assert got.header("via") == "1.1 openai-replay"
     assert got.header("host") == up.origin.removeprefix("http://")
     assert got.header("authorization") == f"Bearer {KEY}"
-    own = {"host", "accept-encoding", "via", "content-length"}
-    assert [one for one in got.headers if one[0].lower() not in own] == [
+    custom = {"host", "accept-encoding", "via", "content-length"}
+    assert [entry for entry in got.headers if entry[0].lower() not in custom] == [
         ("Authorization", f"Bearer {KEY}"),
         *headers[:4],
         headers[5],
@@ -426,9 +431,9 @@ async def test_the_last_read_goes_on_at_once_and_the_end_when_the_tape_has_it(
 ) -> None:
     disk, append = threading.Event(), Cassette.append
 
-    def when_the_disk_is_ready(*of: Any) -> int:
+    def when_the_disk_is_ready(*wrap: Any) -> int:
         assert disk.wait(PATIENCE_S)
-        return append(*of)
+        return append(*wrap)
 
     monkeypatch.setattr(Cassette, "append", when_the_disk_is_ready)
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
@@ -437,11 +442,11 @@ async def test_the_last_read_goes_on_at_once_and_the_end_when_the_tape_has_it(
             client.send("POST", CHAT, {})
             assert (await client.head()).status == 200
             assert [await client.piece(), await client.piece()] == [b"data: 1", b"data: 2"]
-            rest = asyncio.create_task(client.rest())
+            remaining = asyncio.create_task(client.rest())
             await asyncio.sleep(0.05)
-            assert not rest.done()
+            assert not remaining.done()
             disk.set()
-            assert (await rest).ended == Ended.COMPLETE
+            assert (await remaining).ended == Ended.COMPLETE
 
 
 @pytest.mark.parametrize("is_blank", [True, False])
@@ -461,52 +466,52 @@ async def test_a_request_is_read_before_it_goes_on_only_if_the_tape_may_have_it(
             cassette(tape, item("hello"))
         async with recording(up.url, tape) as proxy:
             monkeypatch.setattr(Redactor, "redact_request", noted)
-            asked = asyncio.create_task(proxy.ask("POST", CHAT, {"key": KEY}))
+            requests = asyncio.create_task(proxy.ask("POST", CHAT, {"key": KEY}))
             async with asyncio.timeout(PATIENCE_S):
                 while not up.requests:
                     await asyncio.sleep(0.005)
             assert bool(read) is not is_blank
             hold.set()
-            assert (await asked).status == 200
+            assert (await requests).status == 200
     assert KEY not in tape.read_text("utf-8")
     assert b"REDACTED" in interactions(tape)[-1].request.body
 
 
-@pytest.mark.parametrize("where", ["head", "body"])
+@pytest.mark.parametrize("location", ["head", "body"])
 async def test_a_mistake_of_ours_while_an_answer_is_read_is_noted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
 ) -> None:
-    def mistaken(*of: object) -> None:
+    def mistaken(*wrap: object) -> None:
         raise RuntimeError("a mistake")
 
-    monkeypatch.setattr(*((upstream, "_head") if where == "head" else (upstream_body, "read_body")), mistaken)
+    monkeypatch.setattr(*((upstream, "_head") if location == "head" else (upstream_body, "read_body")), mistaken)
     async with Upstream() as up, recording(up.url, tmp_path / "tape.yaml") as proxy:
         up.script("POST", CHAT, plain(b"{}"))
         heard = await proxy.ask("POST", CHAT, {})
-        assert (heard.status, heard.ended == Ended.COMPLETE) == ((502, True) if where == "head" else (200, False))
+        assert (heard.status, heard.ended == Ended.COMPLETE) == ((502, True) if location == "head" else (200, False))
         (noted,) = proxy.engine.journal.exchanges
-        assert noted.outcome == ("failed" if where == "head" else "lost")
+        assert noted.outcome == ("failed" if location == "head" else "lost")
         assert "openai-replay failed: RuntimeError" in noted.error
 
 
 async def test_an_answer_that_fails_when_nobody_waits_for_it_is_a_loss(tmp_path: Path) -> None:
-    told: list[Exchange] = []
+    reported: list[Exchange] = []
     async with Upstream() as up:
         up.script("POST", CHAT, [Sleep(1.0), Close()])
-        what = ServerConfig(
+        expected = ServerConfig(
             Rules(mode=Mode.NEW_EPISODES),
             (tmp_path / "tape.yaml",),
             up.url,
             port=0,
             shutdown_s=0.1,
-            on_exchange=told.append,
+            on_exchange=reported.append,
         )
-        async with serving(what) as (base_url, _), Connection(base_url.removesuffix("/v1")) as client:
+        async with serving(expected) as (base_url, _), Connection(base_url.removesuffix("/v1")) as client:
             client.send("POST", CHAT, {})
             async with asyncio.timeout(PATIENCE_S):
                 while not up.requests:
                     await asyncio.sleep(0.005)
-    (noted,) = told
+    (noted,) = reported
     assert noted.outcome == "lost"
     assert "it closed the connection without a response" in noted.error
 
@@ -534,10 +539,10 @@ async def test_what_is_small_is_kept_while_what_is_large_is_read(
 
 
 async def test_a_request_that_is_cancelled_before_it_was_sent_is_not_sent() -> None:
-    async with Upstream() as up, upstream.Upstream(up.url) as way:
+    async with Upstream() as up, upstream.Upstream(up.url) as method:
         live = LiveResponse(lambda: 0.0, 1000)
         live.cancel("stopped")
-        await way.fetch(Request("GET", f"{up.url}/models"), live)
+        await method.fetch(Request("GET", f"{up.url}/models"), live)
         assert (live.closed, live.response, live.cancelled) == (True, None, "stopped")
     assert up.requests == []
 
@@ -660,7 +665,7 @@ async def test_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize(
-    ("steps", "said"),
+    ("steps", "text"),
     [
         ([Close()], "it closed the connection without a response"),
         ([Reset()], ""),
@@ -670,15 +675,15 @@ async def test_an_unknown_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     ],
     ids=["closes", "resets", "is no HTTP", "has a bad header", "closes inside the head"],
 )
-async def test_an_upstream_without_an_answer(tmp_path: Path, steps: list[Step], said: str) -> None:
+async def test_an_upstream_without_an_answer(tmp_path: Path, steps: list[Step], text: str) -> None:
     tape = tmp_path / "tape.yaml"
     async with Upstream() as up, recording(up.url, tape) as proxy:
         up.script("POST", CHAT, steps)
         message = is_ours(await proxy.ask("POST", CHAT, {}), 502, "upstream_unreachable")
         up.script("POST", "/v1/next", plain(b"{}"))
         assert (await proxy.ask("POST", "/v1/next", {})).status == 200, "the proxy goes on"
-    assert said in message
-    assert [one.request.path for one in interactions(tape)] == ["/v1/next"]
+    assert text in message
+    assert [interaction.request.path for interaction in interactions(tape)] == ["/v1/next"]
 
 
 async def test_a_silent_upstream(tmp_path: Path) -> None:
@@ -729,7 +734,7 @@ OLD, NEW = '{"said": "old"}', b'{"said": "new"}'
 
 
 @pytest.mark.parametrize(
-    ("mode", "existing", "asked", "status", "heard", "on_tape"),
+    ("mode", "existing", "requests", "status", "heard", "on_tape"),
     [
         # mode, the cassette was there, what is asked: what comes, and what is said on the tape afterwards
         (Mode.NEW_EPISODES, False, "hello", 200, "new", ["new"]),
@@ -745,7 +750,7 @@ OLD, NEW = '{"said": "old"}', b'{"said": "new"}'
     ],
 )
 async def test_modes(
-    tmp_path: Path, mode: Mode, existing: bool, asked: str, status: int, heard: str | None, on_tape: list[str]
+    tmp_path: Path, mode: Mode, existing: bool, requests: str, status: int, heard: str | None, on_tape: list[str]
 ) -> None:
     tape = tmp_path / "tape.yaml"
     if existing:
@@ -753,12 +758,14 @@ async def test_modes(
     async with Upstream() as up:
         up.script("POST", CHAT, plain(NEW))
         async with recording(up.url, tape, mode) as proxy:
-            answer = await proxy.ask("POST", CHAT, asked)
+            answer = await proxy.ask("POST", CHAT, requests)
         assert len(up.requests) == (heard == "new")
     assert answer.status == status
     assert answer.json.get("said") == heard
-    said = [json.loads(one.response.body)["said"] for one in interactions(tape)] if tape.exists() else []
-    assert said == on_tape
+    text = (
+        [json.loads(interaction.response.body)["said"] for interaction in interactions(tape)] if tape.exists() else []
+    )
+    assert text == on_tape
 
 
 @pytest.mark.parametrize("mode", [Mode.NEW_EPISODES, Mode.ONCE])
@@ -770,18 +777,18 @@ async def test_what_was_recorded_a_second_ago_is_not_played_before_rewind(tmp_pa
         first = [(await proxy.ask("POST", CHAT, {})).json["n"] for _ in range(3)]
         assert proxy.outcomes == ["recorded"] * 3
         assert (await proxy.ask("POST", "/@/rewind")).status == 200
-        again = [(await proxy.ask("POST", CHAT, {})).json["n"] for _ in range(3)]
+        second_run = [(await proxy.ask("POST", CHAT, {})).json["n"] for _ in range(3)]
         assert proxy.outcomes[3:] == ["played"] * 3
         assert len(up.requests) == 3
-    assert first == again == [0, 1, 2]
+    assert first == second_run == [0, 1, 2]
 
 
 async def test_a_used_up_recording_is_a_new_episode(tmp_path: Path) -> None:
     tape = cassette(tmp_path / "tape.yaml", item(OLD))
     async with Upstream() as up, recording(up.url, tape) as proxy:
         up.script("POST", CHAT, plain(NEW))
-        said = [(await proxy.ask("POST", CHAT, "hello")).json["said"] for _ in range(2)]
-    assert said == ["old", "new"]
+        text = [(await proxy.ask("POST", CHAT, "hello")).json["said"] for _ in range(2)]
+    assert text == ["old", "new"]
 
 
 # ------------------------------------------------------------------------------------------------ law 7: secrets
@@ -850,14 +857,14 @@ async def test_ones_own_secrets(tmp_path: Path) -> None:
     async with Upstream() as up:
         up.script("POST", CHAT, plain(b'{"account": "acct-4711", "user": "ada"}'))
         async with command("record", tape, "--upstream", up.url, *rules) as process:
-            asked = {"user": "ada", "prompt": "look at acct-4711"}
-            live = await process.ask("POST", CHAT, asked, [("X-Tenant", "secret-tenant")])
+            requests = {"user": "ada", "prompt": "look at acct-4711"}
+            live = await process.ask("POST", CHAT, requests, [("X-Tenant", "secret-tenant")])
             assert live.body == b'{"account": "acct-4711", "user": "ada"}'
             assert await process.stop() == 0
     text = tape.read_text("utf-8")
     assert not re.search("secret-tenant|acct-4711|ada", text)
     async with command("play", tape, *rules) as process:
-        played = await process.ask("POST", CHAT, asked, [("X-Tenant", "another")])
+        played = await process.ask("POST", CHAT, requests, [("X-Tenant", "another")])
         assert played.json == {"account": "REDACTED*", "user": "***"}, "of the same length"
 
 
@@ -909,8 +916,8 @@ async def test_old_text_stays_as_it_is(tmp_path: Path, before: str, mode: Mode) 
     tape.write_bytes(before.encode())
     async with Upstream() as up, recording(up.url, tape, mode) as proxy:
         up.script("POST", CHAT, plain(NEW))
-        for asked in ("first", "second"):
-            assert (await proxy.ask("POST", CHAT, asked)).body == NEW
+        for requests in ("first", "second"):
+            assert (await proxy.ask("POST", CHAT, requests)).body == NEW
     after = tape.read_bytes().decode()
     old = re.search(r"(?s) *- request:.*?(?=\n?(?:version: 1\n|\.\.\.\n)?\Z)", before)
     if old:
@@ -919,30 +926,33 @@ async def test_old_text_stays_as_it_is(tmp_path: Path, before: str, mode: Mode) 
     for comment in re.findall("(?m)^#.*", before):
         assert comment in after
     loaded = interactions(tape)
-    asked_for = [json.loads(one.request.body) for one in loaded]
+    asked_for = [json.loads(entry.request.body) for entry in loaded]
     assert asked_for == [*(["hello"] if old else []), "first", "second"]
     async with playing(tape) as player:
-        for asked in asked_for:
-            assert (await player.ask("POST", CHAT, asked)).status == 200
+        for requests in asked_for:
+            assert (await player.ask("POST", CHAT, requests)).status == 200
 
 
 async def test_mode_all_puts_the_new_in_the_place_of_the_old(tmp_path: Path) -> None:
     """A small diff: what was not asked for stays where and as it is, comments and all."""
     tape = tmp_path / "tape.yaml"
-    kept = [f"# about {word}\n{item(OLD, prompt=word)}" for word in ("first", "last")]
+    unchanged = [f"# about {word}\n{item(OLD, prompt=word)}" for word in ("first", "last")]
     tape.write_text(
-        "version: 1\ninteractions:\n" + kept[0] + item(OLD) + item(OLD, prompt="third") + item(OLD) + kept[1]
+        "version: 1\ninteractions:\n" + unchanged[0] + item(OLD) + item(OLD, prompt="third") + item(OLD) + unchanged[1]
     )
     async with Upstream() as up, recording(up.url, tape, Mode.ALL) as proxy:
         for number in range(3):
             up.script("POST", CHAT, plain(b'{"said": %d}' % number))
-        for asked in ("hello", "brand new", "third"):
-            await proxy.ask("POST", CHAT, asked)
+        for requests in ("hello", "brand new", "third"):
+            await proxy.ask("POST", CHAT, requests)
         assert len(interactions(tape)) == 8, "until it is over, what is new stands at the end: nothing can be lost"
-    told = [(json.loads(one.request.body), json.loads(one.response.body)["said"]) for one in interactions(tape)]
-    assert told == [("first", "old"), ("hello", 0), ("third", 2), ("last", "old"), ("brand new", 1)]
+    reported = [
+        (json.loads(interaction.request.body), json.loads(interaction.response.body)["said"])
+        for interaction in interactions(tape)
+    ]
+    assert reported == [("first", "old"), ("hello", 0), ("third", 2), ("last", "old"), ("brand new", 1)]
     text = tape.read_text()
-    assert all(one in text for one in kept)
+    assert all(interaction in text for interaction in unchanged)
 
 
 async def test_a_flow_style_list_is_refused(tmp_path: Path) -> None:
@@ -952,9 +962,9 @@ async def test_a_flow_style_list_is_refused(tmp_path: Path) -> None:
         '"response": {"status": {"code": 200}}}]}'
     )
     before = tape.read_bytes()
-    done = await run("record", tape, "--port", "0")
-    assert done.code == 3
-    assert f"Error: {tape}: no recording can be added" in done.stderr
+    result = await run("record", tape, "--port", "0")
+    assert result.code == 3
+    assert f"Error: {tape}: no recording can be added" in result.stderr
     assert tape.read_bytes() == before
     async with playing(tape) as player:
         assert (await player.ask("GET", "/")).status == 200
@@ -1011,7 +1021,7 @@ async def test_a_large_body_does_not_stop_the_others(tmp_path: Path) -> None:
             await asyncio.sleep(0.3)
             await process.ask("POST", "/v1/files", blob(64 << 20), [("content-type", "application/octet-stream")])
             heard = await small
-        sent = [one.at for one in up.answers[0]][1:-1]
+        sent = [entry.at for entry in up.answers[0]][1:-1]
     late = [piece.at - (at - sent[0]) for piece, at in zip(heard.pieces, sent, strict=True)]
     assert heard.cuts == events
     assert max(late) - min(late) < 1.5
@@ -1036,19 +1046,19 @@ async def test_the_child_command(tmp_path: Path, code: int) -> None:
     async with Upstream() as up:
         up.script("POST", CHAT, plain(NEW))
         env = {"OPENAI_API_KEY": "sk-mine", "NO_PROXY": "corp.example"}
-        done = await run(
+        result = await run(
             "record", tape, "--upstream", up.url, "--", sys.executable, "-c", CHILD_ASKS, str(code), env=env
         )
-    seen, said = done.stdout.splitlines()
-    assert done.code == code
-    assert said.encode() == NEW
-    value = json.loads(seen)
+    observed, text = result.stdout.splitlines()
+    assert result.code == code
+    assert text.encode() == NEW
+    value = json.loads(observed)
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1", value["OPENAI_BASE_URL"])
     assert value["OPENAI_API_KEY"] == "sk-mine"
     assert value["NO_PROXY"] == "corp.example,127.0.0.1,localhost,::1"
     assert value["no_proxy"] == value["NO_PROXY"]
     assert len(interactions(tape)) == 1
-    assert "1 recorded, 0 played" in done.stderr
+    assert "1 recorded, 0 played" in result.stderr
 
 
 async def test_the_upstream_is_not_taken_from_openai_base_url(tmp_path: Path) -> None:
@@ -1100,11 +1110,11 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
             assert (heard.body, heard.ended) == (b"data: 1\n\ndata: 2\n\n", Ended.COMPLETE)
             assert await process.ended() == 0
         never.set()
-    assert sorted(one.response.body for one in interactions(tape)) == [b"ab", b"data: 1\n\ndata: 2\n\n"]
+    assert sorted(interaction.response.body for interaction in interactions(tape)) == [b"ab", b"data: 1\n\ndata: 2\n\n"]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "code", "said"),
+    ("arguments", "code", "text"),
     [
         (
             ["--upstream", "api.openai.com/v1"],
@@ -1124,33 +1134,33 @@ async def test_a_signal_lets_finish_what_is_under_way(tmp_path: Path, number: Si
         (["--", "/no/such/program"], 3, "Could not run '/no/such/program': No such file or directory"),
     ],
 )
-def test_usage(tmp_path: Path, arguments: list[str], code: int, said: str) -> None:
-    done = invoke("record", tmp_path / "tape.yaml", *arguments)
-    assert done.code == code, done.stderr
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
+def test_usage(tmp_path: Path, arguments: list[str], code: int, text: str) -> None:
+    result = invoke("record", tmp_path / "tape.yaml", *arguments)
+    assert result.code == code, result.stderr
+    assert text in result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_unwritable_place(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     tape = tmp_path / "file" / "tape.yaml"
-    done = invoke("record", tape, "--port", "0")
-    assert done.code == 3
-    assert f"Error: Could not write {tape}: " in done.stderr
-    assert "Give the cassette another path." in done.stderr
+    result = invoke("record", tape, "--port", "0")
+    assert result.code == 3
+    assert f"Error: Could not write {tape}: " in result.stderr
+    assert "Give the cassette another path." in result.stderr
     assert (tmp_path / "file").read_text() == "not a folder"
 
 
 def test_a_port_in_use(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        done = invoke("record", tmp_path / "tape.yaml", "--port", str(port))
-    assert done.code == 3
-    assert f"Error: Could not listen on 127.0.0.1:{port}: Address already in use.\n" in done.stderr
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        port = used.getsockname()[1]
+        result = invoke("record", tmp_path / "tape.yaml", "--port", str(port))
+    assert result.code == 3
+    assert f"Error: Could not listen on 127.0.0.1:{port}: Address already in use.\n" in result.stderr
 
 
 async def test_stdout_carries_one_line_and_quiet_is_quiet(tmp_path: Path) -> None:
@@ -1178,4 +1188,4 @@ async def test_what_has_been_recorded_is_not_held(tmp_path: Path) -> None:
         await asyncio.gather(*(proxy.ask("POST", f"/v1/{number}", "hello") for number in range(6)))
         assert len(interactions(tmp_path / "tape.yaml")) == 6
         gc.collect()
-        assert [one for one in gc.get_objects() if isinstance(one, LiveResponse) and one.closed] == []
+        assert [entry for entry in gc.get_objects() if isinstance(entry, LiveResponse) and entry.closed] == []

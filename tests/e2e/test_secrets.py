@@ -27,6 +27,7 @@ from openai_replay.config.rules import Rules
 from openai_replay.journal.log import to_stderr as logs_of
 from openai_replay.model import Mode
 from openai_replay.redaction import key_patterns
+from openai_replay.redaction.key_shapes import KEY_SHAPES
 from openai_replay.server import control_api
 from openai_replay.server.serve import ServerConfig, serving
 from tests.support.proxy import ask, interactions
@@ -172,7 +173,7 @@ PLACES: dict[str, Callable[[str], Sent]] = {
 
 
 def _shows(secret: str, location: str, kind: Kind, output: str) -> bool:
-    """Whether `secret` can be read in what is `left`, also as it stands there, encoded."""
+    """Return True if `secret` is readable in the remaining text, also in encoded form."""
     if location == "base64":
         return base64.b64encode(kind.text.encode()).decode() in output
     return any(form in output for form in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
@@ -180,8 +181,8 @@ def _shows(secret: str, location: str, kind: Kind, output: str) -> bool:
 
 async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
     """For each kind and place: whether nothing of it can be read in what is left behind."""
-    sent = {f"/v1/{row}/{column}": PLACES[place](kind.text)
-            for row, kind in enumerate(KINDS) for column, place in enumerate(PLACES)}  # fmt: skip
+    sent = {f"/v1/{row}/{column}": PLACES[path](kind.text)
+            for row, kind in enumerate(KINDS) for column, path in enumerate(PLACES)}  # fmt: skip
 
     def answer(request: Received) -> list[Step]:
         # The sender gets it as it is: what is written is what changes.
@@ -207,7 +208,7 @@ async def _measure(folder: Path) -> dict[tuple[str, str], bool]:
                 journal = json.dumps(control_api.journal(sessions.default), ensure_ascii=False)
     text = tape.read_text("utf-8")
     items = dict(re.findall(r"(?ms)^# \d+  POST (/v1/\d+/\d+)  (.*?)(?=^# \d+  POST |\Z)", text))
-    played = {one.request.path: one for one in interactions(tape)}
+    played = {interaction.request.path: interaction for interaction in interactions(tape)}
     logs = journal + stderr.getvalue()
     covered = {}
     for row, kind in enumerate(KINDS):
@@ -272,20 +273,21 @@ def test_the_table_in_the_docs_is_what_is_measured(covered: dict[tuple[str, str]
 
 def test_every_shape_has_a_kind_that_is_planted() -> None:
     signs: dict[str, list[str]] = {}
-    for shape in key_patterns.SHAPES:
-        signs.setdefault(shape.kind, []).append(shape.sign)
+    for shape in KEY_SHAPES:
+        if shape.strict:
+            signs.setdefault(shape.kind, []).append(shape.prefix)
     for kind, its in signs.items():
         assert any(sign in planted.text for planted in KINDS if planted.is_named for sign in its), kind
 
 
 @pytest.mark.skipif(not CORPUS.is_dir(), reason="no corpus of recorded traffic: set OPENAI_REPLAY_CORPUS to its folder")
 def test_no_shape_of_another_maker_hits_recorded_traffic() -> None:
-    """What is there are keys of OpenAI's shape; a hit of any other shape would be a mistake, or news."""
-    shapes = [shape for shape in key_patterns.SHAPES if shape.sign not in ("sk-", "ek_", "sess-")]
+    """The corpus has keys of OpenAI's shape only. A hit of another shape would be a mistake, or news."""
+    prefixes = [shape.prefix for shape in KEY_SHAPES if shape.strict and shape.prefix not in ("sk-", "ek_", "sess-")]
     for path in sorted(CORPUS.rglob("*")):
         data = path.read_bytes() if path.is_file() else b""
         for start, end in key_patterns.find_keys(data):
-            assert not data.startswith(tuple(shape.sign.encode() for shape in shapes), start), (path, data[start:end])
+            assert not data.startswith(tuple(prefix.encode() for prefix in prefixes), start), (path, data[start:end])
 
 
 def main() -> None:

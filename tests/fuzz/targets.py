@@ -149,13 +149,13 @@ def fuzz_redactor(data: bytes) -> None:
     assert redactor.redact_response(clean) == clean
     request = redactor.redact_request(Request("POST", "http://h/", content, body))
     assert redactor.redact_request(request) == request
-    for left in (clean.body, request.body):
-        assert KEY.encode() not in left
+    for remaining in (clean.body, request.body):
+        assert KEY.encode() not in remaining
         if media == "text/event-stream":
-            events = [json.loads(event.data) for event in sse.events(left)]
+            events = [json.loads(event.data) for event in sse.events(remaining)]
             assert KEY not in "".join(event["delta"]["content"] for event in events)
         elif media == "application/json" and _is_json(body):
-            assert _is_json(left)
+            assert _is_json(remaining)
     assert KEY not in redactor.redact_text(planted)
 
 

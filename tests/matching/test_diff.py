@@ -1,4 +1,4 @@
-"""Which recordings come closest, and where they differ."""
+"""The closest recordings of a request, and their differences."""
 
 from __future__ import annotations
 
@@ -23,26 +23,27 @@ def ask(value: Any) -> Request:
     return post(json.dumps(value).encode())
 
 
-def said(text: str, **more: Any) -> dict[str, Any]:
+def said(text: str, **options: Any) -> dict[str, Any]:
     system = {"role": "system", "content": "You are a careful assistant. " * 20}
-    return {"model": "gpt-4o", "messages": [system, {"role": "user", "content": text}], **more}
+    return {"model": "gpt-4o", "messages": [system, {"role": "user", "content": text}], **options}
 
 
-def closest(now: Request, recorded: list[Request], count: int = 3, **played: bool) -> list[int]:
+def closest(current: Request, recorded: list[Request], count: int = 3, **played: bool) -> list[int]:
     tape = [
-        Recorded(number, one, PLAIN.key(one), played.get(f"n{number}", False)) for number, one in enumerate(recorded, 1)
+        Recorded(number, entry, PLAIN.key(entry), played.get(f"n{number}", False))
+        for number, entry in enumerate(recorded, 1)
     ]
-    found = diff.nearest(now, tape, PLAIN, Redactor().redact_request, {}, count)
+    actual = diff.nearest(current, tape, PLAIN, Redactor().redact_request, {}, count)
     # The order in which they come decides nothing.
-    again = diff.nearest(now, tape[::-1], PLAIN, Redactor().redact_request, {}, count)
-    assert [near.recorded.number for near in found] == [near.recorded.number for near in again]
-    return [near.recorded.number for near in found]
+    second_run = diff.nearest(current, tape[::-1], PLAIN, Redactor().redact_request, {}, count)
+    assert [near.recorded.number for near in actual] == [near.recorded.number for near in second_run]
+    return [near.recorded.number for near in actual]
 
 
 def test_the_nearest_three() -> None:
     recorded = [said("Tell me a joke"), said("What is two plus two"), said("What is one plus one"), said("Bye", n=2)]
-    assert closest(ask(said("What is one plus two")), [ask(one) for one in recorded]) == [2, 3, 1]
-    assert closest(ask(said("What is one plus two")), [ask(one) for one in recorded[:1]]) == [1]
+    assert closest(ask(said("What is one plus two")), [ask(entry) for entry in recorded]) == [2, 3, 1]
+    assert closest(ask(said("What is one plus two")), [ask(entry) for entry in recorded[:1]]) == [1]
     assert closest(ask(said("x")), []) == []
 
 
@@ -67,17 +68,17 @@ def test_one_message_more_is_nearer_than_another_conversation() -> None:
 
 def test_among_many_the_words_decide() -> None:
     recorded = [ask(said(f"Translate the word number {n} of the list, {'please ' * (n % 5)}now")) for n in range(1000)]
-    now = ask(said("Translate the word number 777 of the list, please please now or later"))
-    assert closest(now, recorded)[0] == 778
+    current = ask(said("Translate the word number 777 of the list, please please now or later"))
+    assert closest(current, recorded)[0] == 778
 
 
 def test_only_a_few_are_compared_place_by_place(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = {"differences": 0, "meaning": 0, "clean": 0}
     real = diff.differences
 
-    def counted(recorded: ComparableRequest, now: ComparableRequest) -> Iterator[Difference]:
+    def counted(recorded: ComparableRequest, current: ComparableRequest) -> Iterator[Difference]:
         looks["differences"] += 1
-        return real(recorded, now)
+        return real(recorded, current)
 
     def clean(request: Request) -> Request:
         looks["clean"] += 1
@@ -92,18 +93,18 @@ def test_only_a_few_are_compared_place_by_place(monkeypatch: pytest.MonkeyPatch)
     matcher = Counted()
     big = "x " * 5_000
     tape = [
-        Recorded(number, one, PLAIN.key(one))
-        for number, one in enumerate((ask(said(big, n=n)) for n in range(1000)), 1)
+        Recorded(number, entry, PLAIN.key(entry))
+        for number, entry in enumerate((ask(said(big, n=n)) for n in range(1000)), 1)
     ]
-    seen: dict[bytes, frozenset[int]] = {}
+    observed: dict[bytes, frozenset[int]] = {}
     looks["meaning"] = 0
-    [near, *_] = diff.nearest(ask(said("y " * 5_000, n=7)), tape, matcher, clean, seen)
+    [near, *_] = diff.nearest(ask(said("y " * 5_000, n=7)), tape, matcher, clean, observed)
     assert near.recorded.number == 8
     assert looks["differences"] == looks["clean"] == diff.COMPARED
     assert looks["meaning"] < 1000 + 300  # every recording once, and those again that two megabytes hold
-    assert len(seen) == 1000
+    assert len(observed) == 1000
     looks["meaning"] = 0
-    diff.nearest(ask(said("z", n=7)), tape, matcher, clean, seen)
+    diff.nearest(ask(said("z", n=7)), tape, matcher, clean, observed)
     assert looks["meaning"] < 300  # the tape is not read again
 
 
@@ -125,15 +126,15 @@ def test_a_recording_that_is_packed_is_read() -> None:
         "POST", post().uri, (*JSON, ("content-encoding", "gzip")), gzip.compress(json.dumps(said("two")).encode())
     )
     recorded = [ask({"messages": []}), packed]
-    now = ask(said("three"))
-    tape = [Recorded(n, one, PLAIN.key(Redactor().redact_request(one))) for n, one in enumerate(recorded, 1)]
-    [near, _] = diff.nearest(now, tape, PLAIN, Redactor().redact_request, {})
+    current = ask(said("three"))
+    tape = [Recorded(n, entry, PLAIN.key(Redactor().redact_request(entry))) for n, entry in enumerate(recorded, 1)]
+    [near, _] = diff.nearest(current, tape, PLAIN, Redactor().redact_request, {})
     assert near.recorded.number == 2
-    assert [one.path for one in near.differences] == [("messages", 1, "content")]
+    assert [entry.path for entry in near.differences] == [("messages", 1, "content")]
 
 
 @pytest.mark.parametrize(
-    ("recorded", "now", "pointers"),
+    ("recorded", "current", "pointers"),
     [
         ({"a": "x", "b": ""}, {"a": "y", "b": " "}, ["/a", "/b"]),
         ({"a": [1, 2, 3, 4]}, {"a": [1, 9, 3, 4]}, ["/a/1"]),
@@ -145,6 +146,6 @@ def test_a_recording_that_is_packed_is_read() -> None:
         ({"a/b~": 1}, {}, ["/a~1b~0"]),
     ],
 )
-def test_places(recorded: Any, now: Any, pointers: list[str]) -> None:
-    found = diff.differences(PLAIN.comparable(ask(recorded)), PLAIN.comparable(ask(now)))
-    assert [one.pointer for one in found] == pointers
+def test_places(recorded: Any, current: Any, pointers: list[str]) -> None:
+    actual = diff.differences(PLAIN.comparable(ask(recorded)), PLAIN.comparable(ask(current)))
+    assert [entry.pointer for entry in actual] == pointers

@@ -1,4 +1,4 @@
-"""Why nothing matched, word for word."""
+"""The explanation of a miss, word for word."""
 
 from __future__ import annotations
 
@@ -38,16 +38,18 @@ def hi(content: str) -> Any:
 
 
 def on_tape(*requests: Request, matcher: Matcher = PLAIN, played: Collection[int] = ()) -> list[Recorded]:
-    return [Recorded(number, one, matcher.key(one), number in played) for number, one in enumerate(requests, 1)]
+    return [
+        Recorded(number, request, matcher.key(request), number in played) for number, request in enumerate(requests, 1)
+    ]
 
 
 def tape(*requests: Request, matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> MissContext:
     return MissContext("tape.yaml", "none", on_tape(*requests, matcher=matcher), lambda ids: set(ids) - set(gave), {})
 
 
-def told(now: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> str:
+def told(current: Request, recorded: Iterable[Request], matcher: Matcher = PLAIN, gave: Collection[str] = ()) -> str:
     shelf = tape(*recorded, matcher=matcher, gave=gave)
-    return "\n".join(explain(now, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().redact_request)[:2])
+    return "\n".join(explain(current, shelf, at_the_command_line("tape.yaml"), matcher, Redactor().redact_request)[:2])
 
 
 NO = "No recording matches POST /v1/chat/completions in tape.yaml (mode none).\n"
@@ -55,7 +57,7 @@ RECORD = "\nTo record it, run:  openai-replay record tape.yaml -- <your command>
 
 
 @pytest.mark.parametrize(
-    ("now", "recorded", "message"),
+    ("current", "recorded", "message"),
     [
         pytest.param(
             ask(hi("Say hi")),
@@ -201,30 +203,32 @@ RECORD = "\nTo record it, run:  openai-replay record tape.yaml -- <your command>
         ),
     ],
 )
-def test_message(now: Request, recorded: list[Request], message: str) -> None:
-    head = NO.replace("completions in", f"completions?{now.query} in") if now.query else NO
-    assert told(now, recorded) == head + message
+def test_message(current: Request, recorded: list[Request], message: str) -> None:
+    head = NO.replace("completions in", f"completions?{current.query} in") if current.query else NO
+    assert told(current, recorded) == head + message
 
 
 @pytest.mark.parametrize(
-    ("now", "recorded", "ignore", "says"),
+    ("current", "recorded", "ignore", "says"),
     [
         (ask({"user": 1, "a": 1}), ask({"user": 2, "a": 2}), ["/user"], "It differs in:\n  a: recorded 2  now 1\n"),
         (ask({"user": 1}), ask({"user": 2}), ["/user"], "every recording of it has been played already"),
         (ask({}, CHAT + "?a=1&b=2"), ask({}, CHAT + "?b=2&a=1"), [], "every recording of it has been played already"),
     ],
 )
-def test_what_does_not_matter_is_no_difference(now: Request, recorded: Request, ignore: list[str], says: str) -> None:
+def test_what_does_not_matter_is_no_difference(
+    current: Request, recorded: Request, ignore: list[str], says: str
+) -> None:
     matcher = Matcher(tuple(parse_pointer(text) for text in ignore))
-    assert says in told(now, [recorded], matcher)
+    assert says in told(current, [recorded], matcher)
 
 
-def nearest(now: Request, *recorded: Request, matcher: Matcher = PLAIN) -> list[Candidate]:
-    return diff.nearest(now, on_tape(*recorded, matcher=matcher), matcher, Redactor().redact_request, {})
+def nearest(current: Request, *recorded: Request, matcher: Matcher = PLAIN) -> list[Candidate]:
+    return diff.nearest(current, on_tape(*recorded, matcher=matcher), matcher, Redactor().redact_request, {})
 
 
 def places(near: Candidate) -> list[tuple[str, Any, Any]]:
-    return [(one.pointer, one.recorded, one.current) for one in near.differences]
+    return [(entry.pointer, entry.recorded, entry.current) for entry in near.differences]
 
 
 def test_a_recording_of_other_hands_is_shown_without_its_secrets() -> None:
@@ -244,7 +248,7 @@ def tool(name: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("recorded", "now", "message"),
+    ("recorded", "current", "message"),
     [
         pytest.param(
             {"messages": [{"role": "system", "content": "Today is 2026-11-20. " + LONG}, DATED[1]]},
@@ -356,17 +360,17 @@ def tool(name: str) -> Any:
         ),
     ],
 )
-def test_kinds_of_differences(recorded: Any, now: Any, message: str) -> None:
+def test_kinds_of_differences(recorded: Any, current: Any, message: str) -> None:
     def sent(value: Any) -> Request:
         return Request("POST", CHAT, JSON, json.dumps(value).encode())
 
-    assert told(sent(now), [sent(recorded)]) == NO + "The closest recording is #1. " + message
+    assert told(sent(current), [sent(recorded)]) == NO + "The closest recording is #1. " + message
 
 
 def test_where_no_setting_accepts_it_a_fallback_may() -> None:
     shelf = tape(ask({"messages": TURNS[:1]}))._replace(fallback=lambda near: "sequence")
-    now = ask({"messages": TURNS})
-    _, hint, _ = explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
+    current = ask({"messages": TURNS})
+    _, hint, _ = explain(current, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
     assert hint == RECORD[1:] + "\nTo play #1 instead, set:  --fallback sequence"
     _, hint, _ = explain(
         ask({"messages": []}), shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request
@@ -400,7 +404,7 @@ NOT_HERE = " was issued by no recording in this cassette"
 
 
 @pytest.mark.parametrize(
-    ("now", "recorded", "gave", "lines"),
+    ("current", "recorded", "gave", "lines"),
     [
         pytest.param(
             ask({"previous_response_id": "resp_b", "input": "Hi"}),
@@ -454,8 +458,8 @@ NOT_HERE = " was issued by no recording in this cassette"
         pytest.param(post(b'{"call_id":' * 300 + b"1" + b"}" * 300), [], [], [], id="too deep"),
     ],
 )
-def test_ids_that_nobody_gave(now: Request, recorded: list[Request], gave: list[str], lines: list[str]) -> None:
-    text = told(now, recorded, gave=gave)
+def test_ids_that_nobody_gave(current: Request, recorded: list[Request], gave: list[str], lines: list[str]) -> None:
+    text = told(current, recorded, gave=gave)
     assert [line for line in text.splitlines() if line.endswith(NOT_HERE)] == lines
 
 
@@ -464,12 +468,12 @@ def test_answers_are_read_only_where_a_request_speaks_of_ids() -> None:
         raise AssertionError(names)
 
     shelf = tape(ask({"a": 1, "call_id": "call_a1"}))._replace(not_given=never)
-    for now in (ask({"a": 2}), ask({"a": 1, "call_id": "call_a1"}), ask({"a": 2, "call_id": "call_a1"})):
-        assert explain(now, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
+    for current in (ask({"a": 2}), ask({"a": 1, "call_id": "call_a1"}), ask({"a": 2, "call_id": "call_a1"})):
+        assert explain(current, shelf, at_the_command_line("tape.yaml"), PLAIN, Redactor().redact_request)
 
 
 @pytest.mark.parametrize(
-    ("now", "recorded", "says"),
+    ("current", "recorded", "says"),
     [
         ("/chat/completions", "/v1/chat/completions", "the path differs only by /v1. Is the base URL right?"),
         ("/openai/v1/responses", "/v1/responses", "the path differs only by /openai. Is the base URL right?"),
@@ -479,8 +483,8 @@ def test_answers_are_read_only_where_a_request_speaks_of_ids() -> None:
         ("/", "/v1/responses", "no recording of that method and path, only POST /v1/responses (1)."),
     ],
 )
-def test_another_path(now: str, recorded: str, says: str) -> None:
-    assert says in told(ask({}, "https://x" + now), [ask({}, "https://y" + recorded)])
+def test_another_path(current: str, recorded: str, says: str) -> None:
+    assert says in told(ask({}, "https://x" + current), [ask({}, "https://y" + recorded)])
 
 
 @pytest.mark.parametrize(
@@ -514,9 +518,9 @@ def test_recordings_that_are_far_off_are_not_told_at_length() -> None:
 
 
 def test_a_header_that_is_matched_is_a_difference() -> None:
-    one, other = (Request("POST", CHAT, (*JSON, ("X-Tenant", name)), b"{}") for name in ("a", "b"))
+    entry, second = (Request("POST", CHAT, (*JSON, ("X-Tenant", name)), b"{}") for name in ("a", "b"))
     assert "\n  headers: recorded 'x-tenant: b'  now 'x-tenant: a'\n" in told(
-        one, [other], Matcher(headers=("x-tenant",))
+        entry, [second], Matcher(headers=("x-tenant",))
     )
 
 
@@ -526,27 +530,27 @@ def test_another_path_is_near_where_paths_are_not_matched() -> None:
 
 
 @given(VALUES, VALUES)
-def test_there_is_a_difference_exactly_where_the_keys_differ(was: Any, is_now: Any) -> None:
-    recorded, now = ask(was), ask(is_now)
-    [near] = nearest(now, recorded)
-    assert bool(near.differences) is (PLAIN.key(recorded) != PLAIN.key(now))
-    text = told(now, [recorded])
+def test_there_is_a_difference_exactly_where_the_keys_differ(recorded: Any, is_now: Any) -> None:
+    recorded, current = ask(recorded), ask(is_now)
+    [near] = nearest(current, recorded)
+    assert bool(near.differences) is (PLAIN.key(recorded) != PLAIN.key(current))
+    text = told(current, [recorded])
     assert escape.text(text) == text
     assert max(map(len, text.split("\n"))) < 300
 
 
 @given(VALUES, VALUES, st.randoms())
-def test_the_order_of_keys_changes_nothing(was: Any, is_now: Any, random: Random) -> None:
+def test_the_order_of_keys_changes_nothing(recorded: Any, is_now: Any, random: Random) -> None:
     def shuffled(value: Any) -> Any:
         if isinstance(value, list):
-            return [shuffled(one) for one in value]
+            return [shuffled(entry) for entry in value]
         if not isinstance(value, dict):
             return value
-        items = [(name, shuffled(one)) for name, one in value.items()]
+        items = [(name, shuffled(entry)) for name, entry in value.items()]
         random.shuffle(items)
         return dict(items)
 
-    assert told(ask(shuffled(is_now)), [ask(shuffled(was))]) == told(ask(is_now), [ask(was)])
+    assert told(ask(shuffled(is_now)), [ask(shuffled(recorded))]) == told(ask(is_now), [ask(recorded)])
 
 
 def test_a_huge_value_is_one_short_line() -> None:

@@ -1,4 +1,4 @@
-"""Which requests are the same."""
+"""Equal and different requests."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def post(body: bytes = b"", headers: Headers = JSON, uri: str = CHAT, method: st
 def upload(*parts: tuple[str, str, bytes], boundary: str = "b") -> Request:
     """A multipart request: name, rest of the header lines, content of each part."""
     body = b"".join(
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{rest}\r\n\r\n'.encode() + content + b"\r\n"
-        for name, rest, content in parts
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"{remaining}\r\n\r\n'.encode() + content + b"\r\n"
+        for name, remaining, content in parts
     )
     headers = (("content-type", f"multipart/form-data; boundary={boundary}"),)
     return post(body + f"--{boundary}--\r\n".encode(), headers)
@@ -107,48 +107,50 @@ DIFFERENT = [
 ]
 
 
-@pytest.mark.parametrize(("one", "other"), SAME)
-def test_same(one: Request, other: Request) -> None:
-    assert Matcher().key(one) == Matcher().key(other)
-    assert len(Matcher().key(one)) == 16
+@pytest.mark.parametrize(("entry", "second"), SAME)
+def test_same(entry: Request, second: Request) -> None:
+    assert Matcher().key(entry) == Matcher().key(second)
+    assert len(Matcher().key(entry)) == 16
 
 
-@pytest.mark.parametrize(("one", "other"), DIFFERENT)
-def test_different(one: Request, other: Request) -> None:
-    assert Matcher().key(one) != Matcher().key(other)
+@pytest.mark.parametrize(("entry", "second"), DIFFERENT)
+def test_different(entry: Request, second: Request) -> None:
+    assert Matcher().key(entry) != Matcher().key(second)
 
 
 @given(VALUES, DUMPS, DUMPS)
-def test_json_is_matched_by_value(value: Any, one: Any, other: Any) -> None:
-    assert Matcher().key(post(one(value))) == Matcher().key(post(other(value)))
+def test_json_is_matched_by_value(value: Any, first: Any, second: Any) -> None:
+    assert Matcher().key(post(first(value))) == Matcher().key(post(second(value)))
 
 
 @given(VALUES, VALUES)
-def test_different_values_are_different(one: Any, other: Any) -> None:
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert (Matcher().key(post(json.dumps(one).encode())) == Matcher().key(post(json.dumps(other).encode()))) is same
+def test_different_values_are_different(first: Any, second: Any) -> None:
+    common = json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert (
+        Matcher().key(post(json.dumps(first).encode())) == Matcher().key(post(json.dumps(second).encode()))
+    ) is common
 
 
 @given(st.lists(st.tuples(st.text("ab&=+% é"), st.text("ab&=+% é")), max_size=3), st.randoms(use_true_random=False))
 def test_a_query_and_a_form_are_matched_in_any_order(pairs: list[tuple[str, str]], random: Any) -> None:
-    other = random.sample(pairs, len(pairs))
-    asked, now = (post(uri=f"{CHAT}?{urlencode(query)}") for query in (pairs, other))
-    assert Matcher().key(asked) == Matcher().key(now)
-    form, form_now = (post(urlencode(one).encode(), FORM) for one in (pairs, other))
+    second = random.sample(pairs, len(pairs))
+    requests, current = (post(uri=f"{CHAT}?{urlencode(query)}") for query in (pairs, second))
+    assert Matcher().key(requests) == Matcher().key(current)
+    form, form_now = (post(urlencode(entry).encode(), FORM) for entry in (pairs, second))
     assert Matcher().key(form) == Matcher().key(form_now)
-    kind, said = matching.parse_body(form)
-    assert (kind, set(said)) == ("form", {name for name, _ in pairs})
+    kind, text = matching.parse_body(form)
+    assert (kind, set(text)) == ("form", {name for name, _ in pairs})
     assert all(
-        (said[name] if isinstance(said[name], list) else [said[name]]) == sorted(v for n, v in pairs if n == name)
-        for name in said
+        (text[name] if isinstance(text[name], list) else [text[name]]) == sorted(v for n, v in pairs if n == name)
+        for name in text
     )
 
 
 @given(st.binary(max_size=40), st.binary(max_size=40), st.sampled_from([(), JSON, FORM, upload().headers]))
-def test_odd_bodies_never_raise_and_equal_bytes_are_equal(one: bytes, other: bytes, headers: Headers) -> None:
-    assert Matcher().key(post(one, headers)) == Matcher().key(post(one, headers))
+def test_odd_bodies_never_raise_and_equal_bytes_are_equal(first: bytes, second: bytes, headers: Headers) -> None:
+    assert Matcher().key(post(first, headers)) == Matcher().key(post(first, headers))
     if headers == upload().headers:  # nothing of it is well formed
-        assert (Matcher().key(post(one, headers)) == Matcher().key(post(other, headers))) is (one == other)
+        assert (Matcher().key(post(first, headers)) == Matcher().key(post(second, headers))) is (first == second)
 
 
 BODY = {"user": "u1", "messages": [{"id": "a", "content": "x"}, {"id": "b"}], "m": {"a/b": 1, "c~d": 2}}
@@ -168,23 +170,23 @@ BODY = {"user": "u1", "messages": [{"id": "a", "content": "x"}, {"id": "b"}], "m
 )
 def test_ignore(ignore: list[str], changed: dict[str, Any]) -> None:
     pointers = tuple(parse_pointer(text) for text in ignore)
-    recorded, now = (post(json.dumps(value).encode()) for value in (BODY, changed))
-    assert Matcher(pointers).key(recorded) == Matcher(pointers).key(now)
-    assert Matcher().key(recorded) != Matcher().key(now)
+    recorded, current = (post(json.dumps(value).encode()) for value in (BODY, changed))
+    assert Matcher(pointers).key(recorded) == Matcher(pointers).key(current)
+    assert Matcher().key(recorded) != Matcher().key(current)
 
 
 def test_ignoring_one_thing_ignores_nothing_else() -> None:
     pointer = (parse_pointer("/user"),)
-    other = BODY | {"user": "u2", "messages": []}
-    recorded, now = (post(json.dumps(value).encode()) for value in (BODY, other))
-    assert Matcher(pointer).key(recorded) != Matcher(pointer).key(now)
+    second = BODY | {"user": "u2", "messages": []}
+    recorded, current = (post(json.dumps(value).encode()) for value in (BODY, second))
+    assert Matcher(pointer).key(recorded) != Matcher(pointer).key(current)
 
 
 PURPOSE = ("purpose", "", b"batch")
 
 
 @pytest.mark.parametrize(
-    ("pointer", "one", "other"),
+    ("pointer", "part", "second"),
     [
         ("/file/content", upload(FILE, PURPOSE), upload(("file", FILE[1], b"else"), PURPOSE)),
         (
@@ -201,10 +203,10 @@ PURPOSE = ("purpose", "", b"batch")
         ("/tag/0", post(b"tag=a&tag=z", FORM), post(b"tag=b&tag=z", FORM)),
     ],
 )
-def test_ignore_reaches_forms_and_parts_by_name(pointer: str, one: Request, other: Request) -> None:
+def test_ignore_reaches_forms_and_parts_by_name(pointer: str, part: Request, second: Request) -> None:
     matcher = Matcher((parse_pointer(pointer),))
-    assert matcher.key(one) == matcher.key(other)
-    assert Matcher().key(one) != Matcher().key(other)
+    assert matcher.key(part) == matcher.key(second)
+    assert Matcher().key(part) != Matcher().key(second)
 
 
 def test_ignore_leaves_bytes_alone() -> None:
@@ -216,7 +218,7 @@ TARGET = post(b'{"a": 1}', (*JSON, ("X-Tenant", "one")), f"{CHAT}?v=1")
 
 
 @pytest.mark.parametrize(
-    ("part", "other"),
+    ("part", "second"),
     [
         ("method", TARGET._replace(method="PUT")),
         ("path", TARGET._replace(uri="https://h/v1/else?v=1")),
@@ -224,16 +226,16 @@ TARGET = post(b'{"a": 1}', (*JSON, ("X-Tenant", "one")), f"{CHAT}?v=1")
         ("body", TARGET._replace(body=b'{"a": 2}')),
     ],
 )
-def test_what_is_not_matched_on_makes_no_difference(part: str, other: Request) -> None:
-    without = Matcher(on=parse_on(one for one in ON if one != part))
-    assert without.key(TARGET) == without.key(other)
-    assert without.comparable(TARGET) == without.comparable(other)
-    assert Matcher(on=(part,)).key(TARGET) != Matcher(on=(part,)).key(other)
+def test_what_is_not_matched_on_makes_no_difference(part: str, second: Request) -> None:
+    without = Matcher(on=parse_on(entry for entry in ON if entry != part))
+    assert without.key(TARGET) == without.key(second)
+    assert without.comparable(TARGET) == without.comparable(second)
+    assert Matcher(on=(part,)).key(TARGET) != Matcher(on=(part,)).key(second)
     assert Matcher().target(TARGET) == ("POST", "/v1/chat/completions")
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "same"),
+    ("entry", "second", "common"),
     [
         ((("X-Tenant", "a"),), (("x-tenant", "a"), ("x-other", "b")), True),
         ((("x-tenant", "a"),), (("x-tenant", "b"),), False),
@@ -244,10 +246,10 @@ def test_what_is_not_matched_on_makes_no_difference(part: str, other: Request) -
         ((), (("x-other", ""),), True),
     ],
 )
-def test_headers_are_matched_where_they_are_named(one: Headers, other: Headers, same: bool) -> None:
+def test_headers_are_matched_where_they_are_named(entry: Headers, second: Headers, common: bool) -> None:
     matcher = Matcher(headers=parse_headers(["X-Tenant", "x-user"]))
-    assert (matcher.key(post(headers=one)) == matcher.key(post(headers=other))) is same
-    assert Matcher().key(post(headers=one)) == Matcher().key(post(headers=other))
+    assert (matcher.key(post(headers=entry)) == matcher.key(post(headers=second))) is common
+    assert Matcher().key(post(headers=entry)) == Matcher().key(post(headers=second))
 
 
 def test_a_header_is_no_query() -> None:
@@ -356,19 +358,19 @@ FIELDS = st.dictionaries(st.text("abc", min_size=1, max_size=2), st.text('ab\r\n
 
 
 @given(FIELDS, FIELDS, st.sampled_from(["q1", "--q", "xyz0123456789"]), st.randoms(use_true_random=False))
-def test_an_upload_is_its_fields(one: dict[str, str], other: dict[str, str], boundary: str, random: Any) -> None:
+def test_an_upload_is_its_fields(first: dict[str, str], second: dict[str, str], boundary: str, random: Any) -> None:
     def made(fields: dict[str, str], boundary: str) -> Request:
         parts = [(name, "", text.encode()) for name, text in fields.items()]
         return upload(*random.sample(parts, len(parts)), boundary=boundary)
 
     clean = Redactor().redact_request
     for matcher in (Matcher(), Matcher(normalize=normalizers.parse(["uuid,date,tmp-path"]))):
-        assert matcher.key(clean(made(one, "q"))) == matcher.key(clean(made(one, boundary)))
-        assert (matcher.key(clean(made(one, "q"))) == matcher.key(clean(made(other, boundary)))) is (one == other)
+        assert matcher.key(clean(made(first, "q"))) == matcher.key(clean(made(first, boundary)))
+        assert (matcher.key(clean(made(first, "q"))) == matcher.key(clean(made(second, boundary)))) is (first == second)
 
 
 @given(VALUES, DUMPS, DUMPS)
-def test_a_value_without_secrets_has_one_key(value: Any, one: Any, other: Any) -> None:
+def test_a_value_without_secrets_has_one_key(value: Any, first: Any, second: Any) -> None:
     clean = Redactor().redact_request
     for matcher in (Matcher(), Matcher(normalize=normalizers.parse([",".join(normalizers.BUILT_IN)]))):
-        assert matcher.key(clean(post(one(value)))) == matcher.key(clean(clean(post(other(value)))))
+        assert matcher.key(clean(post(first(value)))) == matcher.key(clean(clean(post(second(value)))))

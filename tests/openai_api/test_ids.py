@@ -1,4 +1,4 @@
-"""Where ids come from, and which recording takes the place of which."""
+"""IDs that responses issue, and the recordings that replace others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer says, in a line."""
+"""The preview of a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an answer says that it cost, and what is counted of it."""
+"""The usage that responses report, and its totals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a terminal would obey is shown as what it is."""
+"""Control characters are shown, and no terminal obeys them."""
 
 from __future__ import annotations
 
