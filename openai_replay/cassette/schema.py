@@ -18,7 +18,8 @@ from urllib.parse import urlsplit
 
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import sse
-from openai_replay.text.http_headers import drop_false_encoding, filter_headers
+from openai_replay.text.content_encoding import drop_false_encoding
+from openai_replay.text.http_headers import filter_headers
 
 T = TypeVar("T")
 

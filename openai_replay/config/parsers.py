@@ -107,9 +107,9 @@ def normalize(value: Any) -> tuple[Normalizer, ...]:
 
 def pointers(value: Any) -> tuple[tuple[str, ...], ...]:
     """Return JSON pointers (RFC 6901) as tuples of their parts."""
-    from openai_replay.text import json_codec
+    from openai_replay.text import json_pointer
 
-    return tuple(json_codec.parse_pointer(pointer) for pointer in texts(value))
+    return tuple(json_pointer.parse_pointer(pointer) for pointer in texts(value))
 
 
 def redact_pattern(value: Any) -> list[str]:

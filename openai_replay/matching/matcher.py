@@ -20,9 +20,9 @@ from openai_replay.errors import UsageError
 from openai_replay.matching import normalizers
 from openai_replay.matching.normalizers import Normalizer
 from openai_replay.model import Request, header, media_type
-from openai_replay.text import json_codec, multipart
+from openai_replay.text import json_codec, json_pointer, multipart
 from openai_replay.text.http_headers import HOP_BY_HOP
-from openai_replay.text.json_codec import Pointer
+from openai_replay.text.json_pointer import Pointer
 
 #: Parts of a request that can be compared.
 ON = ("method", "path", "query", "body")
@@ -72,7 +72,7 @@ class Matcher:
         if "body" in self.on:
             kind, body = parse_body(request, full_text=bool(self.normalize))
             for pointer in self.ignore:
-                json_codec.drop(body, pointer)
+                json_pointer.drop(body, pointer)
             if kind == "bytes":
                 body = request.body
         method = request.method.upper() if "method" in self.on else ""
@@ -94,7 +94,7 @@ class Matcher:
             "match_on": [*self.on] if self.on != default.on else [],
             "match_header": [*self.headers],
             "normalize": [*map(str, self.normalize)],
-            "ignore": [*map(json_codec.format_pointer, self.ignore)],
+            "ignore": [*map(json_pointer.format_pointer, self.ignore)],
         }
         settings = {name: values for name, values in settings.items() if values}
         return json.dumps(settings).replace("\x7f", r"\u007f") if settings else ""
@@ -154,7 +154,7 @@ def parse(description: str) -> Matcher:
     if unknown := settings.keys() - {"match_on", "match_header", "normalize", "ignore"}:
         raise UsageError(f"A matching has no setting {min(unknown)!r}.", "Update openai-replay.")
     return Matcher(
-        tuple(map(json_codec.parse_pointer, settings.get("ignore", ()))),
+        tuple(map(json_pointer.parse_pointer, settings.get("ignore", ()))),
         parse_on(settings.get("match_on", ON)),
         parse_headers(settings.get("match_header", ())),
         normalizers.parse(settings.get("normalize", ())),

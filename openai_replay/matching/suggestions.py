@@ -17,7 +17,7 @@ from openai_replay.matching.normalizers import parse
 from openai_replay.model import Request
 from openai_replay.redaction.masker import MARK
 from openai_replay.text import json_codec
-from openai_replay.text.json_codec import parse_pointer
+from openai_replay.text.json_pointer import parse_pointer
 
 #: Values of settings by their names in Python.
 Settings = Mapping[str, str | Sequence[str]]

@@ -10,7 +10,7 @@ from openai_replay.model import Response, media_type
 from openai_replay.openai_api.responses import Kind, Message, Part, parse_messages
 from openai_replay.openai_api.stream_assembler import Assembly
 from openai_replay.text import json_codec, sse
-from openai_replay.text.http_headers import decode_body
+from openai_replay.text.content_encoding import decode_body
 
 STREAM = "text/event-stream"
 #: Characters of a preview.

@@ -18,8 +18,8 @@ from functools import cache
 from typing import NamedTuple
 
 from openai_replay.redaction import key_patterns, stream_text
-from openai_replay.text import json_codec, multipart
-from openai_replay.text.json_codec import Pointer
+from openai_replay.text import json_codec, json_pointer, multipart
+from openai_replay.text.json_pointer import Pointer
 from openai_replay.text.safe_regex import UserPattern
 
 MARK = b"REDACTED"
@@ -113,7 +113,7 @@ class Masker:
             if not pointed and not (patterns and self.patterns):
                 continue
             for path, first, last in json_codec.strings(document):
-                if pointed and any(json_codec.points_at(pointer, path[: len(pointer)]) for pointer in self.pointers):
+                if pointed and any(json_pointer.points_at(pointer, path[: len(pointer)]) for pointer in self.pointers):
                     yield start + first, start + last
                 elif patterns:
                     yield from (

@@ -19,10 +19,10 @@ from urllib.parse import unquote
 from openai_replay.errors import PatternTimeoutError
 from openai_replay.model import Frame, Headers, Request, Response, header, media_type
 from openai_replay.redaction.masker import MARK, Masker, mask, redact, unmask
-from openai_replay.text import json_codec, sse
+from openai_replay.text import json_pointer, sse
 from openai_replay.text.bounded_cache import BoundedCache
-from openai_replay.text.http_headers import decode_body, drop_false_encoding
-from openai_replay.text.json_codec import Pointer
+from openai_replay.text.content_encoding import decode_body, drop_false_encoding
+from openai_replay.text.json_pointer import Pointer
 from openai_replay.text.safe_regex import UserPattern, compile_pattern
 
 HEADERS = frozenset(
@@ -43,7 +43,7 @@ HEADERS = frozenset(
 QUERY = frozenset({"api-key", "api_key", "apikey", "key", "access_token", "subscription-key"})
 #: Remote MCP servers are called with credentials that stand in the request, and come back in answers.
 POINTERS = tuple(
-    json_codec.parse_pointer(prefix + pointer)
+    json_pointer.parse_pointer(prefix + pointer)
     for prefix in ("", "/response", "/session")
     for pointer in ("/tools/*/authorization", "/tools/*/headers/*")
 )
@@ -164,7 +164,7 @@ def build_redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), po
     return Redactor(
         HEADERS | names,
         tuple(map(compile_pattern, patterns)),
-        POINTERS + tuple(json_codec.parse_pointer(text) for text in pointers),
+        POINTERS + tuple(json_pointer.parse_pointer(text) for text in pointers),
     )
 
 

@@ -1,5 +1,5 @@
-"""Formats and text helpers: JSON, SSE, multipart, YAML, diffs, sizes.
+"""Formats and text helpers: JSON, SSE, multipart, YAML, headers, diffs, sizes.
 
-Enter at the module that is named for the format. Nothing here knows of cassettes, connections or OpenAI: it imports
-nothing of ours but `errors` and `model`.
+Enter at the module that is named for the format. Nothing here knows cassettes, connections or OpenAI. Must not import
+any module of the project except `errors` and `model`.
 """

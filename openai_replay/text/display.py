@@ -1,4 +1,4 @@
-"""Values as short texts that no terminal trips over: bounded, escaped, of two long strings only what differs."""
+"""Short texts of values for messages: bounded in length, escaped, and only the changes between two long strings."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 from openai_replay.text import word_diff
 from openai_replay.text.escape import line
 
-#: Characters of a value that are shown.
+#: Characters of a value.
 MAX_CHARACTERS = 80
-#: Characters that are shown around a change in a long string.
+#: Characters around a change in a long string.
 _AROUND = 30
-#: Characters of a change that are shown.
+#: Characters of a change.
 _MAX_CHANGE = 60
-#: Changes in one string that are shown.
+#: Changes in one string.
 _MAX_CHANGES = 4
-#: Characters between the first and the last change that are compared word by word; what is longer is one change.
+#: Characters between the first and the last change that are compared word by word. More of them are one change.
 _MAX_COMPARED = 1 << 16
-#: What tells most of an object goes first, the other keys in their order.
+#: Keys that describe an object best. They come first, the others in their order.
 _FIRST = ("role", "type", "name")
 _WORD = re.compile(r"\w+")
-#: Characters that are compared at once to find where two strings part.
+#: Characters that are compared at once to find the first difference of two strings.
 _STEP = 1 << 12
 
 
 def format_path(segments: Iterable[str | int]) -> str:
-    """`messages[0].content`; empty for the root."""
+    """Return a path as `messages[0].content`. The root is empty."""
     text = "".join(f"[{segment}]" if isinstance(segment, int) else f".{_name(segment)}" for segment in segments)
     return text.removeprefix(".")
 
@@ -37,7 +37,7 @@ def _name(key: str, room: int = MAX_CHARACTERS) -> str:
 
 
 def format_value(document: Any, room: int = MAX_CHARACTERS) -> str:
-    """A JSON value (or bytes) as text: `{role: user, content: 'Hi'}`; what goes beyond `room` characters is cut."""
+    """Return a JSON value, or bytes, as `{role: 'user', content: 'Hi'}`, cut after `room` characters."""
     text = ""
     for piece in _pieces(document, room):
         text += piece
@@ -71,9 +71,11 @@ def _ordered(names: Iterable[str]) -> list[str]:
     return sorted(names, key=lambda name: (_FIRST.index(name) if name in _FIRST else len(_FIRST), name))
 
 
-def format_changes(recorded: str, current: str) -> str:
-    """Return the differences of two long strings: `… the [-quick-]{+slow+} brown fox …`. Empty if they are short, or
-    have little in common.
+def format_changes(recorded: str, current: str, max_compared: int = _MAX_COMPARED) -> str:
+    """Return the differences of two long strings, such as `… the [-quick-]{+slow+} brown fox …`.
+
+    Empty if they are short or have little in common. Up to `max_compared` characters between the first and the last
+    change are compared word by word. More of them are shown as one change.
     """
     longest = max(len(recorded), len(current))
     if longest <= MAX_CHARACTERS or recorded == current:
@@ -81,7 +83,7 @@ def format_changes(recorded: str, current: str) -> str:
     start, end = _ends(recorded, current)
     old, new = recorded[start : len(recorded) - end], current[start : len(current) - end]
     before, after = recorded[:start][-2 * _AROUND :], recorded[len(recorded) - end :][: 2 * _AROUND]
-    between = word_diff.compare(old, new) if max(len(old), len(new)) <= _MAX_COMPARED else [word_diff.Piece(old, new)]
+    between = word_diff.compare(old, new) if max(len(old), len(new)) <= max_compared else [word_diff.Piece(old, new)]
     same_length = start + end + sum(len(piece.old) for piece in between if piece.same)
     if same_length * 3 < longest:
         return ""
@@ -130,7 +132,7 @@ def _cut(text: str) -> str:
 
 
 def _head(text: str, is_cut: bool) -> str:
-    """The first characters of `text`, whole words where it has some; `more`: the string goes on behind it."""
+    """Return the start of `text`, in whole words if possible. `is_cut` if the string continues after `text`."""
     if len(text) <= _AROUND:
         return line(text) + ("…" if is_cut else "")
     start = text[:_AROUND]
@@ -139,7 +141,7 @@ def _head(text: str, is_cut: bool) -> str:
 
 
 def _tail(text: str, is_cut: bool) -> str:
-    """The last characters of `text`, whole words where it has some; `more`: the string begins before it."""
+    """Return the end of `text`, in whole words if possible. `is_cut` if the string starts before `text`."""
     if len(text) <= _AROUND:
         return ("…" if is_cut else "") + line(text)
     end = text[-_AROUND:]
@@ -149,23 +151,23 @@ def _tail(text: str, is_cut: bool) -> str:
 
 def _common_start(first: str, second: str) -> int:
     """Return the length of the common start."""
-    at, limit = 0, min(len(first), len(second))
+    length, limit = 0, min(len(first), len(second))
     step = _STEP
-    while step and at < limit:
-        if first[at : at + step] == second[at : at + step] and at + step <= limit:
-            at += step
+    while step and length < limit:
+        if first[length : length + step] == second[length : length + step] and length + step <= limit:
+            length += step
         else:
             step //= 2
-    return at
+    return length
 
 
 def _common_end(first: str, second: str, limit: int) -> int:
     """Return the length of the common end, at most `limit`."""
-    at, step = 0, _STEP
-    while step and at < limit:
-        first_part, second_part = (text[len(text) - at - step : len(text) - at] for text in (first, second))
-        if at + step <= limit and first_part == second_part:
-            at += step
+    length, step = 0, _STEP
+    while step and length < limit:
+        first_part, second_part = (text[len(text) - length - step : len(text) - length] for text in (first, second))
+        if length + step <= limit and first_part == second_part:
+            length += step
         else:
             step //= 2
-    return at
+    return length

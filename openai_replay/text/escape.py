@@ -1,7 +1,7 @@
-"""Texts from cassettes, which anybody may have written, as a terminal may show them: what would steer it is escaped.
+"""Escaping of texts for a terminal, because anyone may have written a cassette.
 
-Escape sequences can rewrite what is on the screen, and marks that turn the direction of reading can hide what a line
-says (CVE-2021-42574); both are shown as what they are.
+Control sequences can rewrite the screen, and direction marks can hide the content of a line (CVE-2021-42574). Both are
+shown as escapes.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _NAMED = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def line(text: str) -> str:
-    """`text` as a part of one line: `\\n`, `\\x1b`, `\\u202e` where it has what is not to be printed."""
+    """Return `text` as part of one line, with unsafe characters as `\\n`, `\\x1b` or `\\u202e`."""
     return _IN_A_LINE.sub(_escape, text)
 
 
 def text(text: str) -> str:
-    """`text` as lines: line feeds and tabs stay."""
+    """Return `text` with unsafe characters escaped. Line feeds and tabs stay."""
     return _IN_A_TEXT.sub(_escape, text.replace("\r\n", "\n"))
 
 

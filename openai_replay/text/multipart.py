@@ -1,4 +1,4 @@
-"""multipart/form-data taken apart (RFC 7578), so that two uploads can be compared without their random boundaries."""
+"""Parsing of multipart/form-data (RFC 7578), so that uploads are compared without their random boundaries."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from urllib.parse import unquote_to_bytes
 
 
 class Part(NamedTuple):
-    """One part: its field name, file name and content type (empty where not given), its content, and where in the body
-    that starts.
-    """
+    """A part of a body. Missing names and types are empty. `start` is the offset of its content in the body."""
 
     name: str
     filename: str
@@ -19,7 +17,7 @@ class Part(NamedTuple):
     start: int
 
 
-# Some escape a quote by a backslash, others write %22 and take a backslash for itself: a value may end in one.
+# Some clients escape a quote by a backslash. Others write %22 and a plain backslash, even at the end of a value.
 _PARAMETER = re.compile(
     r';[ \t]*([^\s;="]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"(?=[ \t]*(?:;|$))|"([^"]*)"|([^;"]*))', re.DOTALL
 )
@@ -29,17 +27,17 @@ _PADDING = b" \t"
 
 
 def parse_boundary(content_type: str) -> str:
-    """The boundary parameter of a multipart content type; empty if there is none."""
+    """Return the boundary parameter of a multipart content type, or an empty text."""
     return _parameters(content_type).get("boundary", "")
 
 
 def parse_parts(body: bytes, boundary: str) -> list[Part] | None:
-    """The parts of `body` in order, nothing copied; None where it is not well formed (RFC 2046 5.1.1)."""
+    """Return the parts of `body` in order, without copying, or None if it is malformed (RFC 2046 5.1.1)."""
     if not boundary:
         return None
     delimiter = b"\r\n--" + boundary.encode("latin-1", "replace")
     view = memoryview(body)
-    if body.startswith(delimiter[2:]):  # the usual case: nothing stands before the first delimiter
+    if body.startswith(delimiter[2:]):  # the usual case: without a preamble
         position = len(delimiter) - 2
     elif (position := body.find(delimiter)) >= 0:
         position += len(delimiter)
@@ -49,7 +47,7 @@ def parse_parts(body: bytes, boundary: str) -> list[Part] | None:
     while not body.startswith(b"--", position):
         start = body.find(b"\r\n", position)
         end = body.find(delimiter, start)
-        # A part without headers has its blank line at once.
+        # A part without headers starts with its blank line.
         head_end = start if body.startswith(b"\r\n\r\n", start) else body.find(b"\r\n\r\n", start, end)
         if start < 0 or end < 0 or head_end < 0 or body[position:start].strip(_PADDING):
             return None
@@ -69,14 +67,14 @@ def parse_parts(body: bytes, boundary: str) -> list[Part] | None:
 
 
 def _headers(block: bytes) -> dict[str, str]:
-    """The lines of `block` by lower-case name. Bytes that are no UTF-8 stay apart from those that are."""
+    """Return the header values in `block` by lower-case name. Invalid UTF-8 stays distinguishable (surrogateescape)."""
     text = _FOLDED.sub(" ", block.decode("utf-8", "surrogateescape"))
     fields = [line.partition(":") for line in text.split("\r\n")]
     return {name.strip().lower(): value.strip() for name, _, value in reversed(fields)}
 
 
 def _parameters(value: str) -> dict[str, str]:
-    """The parameters of a header's value by lower-case name, as they stand between the quotes; of two the first."""
+    """Return a header's parameters by lower-case name, without quotes but not unescaped. The first of a name counts."""
     matches = _PARAMETER.findall(value)
     return {name.lower(): quoted or encoded or token.strip() for name, quoted, encoded, token in reversed(matches)}
 

@@ -1,6 +1,6 @@
-"""Server-sent events, read from bytes that are already there (WHATWG HTML, 9.2.6 "Interpreting an event stream").
+"""Parsing of server-sent events from a complete body (WHATWG HTML, 9.2.6 "Interpreting an event stream").
 
-Lines end in LF, CRLF or CR; a blank line ends an event. OpenAI sends LF, but CRLF from `/v1/audio/...`.
+A line ends in LF, CRLF or CR, and a blank line ends an event. OpenAI sends LF, but CRLF from `/v1/audio/...`.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-# Atomic groups: without them a lone CRLF backtracks into CR + LF and looks like a blank line.
+# Atomic groups: without them a single CRLF backtracks into CR and LF, and looks like a blank line.
 _BLANK_LINE = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END = re.compile(r"\r\n|\n|\r")
 
-# The event after which SDKs stop reading, long before the connection says that the body is over (openai/_streaming.py).
+# The event after which SDKs stop reading, long before the body ends on the connection (openai/_streaming.py).
 _LAST = re.compile(rb"(?:^|[\r\n])(?:data: ?\[DONE\]|event: ?(?:done|response\.(?:completed|failed|incomplete))[\r\n])")
 
 
@@ -22,15 +22,16 @@ _LINE_START_BYTES = 64
 
 
 class Event(NamedTuple):
-    """One event: its type (`message` where none is given) and its data, lines joined by LF."""
+    """An event: its type, by default `message`, and its data, lines joined by LF."""
 
     type: str
     data: str
 
 
 def spans(body: bytes) -> Iterator[tuple[int, int]]:
-    """Start and end of every event in `body`, its blank line included; what follows the last blank line is the last
-    span.
+    """Yield start and end of each event in `body`, in bytes, with its blank line.
+
+    The rest after the last blank line is the last span.
     """
     start = 0
     for match in _BLANK_LINE.finditer(body):
@@ -41,8 +42,9 @@ def spans(body: bytes) -> Iterator[tuple[int, int]]:
 
 
 def events(body: bytes) -> Iterator[Event]:
-    """The events of `body` that carry data, an unfinished last one too. Bytes that are no UTF-8 are replaced, as
-    browsers do.
+    """Yield the events of `body` that have data, also an unfinished last one.
+
+    Invalid UTF-8 is replaced, as browsers do.
     """
     body = body.removeprefix(b"\xef\xbb\xbf")
     for start, end in spans(body):
@@ -59,9 +61,10 @@ def events(body: bytes) -> Iterator[Event]:
 
 
 def recut(times: list[int], body: bytes, media: str) -> list[tuple[int, bytes]]:
-    """Cut a `body` that was edited anew, at the recorded `times`: a stream at its events, anything else not at all.
+    """Return an edited `body` as (time, data) of its frames, with the recorded `times` in milliseconds.
 
-    As many events as times: one each. Otherwise an event takes the time of the frame at the same share of the way.
+    Each event of a stream becomes a frame, and any other body is one frame. If the number of events has changed, an
+    event takes the time of the frame at the same share of the stream.
     """
     if not body:
         return []
@@ -74,8 +77,8 @@ def recut(times: list[int], body: bytes, media: str) -> list[tuple[int, bytes]]:
 class LastEventFinder:
     """Finds the event after which SDKs stop reading (`[DONE]`, `response.completed`, `event: done`) in a live stream.
 
-    It looks at each byte once, and remembers no more of an unfinished event than the start of its last line: an event
-    of megabytes, such as an image, costs no more per byte than a short one.
+    It reads each byte once, and keeps only the start of the last line of an unfinished event: an event of megabytes,
+    such as an image, takes no longer per byte than a short one.
     """
 
     def __init__(self) -> None:
@@ -87,7 +90,7 @@ class LastEventFinder:
         text = self._carry + data
         self._carry = _unfinished_line(text)
         position, completes = 0, False
-        while True:  # one read may hold several
+        while True:  # `data` may hold several
             if not self._in_last_event:
                 if not _may_hold_last_event(text) or (match := _LAST.search(text, position)) is None:
                     return completes

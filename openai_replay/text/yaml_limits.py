@@ -1,4 +1,4 @@
-"""Limits of YAML texts: aliases, which can make them huge or endless, and nesting."""
+"""Limits of YAML texts: nesting, and aliases, which can make a value huge or endless."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Any
 
 from openai_replay.errors import CassetteError
 
-#: Aliases may make of a cassette so many times what its text says, or so many bytes. (vcrpy's own writer puts an alias
-#: where two requests share a body.)
+#: Aliases may expand a cassette to this many times its own size, or to this many bytes, whichever is more. (vcrpy's
+#: writer uses an alias if two requests share a body.)
 _UNFOLDED_TIMES = 10
 _UNFOLDED_BYTES = 1 << 25
-#: Bytes that a node takes besides its text: a mapping or a list of nothing is not free.
+#: Bytes that a node takes beside its text: an empty mapping or list is not free.
 _NODE_BYTES = 64
-#: An anchor and an alias look like this, and so may what is neither. Each begins with the one character that `re` can
-#: look for by itself: to look for what may stand before it first takes fifty times as long, half of what a big tape
-#: takes to be read.
+#: Anchors and aliases match these, and so may other texts. Each pattern begins with its one fixed character, which `re`
+#: searches for by itself. With the lookbehind first it takes fifty times as long: half of the time that reading a large
+#: cassette takes.
 _ANCHOR, _ALIAS = (
     re.compile(rf"""{mark}(?<![^\s\ufeff\[\]{{}},:?"']{mark})([0-9A-Za-z_-]+)""") for mark in ("&", r"\*")
 )
-#: libyaml's composer calls itself for every level, and at some 50,000 of them it ends the process.
+#: libyaml's composer calls itself for each level, and crashes the process at some 50,000 levels.
 _TOO_DEEP = 10_000
 _AS_SQUARE = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def is_too_deep(text: str) -> bool:
-    """Return True if `text` may be nested so deeply that composing it ends the process."""
+    """Return True if `text` may be nested so deeply that composing it crashes the process."""
     brackets = text.encode("utf-8", "replace").translate(_AS_SQUARE, _NO_BRACKETS)
     return b"[" * _TOO_DEEP in brackets or "- " * _TOO_DEEP in text or "? " * _TOO_DEEP in text
 
@@ -51,15 +51,15 @@ def may_hold_alias(text: str) -> bool:
 
 
 def check(text: str, root: Any, path: Path) -> None:
-    """Refuse aliases that make something very large of a small text ("billion laughs"), or something endless.
+    """Refuse aliases that expand a small text to a very large value ("billion laughs"), or to an endless one.
 
-    `root` is what PyYAML composed of `text`. What each node unfolds to is summed up, and nothing is unfolded for that.
-    Raises CassetteError; `path` is for its message.
+    `root` is the node that PyYAML composed from `text`. The expanded sizes are summed up without expanding anything.
+    Raises CassetteError with `path` in its message.
     """
     if root is None or not may_hold_alias(text):
         return
     hint = "Write it out without aliases (*name)."
-    sizes: dict[int, int] = {}  # of nodes that are done, by id; 0 while they are not
+    sizes: dict[int, int] = {}  # expanded size of each node by id; 0 until it is known
     plain = 0
     todo = [root]
     while todo:
@@ -80,7 +80,7 @@ def check(text: str, root: Any, path: Path) -> None:
             node_bytes = _NODE_BYTES + (len(node.value) if isinstance(node.value, str) else 0)
             plain += node_bytes
             sizes[id(node)] = node_bytes + sum(sizes[id(child)] for child in inner)
-            if sizes[id(node)] > 1 << 62:  # numbers of thousands of digits are slow themselves
+            if sizes[id(node)] > 1 << 62:  # larger numbers are slow by themselves
                 break
     if max(sizes.values()) > max(_UNFOLDED_BYTES, _UNFOLDED_TIMES * plain):
         raise CassetteError(path, None, "is small, and its aliases make something very large of it", hint)

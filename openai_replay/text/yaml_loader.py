@@ -1,8 +1,8 @@
-"""Any YAML text as plain values: what other recorders wrote is data, whatever its tags say.
+"""Loading of any YAML text as plain values. Files of other recorders are data, whatever their tags claim.
 
-Mappings, lists, texts, bytes and None come out, never an object of a class: a tag that is not known is read as the
-value it stands over. Scalars are the texts they were written as (a header may look like a date); `typed` gives them the
-types YAML 1.1 sees in them.
+The result has only mappings, lists, texts, bytes and None, never an object of a class: an unknown tag is ignored.
+Scalars stay the texts that were written, since a header may look like a date. `resolve_types` gives them their types by
+YAML 1.1.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from openai_replay.errors import CassetteError
 from openai_replay.text import yaml_limits
 
 _NULL = frozenset(("", "~", "null", "Null", "NULL"))
-#: Where a text lies is for those who read it from there to say.
+#: Callers know the path of a text, and add it to the message.
 _NOWHERE = Path()
 _BINARY = ("tag:yaml.org,2002:binary", "!binary")  # the second is Ruby's
 #: `!!python/object/apply:multidict.istr [name]`, `!!python/object/new:...`: the string is the first argument.
@@ -27,7 +27,7 @@ _Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class InvalidYamlError(ValueError):
-    """A text that is no YAML, or none that may be read; `line` counts from 1, None where it is not known."""
+    """A text that is not YAML, or breaks a limit. `line` counts from 1, or is None if it is not known."""
 
     def __init__(self, reason: str, line: int | None = None) -> None:
         super().__init__(reason)
@@ -35,13 +35,13 @@ class InvalidYamlError(ValueError):
 
 
 class PlainScalar(str):
-    """A scalar that was written without quotes: it may mean a number, or true."""
+    """A scalar that was written without quotes, so it may mean a number or a boolean."""
 
     __slots__ = ()
 
 
 def load(text: str) -> Any:
-    """The value of the one document in `text`. Raises NotYaml."""
+    """Return the value of the only document in `text`. Raises InvalidYamlError."""
     if yaml_limits.is_too_deep(text):
         raise InvalidYamlError("nested too deeply")
     loader = None
@@ -100,7 +100,7 @@ def _scalar(node: yaml.ScalarNode) -> Any:
 
 
 def resolve_types(value: Any) -> Any:
-    """`value` with numbers, true and false in the place of the unquoted texts that YAML 1.1 takes for them."""
+    """Return `value` with the unquoted texts that YAML 1.1 takes for numbers and booleans replaced by these."""
     if isinstance(value, dict):
         return {str(key): resolve_types(child) for key, child in value.items()}
     if isinstance(value, list):

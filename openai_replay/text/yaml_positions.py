@@ -6,24 +6,24 @@ import re
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-#: Keys and indices that lead to a value.
+#: Keys and indexes that lead from the root to a value.
 Path = tuple[str | int, ...]
 
 
 class Scalar(NamedTuple):
-    """A value, and where it leads there. `node` is PyYAML's."""
+    """A scalar: its path, and PyYAML's `node` of it."""
 
     path: Path
     node: Any
 
     @property
     def line(self) -> int:
-        """The line its text starts in, from 1."""
+        """The line that its text starts in, from 1."""
         return int(self.node.start_mark.line) + 1
 
 
 def scalars(node: Any, path: Path = (), visited: set[int] | None = None) -> Iterator[Scalar]:
-    """Every scalar in `node`, keys left out; what an alias refers to is given once, where it stands."""
+    """Yield each scalar in `node` except keys. A node that aliases refer to is yielded once, at its own path."""
     visited = set() if visited is None else visited
     if id(node) in visited:
         return
@@ -38,19 +38,19 @@ def scalars(node: Any, path: Path = (), visited: set[int] | None = None) -> Iter
             yield from scalars(value, (*path, index), visited)
 
 
-# What stands in a quoted or plain text for how many characters of the value: line folds (YAML 1.1, 7.3 and 8.2) and
-# escapes.
+# Parts of a quoted or plain text that stand for one character of the value, or for none: line folds (YAML 1.1, 7.3 and
+# 8.2) and escapes.
 _DOUBLE = re.compile(r"(?P<nothing>\\\r?\n[ \t]*)|(?P<fold>[ \t]*\r?\n\s*)|\\x..|\\u....|\\U........|\\.|.", re.DOTALL)
 _OTHER = re.compile(r"(?P<nothing>\Z.)|(?P<fold>[ \t]*\r?\n\s*)|''|.", re.DOTALL)
 
 
 def line_at(text: str, node: Any, offset: int) -> int:
-    """The line of `text`, from 1, in which the character at `offset` of the scalar `node`'s value stands."""
+    """Return the line of `text`, from 1, of the character at `offset` in the value of the scalar `node`."""
     line = int(node.start_mark.line) + 1
-    if node.style == "|":  # every line is one of the text, after that of the bar
+    if node.style == "|":  # each line of the value is one line of the text, after the line of the bar
         return line + 1 + int(node.value.count("\n", 0, offset))
     raw = text[node.start_mark.index : node.end_mark.index]
-    if node.style == ">":  # lines may have been joined: by the words between
+    if node.style == ">":  # lines may have been joined
         return _in_folded(raw, node.value, offset, line)
     if node.style in ("'", '"'):
         raw = raw[1:-1]

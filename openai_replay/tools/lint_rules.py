@@ -13,7 +13,7 @@ from openai_replay.model import End, Headers, Interaction, Response, header, med
 from openai_replay.redaction import redactor, secret_scanner
 from openai_replay.redaction.masker import Masker, mask
 from openai_replay.text import json_codec, sse, yaml_positions
-from openai_replay.text.http_headers import decode_body
+from openai_replay.text.content_encoding import decode_body
 from openai_replay.text.yaml_positions import Scalar
 
 

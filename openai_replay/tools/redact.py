@@ -8,7 +8,7 @@ from typing import NamedTuple
 from openai_replay.cassette import editor, reader
 from openai_replay.model import Headers, Interaction, Request, header
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.http_headers import decode_body, drop_false_encoding
+from openai_replay.text.content_encoding import decode_body, drop_false_encoding
 
 
 class RedactionResult(NamedTuple):

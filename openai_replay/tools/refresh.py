@@ -21,7 +21,8 @@ from openai_replay.proxy.live_response import LiveResponse
 from openai_replay.proxy.upstream import Upstream
 from openai_replay.redaction.masker import MARK
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.http_headers import NOISE, decode_body, drop_false_encoding, filter_headers
+from openai_replay.text.content_encoding import decode_body, drop_false_encoding
+from openai_replay.text.http_headers import NOISE, filter_headers
 
 _REDACTED = MARK.decode()
 #: Headers whose whole value is the key; `authorization` has it after its scheme.

@@ -25,8 +25,7 @@ from openai_replay.cassette import reader, writer
 from openai_replay.errors import CassetteError
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import End, Frame, Head, Headers, Interaction, Request, Response
-from openai_replay.text import http_headers as headers
-from openai_replay.text import json_codec
+from openai_replay.text import content_encoding, http_headers, json_codec
 
 TAPE = Path("tape.yaml")
 LOADERS = [yaml.CSafeLoader, yaml.SafeLoader]
@@ -255,7 +254,7 @@ LATIN = st.lists(ODD.filter(lambda text: text < "\u0100"), max_size=4).map("".jo
     st.characters(max_codepoint=255), max_size=9
 )
 TOKENS = st.text(st.sampled_from("!#$%&'*+-.^_`|~09AZaz"), min_size=1, max_size=9)  # RFC 9110 5.6.2
-NAMES = TOKENS.filter(lambda name: name.lower() not in headers.HOP_BY_HOP)
+NAMES = TOKENS.filter(lambda name: name.lower() not in http_headers.HOP_BY_HOP)
 HEADERS = st.lists(st.tuples(NAMES | st.sampled_from(["Content-Type", "no", "null", "a"]), LATIN), max_size=4).map(
     tuple
 )
@@ -575,8 +574,8 @@ def test_rule_6_our_keys_live_under_response_only() -> None:
 def test_rule_7_headers_that_are_stored(name: str, is_kept: bool, with_all: bool) -> None:
     entry = (name, "x")
     connection = ("connection", "keep-alive, x-hop")
-    assert (entry in headers.filter_headers((connection, entry))) is is_kept
-    assert (entry in headers.filter_headers((connection, entry), keep_all=True)) is with_all
+    assert (entry in http_headers.filter_headers((connection, entry))) is is_kept
+    assert (entry in http_headers.filter_headers((connection, entry), keep_all=True)) is with_all
 
 
 @pytest.mark.parametrize(
@@ -596,7 +595,7 @@ def test_rule_7_headers_that_are_stored(name: str, is_kept: bool, with_all: bool
 )
 def test_rule_8_an_encoding_that_the_body_does_not_have_is_dropped(encoding: str, body: bytes, true: bool) -> None:
     entry: Headers = (("Content-Encoding", encoding), ("x", "y"))
-    assert headers.drop_false_encoding(entry, body) == (entry if true else (("x", "y"),))
+    assert content_encoding.drop_false_encoding(entry, body) == (entry if true else (("x", "y"),))
     binary = "".join(f"\\x{byte:02x}" for byte in body)
     if body.isascii():
         (interaction,) = read(plain(headers=f"{{Content-Encoding: ['{encoding}'], x: ['y']}}", body=f'"{binary}"'))

@@ -16,7 +16,7 @@ from openai_replay.config.rules import Rules
 from openai_replay.errors import CassetteError
 from openai_replay.model import Frame, Head, Request, Response
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text import http_headers, multipart, sse
+from openai_replay.text import content_encoding, http_headers, multipart, sse
 
 CORPUS = Path(__file__).parent / "corpus"
 TAPE = Path("tape.yaml")
@@ -106,7 +106,7 @@ def fuzz_headers(data: bytes) -> None:
     assert b"\0" not in head
     for line, (name, _) in zip(head.split(b"\r\n")[1:], stored, strict=False):
         assert line.startswith(name.encode() + b": ")
-    http_headers.drop_false_encoding(stored, data)
+    content_encoding.drop_false_encoding(stored, data)
 
 
 def _is_text(data: bytes) -> bool:

@@ -20,7 +20,7 @@ from openai_replay.matching.suggestions import at_the_command_line
 from openai_replay.model import Request
 from openai_replay.redaction.redactor import Redactor
 from openai_replay.text import escape
-from openai_replay.text.json_codec import parse_pointer
+from openai_replay.text.json_pointer import parse_pointer
 from tests.matching.test_matcher import FILE, FORM, JSON, LARGE, post, upload
 from tests.text.test_json_codec import VALUES
 

@@ -17,7 +17,7 @@ from openai_replay.matching import normalizers
 from openai_replay.matching.matcher import ON, Matcher, parse_headers, parse_on
 from openai_replay.model import Headers, Request
 from openai_replay.redaction.redactor import Redactor
-from openai_replay.text.json_codec import parse_pointer
+from openai_replay.text.json_pointer import parse_pointer
 from tests.text.test_json_codec import DUMPS, VALUES
 
 JSON: Headers = (("Content-Type", "application/json; charset=utf-8"),)

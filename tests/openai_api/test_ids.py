@@ -1,4 +1,4 @@
-"""IDs that responses issue, and the recordings that replace others."""
+"""IDs in requests and responses, and the pairs of recorded and fresh interactions."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_ids_of_two_responses_are_paired_by_kind() -> None:
 
 
 def turn(call: str, result: str = "sunny", arguments: str = "{}") -> Request:
-    """The second turn of a tool loop."""
+    """Return the second turn of a tool loop."""
     return request_of(
         [{"tool_calls": [{"id": call, "arguments": arguments}]}, {"tool_call_id": call, "content": result}]
     )

@@ -1,4 +1,4 @@
-"""A stream comes to the answer that the same request gets without one."""
+"""A stream adds up to the response that the same request gets without streaming."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.upstream import Chunk, Received, Send
 
 
 def fetch_body(path: str, **parameters: Any) -> bytes:
-    """The body that the simulated API answers with."""
+    """Return the body of the simulated API's response."""
     headers = [("authorization", "Bearer sk-test"), ("content-type", "application/json")]
     steps = FakeOpenAI()(Received("POST", path, headers, json.dumps(parameters).encode(), 0.0))
     sent = b"".join(step.data for step in steps if isinstance(step, Send)).partition(b"\r\n\r\n")[2]
@@ -66,7 +66,7 @@ def test_a_stream_without_its_end_is_assembled() -> None:
         ].parts
 
 
-def test_assistants() -> None:
+def test_assistants_streams_are_assembled() -> None:
     body = fetch_body("/v1/threads/runs", assistant_id="asst_1", thread={"messages": MESSAGES}, stream=True)
     events = list(sse.events(body))
     message, run = parse_messages(assemble(events))
@@ -77,7 +77,7 @@ def test_assistants() -> None:
     assert parse_messages(assemble(deltas)) == [message]
 
 
-def test_transcriptions_and_speech() -> None:
+def test_transcriptions_and_speech_are_assembled() -> None:
     sound = fetch_body("/v1/audio/speech", input="hello", stream_format="sse")
     assembly = Assembly()
     for event in sse.events(sound):
@@ -202,7 +202,7 @@ def call(index: int, **function: str) -> Any:
         pytest.param(stream(call(500, name="far")), [], id="an index that fills the memory"),
     ],
 )  # fmt: skip
-def test_streams(events: list[Event], messages: list[Message] | None) -> None:
+def test_streams_are_assembled(events: list[Event], messages: list[Message] | None) -> None:
     expected = messages if messages is not None else [
         Message(
             [
@@ -225,7 +225,7 @@ def test_streams(events: list[Event], messages: list[Message] | None) -> None:
     [("[DONE]", True), (chat(content="x"), False), ({"type": "response.completed", "response": {}}, True),
      ({"type": "transcript.text.segment.done"}, False), ({"type": "speech.audio.done"}, True)],
 )  # fmt: skip
-def test_whether_the_last_event_came(last: Any, ended: bool) -> None:
+def test_the_last_event_ends_a_stream(last: Any, ended: bool) -> None:
     assembly = Assembly()
     for event in stream(chat(content="x"), last):
         assembly.add(event)
@@ -262,7 +262,7 @@ def test_messages_are_parsed_from_json(response: Any, messages: list[Message]) -
     assert parse_messages(response) == messages
 
 
-def test_an_item_of_a_file_search() -> None:
+def test_a_file_search_becomes_a_note() -> None:
     assert parse_item({"type": "file_search_call"}) == [Part(Kind.NOTE, "file_search_call")]
 
 

@@ -1,4 +1,4 @@
-"""The preview of a response."""
+"""Parsed responses and their previews in one line."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def response_of(body: bytes, media: str = "application/json") -> Response:
 
 
 def stream(*events: Any) -> Response:
-    """Data of each event; with a name, where it is a pair."""
+    """Return a stream of events: their data, or pairs of name and data."""
     lines = [("", event) if not isinstance(event, tuple) else (f"event: {event[0]}\n", event[1]) for event in events]
     return response_of("".join(f"{name}data: {json.dumps(data)}\n\n" for name, data in lines).encode(), SSE)
 

@@ -1,4 +1,4 @@
-"""The usage that responses report, and its totals."""
+"""Usage that responses report, and the totals of `stats`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.openai_api.test_transcript import SSE
         ([], None),
     ],
 )
-def test_usage(fields: Any, usage: Usage | None) -> None:
+def test_usage_is_parsed(fields: Any, usage: Usage | None) -> None:
     assert parse_usage({"usage": fields}) == usage
     assert parse_usage({"usage": None, "run": {"usage": fields}}) == usage
 
@@ -67,7 +67,7 @@ CHAT = {
 }
 
 
-def test_counts_by_model() -> None:
+def test_interactions_are_counted_by_model() -> None:
     stream = fetch_body(
         "/v1/chat/completions", model="m", messages=[{"role": "user", "content": "a b"}], stream=True,
         stream_options={"include_usage": True},
@@ -115,7 +115,7 @@ def test_a_run_has_its_own_usage() -> None:
         ("a=b=1/2/0.5", "a=b", Price(1, 2, 0.5)),
     ],
 )
-def test_prices(text: str, name: str, price: Price) -> None:
+def test_prices_are_parsed(text: str, name: str, price: Price) -> None:
     assert stats.parse_price(text) == (name, price)
 
 
@@ -135,7 +135,7 @@ def test_prices_apply_by_either_name_of_a_model() -> None:
     assert Totals(cost=0.5).as_json()["cost"] == 0.5
 
 
-def test_the_table() -> None:
+def test_the_table_has_a_line_per_model() -> None:
     counts = stats.count_by_model([interaction(CHAT), interaction({}, "other\x1b[2J")], {"gpt-4o-mini": Price(1, 2, 1)})
     lines = list(stats.format_table(counts, stats.sum_totals(counts.values())))
     assert lines[0].split() == [

@@ -1,4 +1,4 @@
-"""Secrets are told by their look, and what is none is left alone. Every key here is made by dice of a fixed seed."""
+"""Secrets are found by their look, and other texts are not reported. Every key here is random, with a fixed seed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LETTERS = string.ascii_letters + string.digits
 
 
 def dice(length: int, alphabet: str = LETTERS) -> str:
-    """Characters that look like chance, the same in every run, and are no key of anybody."""
+    """Return random characters, the same in every run."""
     chance = random.Random(length)
     return "".join(chance.choice(alphabet) for _ in range(length))
 
@@ -149,5 +149,5 @@ def test_overlapping_secrets_are_reported_once() -> None:
     "piece", ["token_", "token:", "sk-", "eyJ", "://a:", "key='a1", "bearer a", "-----BEGIN ", "AIza", "api_key="]
 )
 def test_a_text_made_to_be_slow_is_searched_in_linear_time(piece: str) -> None:
-    """Steps that grew with the square of the text would take hours for a million characters."""
+    """Quadratic time would be hours for a million characters."""
     assert list(secret_scanner.find_leaks(piece * (1_000_000 // len(piece)))) == []

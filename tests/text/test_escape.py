@@ -1,4 +1,4 @@
-"""Control characters are shown, and no terminal obeys them."""
+"""Control characters are shown as escapes."""
 
 from __future__ import annotations
 

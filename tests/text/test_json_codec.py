@@ -1,8 +1,7 @@
-"""JSON as text: its strings, pretty-printing, exact values, pointers."""
+"""JSON text: positions of strings, pretty-printing, exact values."""
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from openai_replay.errors import UsageError
 from openai_replay.text import json_codec
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -22,7 +20,7 @@ VALUES: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXTS, inner, max_size=4),
     max_leaves=20,
 )
-#: The same value in different clothes.
+#: Ways to write the same value.
 DUMPS = st.sampled_from(
     [
         lambda value: json.dumps(value).encode(),
@@ -48,7 +46,7 @@ def test_strings_are_all_string_values_with_their_paths(value: Any, dumps: Any) 
 
 
 @given(VALUES, DUMPS)
-def test_pretty_keeps_the_value_and_every_token_and_is_pretty_for_good(value: Any, dumps: Any) -> None:
+def test_pretty_text_keeps_every_token_and_stays_the_same_if_repeated(value: Any, dumps: Any) -> None:
     text = dumps(value)
     pretty = json_codec.pretty(text)
     assert json.loads(pretty) == value
@@ -68,7 +66,7 @@ def test_pretty_keeps_the_value_and_every_token_and_is_pretty_for_good(value: An
         (b' "x" ', b'"x"'),
     ],
 )
-def test_pretty(text: bytes, pretty: bytes) -> None:
+def test_json_is_indented(text: bytes, pretty: bytes) -> None:
     assert json_codec.pretty(text) == pretty
 
 
@@ -82,7 +80,7 @@ def test_pretty(text: bytes, pretty: bytes) -> None:
         (b"1" * 400, int("1" * 400)),
     ],
 )
-def test_exact(text: bytes, value: Any) -> None:
+def test_exact_values_keep_long_integers_and_lone_surrogates(text: bytes, value: Any) -> None:
     assert json_codec.exact(text) == value
     assert type(json_codec.exact(text)) is type(value)
 
@@ -108,13 +106,13 @@ def test_exact(text: bytes, value: Any) -> None:
     ids=lambda text: repr(text[:20]),
 )
 @pytest.mark.parametrize("read", [json_codec.loads, json_codec.exact])
-def test_no_json(text: bytes, read: Any) -> None:
+def test_other_texts_are_not_json(text: bytes, read: Any) -> None:
     with pytest.raises(ValueError, match=r"."):
         read(text)
 
 
 @given(VALUES, DUMPS, DUMPS)
-def test_canonical_is_the_same_for_the_same_value(value: Any, first_dumps: Any, second_dumps: Any) -> None:
+def test_equal_values_have_equal_canonical_texts(value: Any, first_dumps: Any, second_dumps: Any) -> None:
     assert json_codec.canonical(json_codec.exact(first_dumps(value))) == json_codec.canonical(
         json_codec.exact(second_dumps(value))
     )
@@ -138,14 +136,16 @@ def test_canonical_is_the_same_for_the_same_value(value: Any, first_dumps: Any, 
         (b'"\\ud800"', b'"?"'),
     ],
 )
-def test_canonical_differs_for_different_values(first: bytes, second: bytes) -> None:
+def test_different_values_have_different_canonical_texts(first: bytes, second: bytes) -> None:
     assert json_codec.canonical(json_codec.exact(first)) != json_codec.canonical(json_codec.exact(second))
 
 
 @pytest.mark.parametrize(("depth", "deep"), [(200, False), (300, True), (900, True)])
 @pytest.mark.parametrize("leaf", [b"1", b"18446744073709551616"], ids=["64 bits", "more"])
 @pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}")], ids=["lists", "objects"])
-def test_canonical_has_a_depth(depth: int, deep: bool, leaf: bytes, opening: bytes, closing: bytes) -> None:
+def test_canonical_text_has_a_maximum_depth(
+    depth: int, deep: bool, leaf: bytes, opening: bytes, closing: bytes
+) -> None:
     value = json_codec.exact(opening * depth + leaf + closing * depth)
     if deep:
         with pytest.raises(ValueError, match="nested too deeply"):
@@ -155,7 +155,7 @@ def test_canonical_has_a_depth(depth: int, deep: bool, leaf: bytes, opening: byt
 
 
 @pytest.mark.parametrize(("depth", "deep"), [(200, False), (252, True), (900, True)])
-def test_shallow_has_a_depth(depth: int, deep: bool) -> None:
+def test_shallow_values_have_a_maximum_depth(depth: int, deep: bool) -> None:
     text = b'[{"a":' * (depth // 2) + b"1" + b"}]" * (depth // 2) if depth % 2 == 0 else b"[" * depth + b"]" * depth
     if deep:
         with pytest.raises(ValueError, match="nested too deeply"):
@@ -164,85 +164,8 @@ def test_shallow_has_a_depth(depth: int, deep: bool) -> None:
         assert json_codec.shallow(text) == json_codec.loads(text)
 
 
-def test_what_is_wide_is_not_deep() -> None:
+def test_a_wide_value_is_not_deep() -> None:
     assert len(json_codec.shallow(b"[" + b"[],{}," * 500 + b"1]")) == 1001
-
-
-@pytest.mark.parametrize(
-    ("text", "pointer"),
-    [
-        ("/messages/0/content", ("messages", "0", "content")),
-        ("/tools/*/id", ("tools", "*", "id")),
-        ("/a~1b/m~0n/~01", ("a/b", "m~n", "~1")),
-        ("/", ("",)),
-        ("/a//b", ("a", "", "b")),
-    ],
-)
-def test_parse_pointer(text: str, pointer: json_codec.Pointer) -> None:
-    assert json_codec.parse_pointer(text) == pointer
-    assert json_codec.format_pointer(pointer) == text
-
-
-@pytest.mark.parametrize(
-    ("text", "message", "hint"),
-    [
-        ("messages", "'messages' is not a JSON pointer: it has to start with '/'", "Write for example"),
-        ("", "'' is not a JSON pointer: it has to start with '/'", "Write for example"),
-        ("/a~b", "'/a~b' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
-        ("/a~", "'/a~' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
-    ],
-)
-def test_what_is_no_pointer(text: str, message: str, hint: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        json_codec.parse_pointer(text)
-    assert caught.value.message == message
-    assert caught.value.hint.startswith(hint)
-
-
-@pytest.mark.parametrize(
-    ("pointer", "path", "does"),
-    [
-        ("/a/0", ("a", 0), True),
-        ("/a/*", ("a", 7), True),
-        ("/*/b", ("a", "b"), True),
-        ("/a", ("a", 0), False),
-        ("/a/0", ("a",), False),
-        ("/a/01", ("a", 1), False),
-    ],
-)
-def test_points_at(pointer: str, path: json_codec.Path, does: bool) -> None:
-    assert json_codec.points_at(json_codec.parse_pointer(pointer), path) is does
-
-
-VALUE = {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "b": {"c": 5, "0": 6}, "d/e~": 7}
-
-
-@pytest.mark.parametrize(
-    ("pointer", "remaining"),
-    [
-        ("/b", {"a": [{"id": 1, "x": 2}, {"id": 3}, 4], "d/e~": 7}),
-        ("/a/1", VALUE | {"a": [{"id": 1, "x": 2}, 4]}),
-        ("/a/*", VALUE | {"a": []}),
-        ("/a/*/id", VALUE | {"a": [{"x": 2}, {}, 4]}),
-        ("/b/*", VALUE | {"b": {}}),
-        ("/b/0", VALUE | {"b": {"c": 5}}),
-        ("/d~1e~0", {"a": VALUE["a"], "b": VALUE["b"]}),
-        ("/*", {}),
-        ("/a/9", VALUE),
-        ("/a/01", VALUE),
-        ("/a/-", VALUE),
-        ("/a/-1", VALUE),
-        ("/a/١", VALUE),
-        ("/a/" + "9" * 5000, VALUE),
-        ("/b/c/d", VALUE),
-        ("/nothing/here", VALUE),
-        ("/", VALUE),
-    ],
-)
-def test_drop(pointer: str, remaining: Any) -> None:
-    value = copy.deepcopy(VALUE)
-    json_codec.drop(value, json_codec.parse_pointer(pointer))
-    assert value == remaining
 
 
 @pytest.mark.parametrize("offset", range(13))

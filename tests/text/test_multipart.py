@@ -1,4 +1,4 @@
-"""multipart/form-data, well formed and not."""
+"""Parsing of multipart/form-data, well formed and malformed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from openai_replay.text import multipart
 
 
 def wire(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
-    """A body of `parts`: header lines and content."""
+    """Return a body of `parts`: header lines and content."""
     return (
         b"".join(b"--%b\r\n%b\r\n%b\r\n" % (boundary.encode(), head.encode(), content) for head, content in parts)
         + b"--%b--\r\n" % boundary.encode()
@@ -30,7 +30,7 @@ def wire(*parts: tuple[str, bytes], boundary: str = "b") -> bytes:
         ("", ""),
     ],
 )
-def test_boundary(content_type: str, boundary: str) -> None:
+def test_the_boundary_is_parsed(content_type: str, boundary: str) -> None:
     assert multipart.parse_boundary(content_type) == boundary
 
 
@@ -90,7 +90,7 @@ FILE = 'Content-Disposition: form-data; name="file"; filename='
         ),
     ],
 )
-def test_parts(body: bytes, parts: list[tuple[str, str, str, bytes]]) -> None:
+def test_well_formed_parts_are_parsed(body: bytes, parts: list[tuple[str, str, str, bytes]]) -> None:
     parsed = multipart.parse_parts(body, "b")
     assert parsed is not None
     assert [(*part[:3], bytes(part.content)) for part in parsed] == parts
@@ -112,11 +112,11 @@ def test_parts(body: bytes, parts: list[tuple[str, str, str, bytes]]) -> None:
         pytest.param(b"--b\r\n\r\n1\r\n--b--c\r\n", id="a final boundary that goes on"),
     ],
 )
-def test_what_is_not_well_formed_is_not_read(body: bytes) -> None:
+def test_a_malformed_body_is_not_parsed(body: bytes) -> None:
     assert multipart.parse_parts(body, "b") is None
 
 
-def test_without_a_boundary_nothing_is_read() -> None:
+def test_a_body_without_a_boundary_is_not_parsed() -> None:
     assert multipart.parse_parts(b"--\r\n\r\n1\r\n----\r\n", "") is None
 
 
@@ -141,7 +141,7 @@ PARTS = st.lists(
 
 
 @given(PARTS)
-def test_what_was_written_is_read(parts: list[tuple[str, str, str, bytes]]) -> None:
+def test_written_parts_are_parsed(parts: list[tuple[str, str, str, bytes]]) -> None:
     lines = [
         (f'Content-Disposition: form-data; name="{name}"; filename="{filename}"\r\nContent-Type: {media}\r\n', content)
         for name, filename, media, content in parts

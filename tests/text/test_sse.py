@@ -1,4 +1,4 @@
-"""Server-sent events: cut, read, cut anew."""
+"""Server-sent events: their spans, parsing, and new frames of edited streams."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SSE = "text/event-stream"
         pytest.param(b"", [], id="empty"),
     ],
 )
-def test_events(body: bytes, events: list[tuple[str, str]]) -> None:
+def test_events_are_parsed(body: bytes, events: list[tuple[str, str]]) -> None:
     assert list(sse.events(body)) == [Event(*event) for event in events]
 
 
@@ -50,7 +50,7 @@ def test_events(body: bytes, events: list[tuple[str, str]]) -> None:
         (b"", []),
     ],
 )
-def test_spans(body: bytes, pieces: list[bytes]) -> None:
+def test_spans_end_with_blank_lines(body: bytes, pieces: list[bytes]) -> None:
     assert [body[start:end] for start, end in sse.spans(body)] == pieces
 
 
@@ -79,7 +79,9 @@ STREAM = b"data: 1\n\ndata: 22\n\ndata: 3\n\n"
         ([], b"{}", "application/json", [(0, b"{}")]),
     ],
 )
-def test_recut(times: list[int], body: bytes, media: str, cuts: list[tuple[int, bytes]]) -> None:
+def test_edited_streams_are_cut_at_their_events(
+    times: list[int], body: bytes, media: str, cuts: list[tuple[int, bytes]]
+) -> None:
     assert sse.recut(times, body, media) == cuts
 
 

@@ -14,7 +14,7 @@ MIB = 1 << 20
     ("text", "size"),
     [("1", 1), ("65536", 65536), ("64k", 65536), ("64K", 65536), ("64kb", 65536), (" 1m ", MIB), ("2g", 2 << 30)],
 )
-def test_parse_size(text: str, size: int) -> None:
+def test_sizes_are_parsed(text: str, size: int) -> None:
     assert parse_size(text) == size
 
 
@@ -42,7 +42,7 @@ def test_a_formatted_size_can_be_parsed(size: int, text: str) -> None:
         ("90d", 7.776e9),
     ],
 )
-def test_parse_duration(text: str, ms: float) -> None:
+def test_durations_are_parsed(text: str, ms: float) -> None:
     assert parse_duration(text) == ms
 
 

@@ -1,4 +1,4 @@
-"""Two texts compared word by word."""
+"""Comparison of two texts word by word."""
 
 from __future__ import annotations
 

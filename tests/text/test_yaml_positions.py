@@ -1,4 +1,4 @@
-"""The line of every character of a value, whatever the style it is written in."""
+"""Lines of characters in YAML values of every style."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 
 from openai_replay import __version__
 from openai_replay.model import Headers, Interaction, Response, header, media_type
-from openai_replay.text.http_headers import decode_body, drop_false_encoding
+from openai_replay.text.content_encoding import decode_body, drop_false_encoding
 from openai_replay.tools.exporters.result import ExportResult
 
 

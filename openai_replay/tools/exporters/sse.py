@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from openai_replay.model import Interaction, header, media_type
-from openai_replay.text.http_headers import decode_body, drop_false_encoding
+from openai_replay.text.content_encoding import decode_body, drop_false_encoding
 from openai_replay.tools.exporters.result import ExportResult, note_incomplete
 
 

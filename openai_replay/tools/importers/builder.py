@@ -15,7 +15,7 @@ from openai_replay.cassette.schema import MAX_TIME_MS
 from openai_replay.errors import ImportFormatError
 from openai_replay.model import Frame, Head, Headers, Interaction, Request, Response, header, media_type
 from openai_replay.text import json_codec, sse
-from openai_replay.text.http_headers import drop_false_encoding
+from openai_replay.text.content_encoding import drop_false_encoding
 from openai_replay.tools.importers.source import GZIP_MAGIC, MAX_BYTES, decompress
 
 
