@@ -84,6 +84,7 @@ def test_record_them_anew(tmp_path: Path, upstream: Upstream) -> None:
     assert "openai-replay: 7 played, 0 recorded, 0 missed, 0 unplayed\n" in shell.run("pytest")
 
 
+@pytest.mark.slow
 def test_edit_a_prompt_see_the_miss_and_do_what_it_says(tmp_path: Path, upstream: Upstream) -> None:
     shell = Shell(PYTEST, tmp_path)
     shell.edit("assistant.py", "in one sentence", "in two sentences")

@@ -57,15 +57,14 @@ ALL = {
     "openai of node": Client(Program(("node", NODE / "client.mjs")), no_node),
     "curl": Client(Program((CLIENTS / "curl_client.sh",)), no_curl),
 }
-#: The client that `make test` runs; `make test-all` runs the others.
-QUICK = "openai 3 async"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "proxy"),
     [
-        *(pytest.param(name, OPENAI_REPLAY, marks=() if name == QUICK else pytest.mark.slow) for name in ALL),
-        pytest.param("curl", WITHOUT_UVLOOP, marks=pytest.mark.slow),
+        *(pytest.param(name, OPENAI_REPLAY) for name in ALL),
+        pytest.param("curl", WITHOUT_UVLOOP),
     ],
     ids=[*ALL, "curl, asyncio's own loop"],
 )

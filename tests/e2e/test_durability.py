@@ -118,7 +118,7 @@ async def killed(process: Process, options: str, chance: random.Random) -> None:
     await process.ended()
 
 
-@pytest.mark.parametrize("options", ["kill -9", "SIGTERM storm"])
+@pytest.mark.parametrize("options", ["kill -9", pytest.param("SIGTERM storm", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", range(-(-ROUNDS // ROUNDS_A_FILE)))
 async def test_nothing_that_a_client_has_seen_the_end_of_is_lost(
     tmp_path: Path, seed: int, options: str, capsys: pytest.CaptureFixture[str]

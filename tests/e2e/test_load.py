@@ -93,6 +93,7 @@ needs_proc = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="what
 
 
 @needs_proc
+@pytest.mark.slow
 async def test_many_paced_streams_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     async with command("play", taped(tmp_path / "tape.yaml"), "--pace", "original", "-q") as process:
         await load(process, 10, 0.1, "same")
@@ -112,6 +113,7 @@ async def test_many_paced_streams_at_once(tmp_path: Path, capsys: pytest.Capture
 
 
 @needs_proc
+@pytest.mark.slow
 async def test_many_recordings_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tape = tmp_path / "tape.yaml"
     async with upstream_process() as url, command("record", tape, "--upstream", url, "-q") as process:
