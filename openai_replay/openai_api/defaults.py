@@ -1,4 +1,4 @@
-"""Defaults of the API for parameters that a request leaves out: `n: 1`, `n: null` and no `n` are the same request."""
+"""Defaults of the API for parameters that a request leaves out. `n: 1`, `n: null` and no `n` are the same request."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""IDs that the API issues (`call_…`, `resp_…`, `thread_…`, `file-…`): finding them in responses, and replacing them by
-those of other responses.
+"""IDs that the API issues (`call_…`, `resp_…`, `thread_…`, `file-…`): finding and pairing them, and replacing them in
+requests.
 
 An ID is recognized where a response issues it: as the value of a key `id` or `…_id`. So no word of prose is taken for
 an ID, and no list of prefixes can become outdated: `chatcmpl-9x8…`, `toolu_01A…`, `D681PevKs` and a UUID are IDs,
@@ -52,7 +52,7 @@ def find_issued(response: Response | bytes) -> list[str]:
 
 
 def find_unissued(names: Iterable[str], responses: Iterable[Response]) -> set[str]:
-    """Return the IDs among `names` that none of `answers` issued. A compressed response may issue any."""
+    """Return the IDs among `names` that none of `responses` issued. A compressed response may issue any."""
     unresolved = set(names)
     for response in responses if unresolved else ():
         if header(response.head.headers, "content-encoding").strip().lower() not in ("", "identity"):
@@ -98,7 +98,7 @@ def pair_ids(recorded: Response | bytes, fresh: Response | bytes) -> dict[str, s
 def pair_interactions(
     recorded: Sequence[Interaction], fresh: Sequence[Interaction], key: Callable[[Request], Hashable]
 ) -> list[int | None]:
-    """Return, for each interaction of `fresh`, the index of the interaction in `recorded` that it re-records, or None.
+    """Return for each interaction of `fresh` the index of the interaction in `recorded` that it re-records, or None.
 
     IDs from fresh responses count as the IDs of the responses that they replace. If no request is equal even then,
     because a model wrote something else beside the ID, the partner is the first request with the same method, path and

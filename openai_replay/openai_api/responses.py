@@ -39,7 +39,7 @@ class Message(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text that a person reads: also tool calls with their arguments, but no notes."""
+        """The text for a reader: texts, refusals, and tool calls with their arguments, but no notes."""
         return "".join(
             part.name + part.text for part in self.parts if part.kind not in (Kind.NOTE, Kind.REASONING, Kind.ERROR)
         )
@@ -141,7 +141,7 @@ def parse_item(item: Json) -> list[Part]:
 
 
 def _parse_contents(contents: Any) -> list[Part]:
-    """A text, or a list of parts: `{"text": "..."}`, or `{"text": {"value": "..."}}` as Assistants have it."""
+    """Return the parts of a text, or of a list of `{"text": "..."}`, in Assistants `{"text": {"value": "..."}}`."""
     if isinstance(contents, str):
         return [Part(Kind.TEXT, contents)] if contents else []
     parts = []
@@ -163,7 +163,7 @@ def _parse_contents(contents: Any) -> list[Part]:
 
 
 def _finish_reason(response: Json) -> str:
-    """A response has a status, and where it is incomplete, the reason."""
+    """Return the reason if a response is incomplete, otherwise its status."""
     return _str(_dict(response.get("incomplete_details")).get("reason")) or _str(response.get("status"))
 
 

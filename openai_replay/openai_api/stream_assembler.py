@@ -1,11 +1,11 @@
-"""The events of a stream put together again: the answer that the same request gets where it does not stream.
+"""Assembly of a stream's events into the response that the same request gets without streaming.
 
-One reading of chat and legacy completions, Responses, Assistants, transcriptions, speech and images, whole or cut off.
-What the API's own last event says goes before what was put together (`response.completed` holds the whole response);
-errors inside a stream become the `error` of the answer. `answers` tells what such an answer says.
+It reads chat and legacy completions, Responses, Assistants, transcriptions, speech and images, complete or cut off. If
+the last event contains the complete response (`response.completed`), that counts. An error inside a stream becomes the
+`error` of the response. `responses` parses the result.
 
 The shapes are those of https://platform.openai.com/docs/api-reference: chat/streaming, responses-streaming,
-assistants-streaming, audio. Anything may stand in a cassette: what has no such shape adds nothing, and raises nothing.
+assistants-streaming, audio. A cassette may contain anything: an event of another shape is ignored, and never an error.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from openai_replay.text.sse import Event
 
 Json = dict[str, Any]
 
-#: Keys whose text replaces what was there; the text of any other is the next piece of one.
+#: Fields whose text replaces the text before. The text of any other field is appended.
 _REPLACED = frozenset(
     {"id", "type", "role", "object", "status", "model", "finish_reason", "call_id", "created", "index"}
 )
@@ -36,12 +36,12 @@ _DELTAS = {
     "audio.transcript": ("content", "transcript"),
 }
 _DELTA = re.compile(rf"(?:response\.)?({'|'.join(map(re.escape, _DELTAS))})\.delta")
-#: No API skips more indexes than this. A larger gap is an attempt to fill the memory.
+#: Largest gap in the indexes of a list. No API skips as many: a larger gap is an attempt to fill the memory.
 _MAX_GAP = 128
 
 
 class Assembly:
-    """A response in the making: `add` each event, then take `value`."""
+    """A partial response. Call `add` with each event, then read `value`."""
 
     def __init__(self) -> None:
         self.value: Json = {}
@@ -138,7 +138,7 @@ class Assembly:
             _merge(present, data["delta"])
 
     def _add_media(self, kind: str, event: Json) -> None:
-        """Add an event of audio or images: a piece of text or base64, or a last event with the usage."""
+        """Add an event of audio or images: a part of a text or of base64, or a last event with the usage."""
         name = "audio" if "audio" in event or ".audio." in kind else "text"
         if isinstance(piece := event.get("delta", event.get("audio")), str):
             _merge(self.value, {name: piece})

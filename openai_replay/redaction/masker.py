@@ -1,12 +1,12 @@
-"""Secrets found and masked in texts: keys by their look, and what one's own patterns and pointers name.
+"""Masking of secrets in texts: keys by built-in patterns, and the matches of users' patterns and pointers.
 
-* The built-in patterns (`keyshapes`) match inside one JSON string.
-* One's own patterns are only applied inside JSON strings where the text is JSON, or lines or a stream of it, and to
-  the contents and names of the parts of multipart/form-data. Numbers, keys and structure are never touched.
-* A model speaks in tokens: a key may be split over many events. Such pieces are joined in `lanes`, matched together,
-  and masked where they lie.
-* A mark is never matched again, nor across, and masking goes on until nothing is left to mask: to mask what is masked
-  changes nothing.
+* The built-in patterns (`key_patterns`) match inside one JSON string.
+* In JSON, JSON lines and streams, users' patterns match only inside strings. In multipart/form-data they match the
+  contents and the names of the parts. Numbers, keys and structure never change.
+* A model streams tokens, so a key may be split over many events. `stream_text` finds the channels of such texts. Their
+  parts are matched together, and each part is masked in its event.
+* No pattern matches a mark, or across a mark, and masking repeats until nothing changes. So masking twice is the same
+  as masking once.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from openai_replay.text.json_pointer import Pointer
 from openai_replay.text.safe_regex import UserPattern
 
 MARK = b"REDACTED"
-#: What stands in the place of a secret of so many bytes.
+#: Returns the replacement of a secret, for its length in bytes.
 Replacement = Callable[[int], bytes]
 #: Start and end, in bytes.
 Edit = tuple[int, int]
@@ -31,9 +31,9 @@ Edit = tuple[int, int]
 _MASK = re.compile(re.escape(MARK) + rb"\*+")
 _MARKED = re.compile(re.escape(MARK.decode()) + r"\**")
 
-# Names of fields and files in the head of a part.
+# A name of a field or a file in the head of a part.
 _QUOTED = re.compile(rb'"([^"\r\n]*)"')
-#: One decoded character of a JSON string each.
+#: The text of one decoded character in a JSON string.
 _UNIT = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u.{4}|\\.|[\x00-\x7f]|[\xc0-\xff][\x80-\xbf]*",
     re.DOTALL,
@@ -41,17 +41,17 @@ _UNIT = re.compile(
 
 
 def redact(length: int) -> bytes:
-    """`REDACTED`, whatever the `length`: today's key and tomorrow's make the same request."""
+    """Return `REDACTED` for any `length`, so that requests with different keys are equal."""
     return MARK
 
 
 def mask(length: int) -> bytes:
-    """`REDACTED***`, `length` bytes of it; of stars alone where that is too short for the word."""
+    """Return `REDACTED***` of `length` bytes, or only stars if the word does not fit."""
     return MARK.ljust(length, b"*") if length >= len(MARK) else b"*" * length
 
 
 def unmask(body: bytes) -> bytes:
-    """Every `REDACTED***` as `REDACTED`: a client sends back what a recorded answer gave it."""
+    """Return `body` with each `REDACTED***` as `REDACTED`, because clients send texts of recorded responses back."""
     return _MASK.sub(MARK, body) if MARK in body else body
 
 
@@ -70,8 +70,9 @@ class Masker:
     pointers: tuple[Pointer, ...] = ()
 
     def mask_body(self, body: bytes, content_type: str, replacement: Replacement) -> bytes:
-        """`body` with every secret replaced by `mark(length)`; the same object where there is none. What is split over
-        events is masked in place.
+        """Return `body` with each secret replaced by `replacement(length)`, or the same object if it has none.
+
+        A secret that is split over events is always masked in place.
         """
         stream = _media(content_type) == "text/event-stream"
         if (
@@ -103,7 +104,7 @@ class Masker:
         return bool(self.patterns) or key_patterns.might_contain_key(text) or self._might_contain_pointed_value(text)
 
     def _might_contain_pointed_value(self, text: bytes) -> bool:
-        """Return True if `text` may hold a value that a pointer names."""
+        """Return False if `text` surely has no value that a pointer names."""
         return any(key in text for key in _last_keys(self.pointers))
 
     def _find_in_json(self, body: bytes, documents: Iterable[Edit], patterns: bool) -> Iterator[Edit]:
@@ -148,18 +149,18 @@ class Masker:
             start = after
 
     def _mask_channels(self, body: bytes, documents: Iterable[Edit]) -> bytes:
-        """Mask what is found in the joined pieces of each lane of a stream."""
+        """Mask the secrets in the joined text of each channel of a stream, in place."""
         edited: bytearray | None = None
-        for pieces in stream_text.find_channels(body, documents):
-            text = b"".join(body[start:end] for start, end in pieces)
+        for spans in stream_text.find_channels(body, documents):
+            text = b"".join(body[start:end] for start, end in spans)
             edits = list(self._hits(text)) if self.patterns else []
-            if len(pieces) > 1 and key_patterns.might_contain_key(text):
+            if len(spans) > 1 and key_patterns.might_contain_key(text):
                 edits += key_patterns.find_keys(text)
             for first, last in _merge(edits):
                 edited = edited if edited is not None else bytearray(body)
                 masked_text = mask(last - first)
-                position = 0  # of the piece, in the joined text
-                for start, end in pieces:
+                position = 0  # of the span in the joined text
+                for start, end in spans:
                     low, high = max(first, position), min(last, position + end - start)
                     if low < high:
                         edited[start + low - position : start + high - position] = masked_text[
@@ -169,9 +170,9 @@ class Masker:
         return body if edited is None else bytes(edited)
 
 
-@cache  # asked for every text there is
+@cache  # called for each text
 def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
-    """The last key of each pointer that JSON can only write in one way, as a cheap sign that a text may hold it."""
+    """Return for each pointer its last key that JSON can write in only one way. A text without it has no such value."""
     return frozenset(
         next(
             (segment for segment in reversed(pointer) if re.fullmatch(r"[A-Za-z_-][A-Za-z0-9_-]*", segment)), ""
@@ -181,7 +182,7 @@ def _last_keys(pointers: tuple[Pointer, ...]) -> frozenset[bytes]:
 
 
 def _merge(edits: Iterable[Edit]) -> list[Edit]:
-    """The edits in order; those that overlap or touch are one."""
+    """Return the edits in order. Edits that overlap or touch become one."""
     merged_edits: list[Edit] = []
     for start, end in sorted(edits):
         if merged_edits and start <= merged_edits[-1][1]:

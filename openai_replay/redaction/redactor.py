@@ -1,11 +1,11 @@
-"""Secrets are taken out before the key is made and before anything is written; the same rules for both sides.
+"""Redaction of requests and responses, by the same rules, before a key is made and before anything is written.
 
-* In requests a secret becomes `REDACTED`, whatever its length: today's key and tomorrow's make the same request.
-* In responses it becomes `REDACTED***` of the same length, so that sizes, cuts and times stay true.
-* A client that sends back what a recorded answer gave it sends the mask; requests turn that into `REDACTED` too, so
-  it matches.
+* In a request, a secret becomes `REDACTED`, so that requests with different keys are equal.
+* In a response, it becomes `REDACTED***` of the same length, so that sizes, frames and times stay true.
+* A client that sends a text of a recorded response back sends the mask. In requests that becomes `REDACTED` as well,
+  so it matches.
 
-How secrets are found in texts is `masking`'s part; here is where they are looked for.
+This module decides where to search for secrets. `masker` finds and masks them in a text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ HEADERS = frozenset(
 )
 #: Names of query parameters whose value is a key (Azure, Google and look-alikes).
 QUERY = frozenset({"api-key", "api_key", "apikey", "key", "access_token", "subscription-key"})
-#: Remote MCP servers are called with credentials that stand in the request, and come back in answers.
+#: Credentials of remote MCP servers: requests contain them, and responses repeat them.
 POINTERS = tuple(
     json_pointer.parse_pointer(prefix + pointer)
     for prefix in ("", "/response", "/session")
@@ -52,7 +52,7 @@ POINTERS = tuple(
 _MAX_ADDRESSES = 256
 #: Text for logs that could not be searched for secrets.
 _WITHHELD = f"{MARK.decode()} (a --redact-pattern took too long)"
-#: Headers without which a body cannot be read: no pattern may touch them.
+#: Headers that tell how to read a body. No pattern may change them.
 _FRAMING = frozenset({"content-type", "content-encoding"})
 
 
@@ -74,7 +74,10 @@ class Redactor:
         object.__setattr__(self, "_masker", Masker(self.patterns, self.pointers))
 
     def redact_request(self, request: Request) -> Request:
-        """`request` without secrets; a gzip or deflate body is read first, so that it is matched by what it says."""
+        """Return `request` without secrets. A gzip or deflate body is decoded first, so that it matches by its content.
+
+        Raises PatternTimeoutError.
+        """
         headers, body = decode_body(request.headers, request.body)
         content_type = header(headers, "content-type")
         while (clean := unmask(self._masker.mask_body(body, content_type, redact))) != body:
@@ -82,23 +85,23 @@ class Redactor:
         return Request(request.method, *self._redact_address(request.uri, headers), body)
 
     def redact_target(self, request: Request) -> Request:
-        """Return the method and the URI of `request` for logs, without secrets; like `log_text`, it never fails."""
+        """Return method and URI of `request` for logs, without secrets. Like `redact_for_log`, it never fails."""
         try:
             return Request(request.method, *self._redact_address(request.uri, ()), b"")
         except PatternTimeoutError:
             return Request(request.method, f"/{_WITHHELD}")
 
     def redact_response(self, response: Response) -> Response:
-        """`response` without secrets, every frame of the size it had.
+        """Return `response` without secrets. Each frame keeps its size.
 
-        A compressed body that holds a secret is kept decoded, cut at its events: its bytes cannot be edited where
-        they lie.
+        A compressed body with a secret is kept decoded, with a frame per event, because its bytes cannot be edited in
+        place. Raises PatternTimeoutError.
         """
         head = replace(response.head, headers=self._redact_headers(response.head.headers))
         body = response.body
         headers, plain = decode_body(head.headers, body)
         if header(drop_false_encoding(headers, plain), "content-encoding").strip().lower() not in ("", "identity"):
-            return replace(response, head=head)  # brotli, or damaged: there is nothing to read, only bytes to break
+            return replace(response, head=head)  # brotli or damaged: masking would only break its bytes
         clean = self._masker.mask_body(plain, header(headers, "content-type"), mask)
         if clean is plain:
             return replace(response, head=head)
@@ -119,7 +122,7 @@ class Redactor:
         return self._masker.mask_body(text.encode("utf-8", "backslashreplace"), "", redact).decode()
 
     def redact_for_log(self, text: str) -> str:
-        """Return `text` without secrets, for messages and logs; if a pattern takes too long, a placeholder."""
+        """Return `text` without secrets, for messages and logs, or a placeholder if a pattern takes too long."""
         try:
             return self.redact_text(text)
         except PatternTimeoutError:
@@ -159,7 +162,7 @@ _USER = re.compile(r"^([a-z]+://)[^/?#@]*@", re.IGNORECASE)
 
 
 def build_redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), pointers: Iterable[str] = ()) -> Redactor:
-    """The built-in rules and these. Raises UsageError for a pattern or a pointer that does not parse."""
+    """Return a redactor with the built-in rules and these. Raises UsageError for an invalid pattern or pointer."""
     names = frozenset(name.lower() for name in headers)
     return Redactor(
         HEADERS | names,
@@ -169,7 +172,7 @@ def build_redactor(headers: Iterable[str] = (), patterns: Iterable[str] = (), po
 
 
 def _redact_header(value: str) -> str:
-    """A header's value without its secret, its scheme (`Bearer`) kept."""
+    """Return a header's value without its secret, but with its scheme (`Bearer`, `Basic`)."""
     scheme, space, credentials = value.partition(" ")
     return (
         f"{scheme} {MARK.decode()}"

@@ -141,6 +141,6 @@ def _looks_random(value: str) -> bool:
 
 
 def entropy(text: str) -> float:
-    """Bits a character (Shannon), by how often each comes in `text`."""
+    """Return the bits per character (Shannon), by the frequency of each in `text`."""
     counts = Counter(text)
     return -sum(count / len(text) * math.log2(count / len(text)) for count in counts.values())

@@ -1,7 +1,7 @@
-"""Texts that a stream says in pieces, an event after the other: a *lane* is all pieces of one of them.
+"""Texts that are split over the events of a stream. A *channel* is all parts of one text.
 
-A model speaks in tokens, so a key may be split over many events; and several texts (choices, items, calls of tools)
-may be said in turn. Two pieces are of one lane if they stand at the same place of events of the same kind.
+A model streams tokens, so a key may be split over many events. Several texts (choices, items, tool calls) may be
+interleaved. Two strings are parts of one channel if they have the same path in events of the same kind.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ from openai_replay.redaction import key_patterns
 from openai_replay.text import json_codec
 from openai_replay.text.json_codec import Path
 
-#: Start and end of a piece, in bytes.
+#: Start and end of a part in the body, in bytes.
 Span = tuple[int, int]
 
 _FIELD = b"data:"
 _DATA = re.compile(rb"data: ?([^\r\n]+)")
-#: Names whose values are said anew in every event, never in pieces.
+#: Fields that each event repeats. Their values are never split.
 _REPEATED = frozenset(
     {"id", "object", "type", "model", "role", "item_id", "response_id", "service_tier", "obfuscation"}
 )
-#: Bytes of a stream whose texts may be held once more to look for keys in them.
+#: Largest stream whose texts are copied to search them for keys.
 _MAX_SEARCHED_BYTES = 1 << 22
-#: Deltas of one text carry the same of these; those of another item or part differ in one.
+#: Fields that are equal in all deltas of one text, and differ between two texts.
 _CHANNEL_FIELDS = ("type", "index", "item_id", "output_index", "content_index", "summary_index")
 
 
 def find_data(body: bytes) -> Iterator[re.Match[bytes]]:
-    """The lines of a stream that carry data, but for its end."""
-    position = body.find(_FIELD)  # an expression that begins with the start of a line is tried at every byte
+    """Yield the matches of `_DATA`: the data lines of a stream, except `[DONE]`."""
+    position = body.find(_FIELD)  # a pattern that begins with the start of a line would be tried at every byte
     while position >= 0:
         if (position == 0 or body[position - 1] in b"\r\n") and (match := _DATA.match(body, position)) is not None:
             position = match.end()
@@ -44,7 +44,7 @@ def find_data(body: bytes) -> Iterator[re.Match[bytes]]:
 def might_contain_key(body: bytes) -> bool:
     """Return False if a stream surely has no key, neither in one event nor split over several.
 
-    Equal texts are searched once. Locating a key takes six times as long, and most streams have none.
+    Most streams have none, and locating a key takes six times as long. Equal texts are searched once.
     """
     if len(body) > _MAX_SEARCHED_BYTES:
         return True
@@ -56,7 +56,7 @@ def might_contain_key(body: bytes) -> bool:
         if not line.startswith(_FIELD):
             raw.add(line)
             continue
-        if b"\\" in line:  # the letter of an escape may be the first of a key to those who look for it there
+        if b"\\" in line:  # in the raw text, the letter of an escape may begin a key: `\npm_...`
             raw.add(line)
         try:
             value = json_codec.loads(line[len(_FIELD) :])
@@ -65,10 +65,10 @@ def might_contain_key(body: bytes) -> bool:
         except ValueError:
             raw.add(line)
             continue
-        except (TypeError, RecursionError):  # an index that cannot name a lane; nested too deeply
+        except (TypeError, RecursionError):  # an index that is not hashable; nested too deeply
             return True
         quotes += line.count(b'"') - line.count(b'\\"')
-    # A parser keeps one of two values of the same name: then there are more quotes than strings.
+    # A parser drops one of two values with the same name. Then there are more quotes than strings.
     if quotes != 2 * strings:
         return True
     texts = (text for channel in kinds.values() for text in channel.joined_texts())
@@ -78,7 +78,7 @@ def might_contain_key(body: bytes) -> bool:
 
 
 class _TextChannel:
-    """A place in all events of one kind: the pieces of the texts that it says by their name, and the places in it."""
+    """A path in all events of one kind: the parts of its texts by field name, and the paths below it."""
 
     __slots__ = ("children", "texts")
 
@@ -87,17 +87,18 @@ class _TextChannel:
         self.children: dict[object, _TextChannel] = defaultdict(_TextChannel)
 
     def joined_texts(self) -> Iterator[str]:
-        """The texts, put together."""
+        """Yield each text of this path and of those below it, with its parts joined."""
         yield from map("".join, self.texts.values())
         for channel in self.children.values():
             yield from channel.joined_texts()
 
 
 def _gather(value: Any, channel: _TextChannel, texts_seen: set[str]) -> int:
-    """Add the strings in `value` to `place`, and the names and what is said anew in every event to `said`. How many
-    there are, names included.
+    """Add the strings in `value` to `channel`, and its names and repeated values to `texts_seen`.
+
+    Return the number of strings, with names.
     """
-    kind, count = type(value), 0  # what a parser makes has no subclasses, and `isinstance` takes longer
+    kind, count = type(value), 0  # parsed values have no subclasses, and `isinstance` takes longer
     if kind is dict:
         count = len(value)
         texts_seen.update(value)
@@ -122,7 +123,7 @@ def _gather(value: Any, channel: _TextChannel, texts_seen: set[str]) -> int:
 
 
 def find_channels(body: bytes, documents: Iterable[Span]) -> Iterable[list[Span]]:
-    """Yield, for each text that is streamed in `documents`, the positions of its pieces."""
+    """Yield for each text that is streamed in `documents` the spans of its parts."""
     channels: dict[object, list[Span]] = defaultdict(list)
     for start, end in documents:
         value = json_codec.loads(body[start:end])
@@ -134,12 +135,12 @@ def find_channels(body: bytes, documents: Iterable[Span]) -> Iterable[list[Span]
 
 
 def _by_own_index(path: Path, value: Any) -> tuple[str, ...]:
-    """`path` with an item of a list named by its own `index` (that of a choice, of a tool call), where it has one."""
+    """Return `path` with a list item named by its own `index`, if it has one, as choices and tool calls do."""
     names = []
     for part in path:
         try:
             value = value[part]
-        except (LookupError, TypeError):  # one of two values of the same name
+        except (LookupError, TypeError):  # the dropped one of two values with the same name
             value = None
         index = value.get("index", part) if isinstance(part, int) and isinstance(value, dict) else part
         names.append(repr(index))

@@ -9,11 +9,12 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from openai_replay.model import Headers
 from openai_replay.redaction import key_patterns
+from openai_replay.redaction.key_shapes import KEY_SHAPES, KeyShape
 from tests.matching.test_matcher import JSON
 from tests.support.redaction import (
     KEYS,
@@ -128,3 +129,13 @@ def test_the_base64_of_a_corpus_has_no_keys() -> None:
 def test_a_key_at_a_window_end_of_a_large_body_is_masked(before: int, secret: bytes) -> None:
     hidden = secret if secret.startswith(b"sk-") else secret.removeprefix(b"Bearer ")
     assert hidden not in redact_response_body(b"\n" * before + secret + b"\n" * 100, (("content-type", "text/plain"),))
+
+
+@pytest.mark.parametrize("shape", [shape for shape in KEY_SHAPES if shape.strict], ids=lambda shape: shape.prefix)
+@given(st.data())
+@settings(max_examples=20)
+def test_every_key_that_is_redacted_is_one_that_lint_reports(shape: KeyShape, data: st.DataObject) -> None:
+    assert shape.strict is not None
+    assert shape.loose is not None
+    text = data.draw(st.from_regex(shape.strict, fullmatch=True, alphabet=st.characters(codec="ascii")))
+    assert re.fullmatch(shape.loose, text)
