@@ -17,18 +17,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openai_replay.cassette import file_store, reader, scanner
-from openai_replay.cassette.scanner import FileVersion, Item, Key
+from openai_replay.cassette.scanner import FileVersion, Item, Key, ScanSizes
 from openai_replay.cassette.schema import EditedBody
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
 
-#: Bytes of files from which a cassette is large.
-_BIG = 32 << 20
-#: Bytes of text whose recordings are cached for a large cassette.
-_HELD = 32 << 20
-
-#: Seconds between two checks whether a file has changed: a check takes a tenth of the time of playing.
-LOOK_EVERY_S = 0.1
 #: Bytes of a first line that is read.
 _FIRST_LINE = 4096
 SUFFIXES = (".yaml", ".yml")
@@ -70,7 +63,8 @@ class Recording:
 class RecordingCache:
     """The recordings of a large cassette that are in memory: those that were read last."""
 
-    def __init__(self) -> None:
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes  # of text in the files
         self._loaded: OrderedDict[int, Recording] = OrderedDict()
         self._size = 0
 
@@ -81,7 +75,7 @@ class RecordingCache:
         recording.loaded = scanner.read(recording.path, item)
         self._loaded[id(recording)] = recording
         self._size += item.end - item.start
-        while self._size > _HELD and len(self._loaded) > 1:
+        while self._size > self._max_bytes and len(self._loaded) > 1:
             _, oldest = self._loaded.popitem(last=False)
             oldest.loaded = oldest.prepared = None
             assert oldest.item is not None
@@ -89,15 +83,21 @@ class RecordingCache:
 
 
 class ReadOptions(NamedTuple):
-    """Options for reading a large cassette.
+    """Options for reading cassettes.
 
-    `key_fingerprint` is a text of everything that decides its keys (None: no index is kept for the next run).
-    `processes` is how many processes may read. `progress` is called with the bytes read and the bytes in total.
+    `key_fingerprint` is a text of everything that decides the keys (None: no index is kept for the next run).
+    `processes` is how many processes may read. `progress` is called with the bytes read and the bytes in total. A
+    cassette of `large_bytes` or more is large, and `cached_bytes` of its text are cached as recordings. Between two
+    checks whether a file has changed are at least `check_interval_s` seconds: a check takes a tenth of playing.
     """
 
     key_fingerprint: str | None = None
     processes: int = 1
     progress: Callable[[int, int], object] = lambda read_bytes, size: None
+    large_bytes: int = 32 << 20
+    cached_bytes: int = 32 << 20
+    check_interval_s: float = 0.1
+    scan_sizes: ScanSizes = ScanSizes()
 
 
 DEFAULT_READ_OPTIONS = ReadOptions()
@@ -127,14 +127,14 @@ class CassetteReader:
         self._versions: dict[Path, FileVersion | None] = {}
         self._invalidated: set[Path] = set()
         self._next_check: dict[Path, float] = {}  # in seconds of `time.monotonic()`
-        self._cache = RecordingCache()  # of all recordings, also those of files as they were before
+        self._cache = RecordingCache(options.cached_bytes)  # of all recordings, also those of files as they were before
 
     def read(self) -> list[Recording]:
         """Return all recordings, in order. Raises CassetteError."""
         self.files = paths = [file for path in self._paths for file in cassette_files(path, self._warn)]
         self._versions = {file: _version(file) for file in paths}
         size = sum(stamp.size for stamp in self._versions.values() if stamp)
-        if size < _BIG:
+        if size < self._options.large_bytes:
             return [recording for file in paths for recording in self._read_whole(file)]
         return self._read_indexed(paths, size)
 
@@ -144,7 +144,7 @@ class CassetteReader:
             path, at = recording.path, time.monotonic()
             if at < self._next_check.get(path, 0.0):
                 return False
-            self._next_check[path] = at + LOOK_EVERY_S
+            self._next_check[path] = at + self._options.check_interval_s
             return _version(path) != self._versions.get(path)
         try:
             current = {file: _version(file) for path in self._paths for file in cassette_files(path)}
@@ -217,7 +217,8 @@ class CassetteReader:
         new: list[Path] = []
         if unread:
             progress(0)
-        for file, scanned in scanner.scan(unread, self._key, self._options.processes, progress):
+        options = self._options
+        for file, scanned in scanner.scan(unread, self._key, options.processes, progress, options.scan_sizes):
             if scanned is None:
                 complete[file] = list(self._read_whole(file))
                 continue

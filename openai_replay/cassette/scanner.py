@@ -23,13 +23,9 @@ from openai_replay.errors import CassetteError, FileChangedError
 from openai_replay.model import Interaction, Request
 from openai_replay.text import yaml_limits
 
-#: Bytes of text that are read at a time: about a hundred items, and 100 MB of memory while they are YAML.
-_PIECE = 4 << 20
-#: Bytes of a file in memory while its items are searched: it may be one line.
-_BLOCK = 1 << 20
-#: Total bytes from which starting other processes pays off.
-_SHARED_FROM = 64 << 20
 _PROCESSES = 4
+#: Bytes that are searched for line ends at a time.
+_COUNTED = 4 << 20
 
 #: A comment: a line without the further characters that end a line in YAML.
 _COMMENT = rb"#(?:[^\n\r\0\xc2\xe2]++|\xc2(?!\x85)|\xe2(?!\x80[\xa8\xa9]))*+"
@@ -75,6 +71,16 @@ class FileVersion(NamedTuple):
         return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
+class ScanSizes(NamedTuple):
+    """Sizes in bytes: of the text that is read at a time (about a hundred items, and 100 MB of memory while they are
+    YAML), of a block of a file that is searched for items, and the total from which starting other processes pays off.
+    """
+
+    piece: int = 4 << 20
+    block: int = 1 << 20
+    parallel_from: int = 64 << 20
+
+
 class Piece(NamedTuple):
     """Items of one file that are read together: the start of each, and the end of the last."""
 
@@ -91,17 +97,21 @@ class Scanned(NamedTuple):
 
 
 def scan(
-    paths: Sequence[Path], key: Key, processes: int = 1, progress: Callable[[int], object] = lambda size: None
+    paths: Sequence[Path],
+    key: Key,
+    processes: int = 1,
+    progress: Callable[[int], object] = lambda size: None,
+    sizes: ScanSizes = ScanSizes(),
 ) -> Iterator[tuple[Path, Scanned | None]]:
     """Yield the items of each file in `paths`, in order; None for another layout, or if it is not a cassette.
 
     `progress` is called with the number of bytes since the last call.
     """
-    pieces_of = [(path, _pieces(path)) for path in paths]
+    pieces_of = [(path, _pieces(path, sizes)) for path in paths]
     work = [piece for _, pieces in pieces_of for piece in pieces or ()]
     size = sum(piece.end - piece.starts[0] for piece in work)
     with ExitStack() as stack:
-        if processes > 1 and size >= _SHARED_FROM:
+        if processes > 1 and size >= sizes.parallel_from:
             results = _read_in_processes(work, key, min(processes, _PROCESSES))
             scanned_pieces: Iterator[Scanned | None] = stack.enter_context(closing(results))
         else:
@@ -166,22 +176,22 @@ def read(path: Path, item: Item) -> Interaction:
     return _load(text, path).interactions[0]
 
 
-def _pieces(path: Path) -> list[Piece] | None:
+def _pieces(path: Path, sizes: ScanSizes) -> list[Piece] | None:
     try:
         with file_store.opened(path) as file:
-            return _cut(path, file)
+            return split(path, file, sizes)
     except OSError:
         return None
 
 
-def _cut(path: Path, file: BinaryIO) -> list[Piece] | None:
+def split(path: Path, file: BinaryIO, sizes: ScanSizes) -> list[Piece] | None:
     """Find the items of `file` without reading it into memory. Return None for an unknown layout."""
     head = _HEAD.match(file.read(_LONGEST_HEAD))
     if head is None:
         return None
     file.seek(head.end() - 1)
     starts: list[int] = []
-    for at, is_item in _lines_outside_items(file):
+    for at, is_item in _lines_outside_items(file, sizes.block):
         if not is_item:
             end = at  # after the list
             break
@@ -194,21 +204,21 @@ def _cut(path: Path, file: BinaryIO) -> list[Piece] | None:
         return None
     pieces: list[list[int]] = [[]]
     for start in starts:
-        if pieces[-1] and start - pieces[-1][0] >= _PIECE:
+        if pieces[-1] and start - pieces[-1][0] >= sizes.piece:
             pieces.append([])
         pieces[-1].append(start)
     ends = [*(following[0] for following in pieces[1:]), end]
     return [Piece(path, piece, end) for piece, end in zip(pieces, ends, strict=True)]
 
 
-def _lines_outside_items(file: BinaryIO) -> Iterator[tuple[int, bool]]:
+def _lines_outside_items(file: BinaryIO, block_bytes: int) -> Iterator[tuple[int, bool]]:
     """Yield the start of each line outside the items' text, and True if an item starts there.
 
     `file` is at a line end. A NUL, which a torn end has, is such a line without an item.
     """
     at, text, block = file.tell(), b"", b"\n"
     while block:
-        block = file.read(_BLOCK)
+        block = file.read(block_bytes)
         if (torn := block.find(b"\0")) >= 0:
             yield at + len(text) + torn, False
         text += block or b"\n"
@@ -259,7 +269,7 @@ def _load(items: bytes, path: Path) -> reader.Document:
 
 def _line_ends(path: Path, end: int) -> int:
     with file_store.opened(path) as file:
-        return sum(file.read(min(_PIECE, end - at)).count(b"\n") for at in range(0, end, _PIECE))
+        return sum(file.read(min(_COUNTED, end - at)).count(b"\n") for at in range(0, end, _COUNTED))
 
 
 def _digest(text: bytes) -> bytes:

@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 import pytest
 from hypothesis import example, given
@@ -54,17 +53,9 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache" / "openai-replay"
 
 
-@pytest.fixture(autouse=True)
-def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recordings, "LOOK_EVERY_S", 0.0)
-
-
-@pytest.fixture
-def big(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every tape is a big one, read some items at a time, of which few are held."""
-    monkeypatch.setattr(recordings, "_BIG", 0)
-    monkeypatch.setattr(recordings, "_HELD", 3000)
-    monkeypatch.setattr(scanner, "_PIECE", 2000)
+#: Sizes that make every cassette large, read some items at a time, of which few are cached.
+LARGE = ReadOptions(large_bytes=0, cached_bytes=3000, check_interval_s=0.0, scan_sizes=scanner.ScanSizes(piece=2000))
+SMALL = ReadOptions(check_interval_s=0.0)
 
 
 def many(path: Path, *texts: str) -> Path:
@@ -81,16 +72,17 @@ def many(path: Path, *texts: str) -> Path:
     return path
 
 
-def scanned(path: Path) -> scanner.Scanned | None:
-    [(_, actual)] = scan([path], KEY)
+def scanned(path: Path, piece: int = 4 << 20) -> scanner.Scanned | None:
+    """Return the items of `path`, scanned in pieces of so many bytes."""
+    [(_, actual)] = scan([path], KEY, sizes=scanner.ScanSizes(piece))
     return actual
 
 
-def same(path: Path) -> None:
+def same(path: Path, piece: int = 4 << 20) -> None:
     """A scanned cassette has the same recordings as a cassette that is read completely."""
     text = path.read_bytes().decode("utf-8-sig")
     document = format.load(text, path)
-    actual = scanned(path)
+    actual = scanned(path, piece)
     assert actual is not None
     assert [scanner.read(path, interaction) for interaction in actual.items] == document.interactions
     assert [interaction.key for interaction in actual.items] == [
@@ -119,20 +111,18 @@ def test_what_is_scanned_is_what_is_read_whole(path: Path) -> None:
 
 @pytest.mark.parametrize("piece", [1, 1000, 1 << 20])
 @pytest.mark.parametrize("head", ["", "# by hand\n", "\ufeff"])
-def test_it_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece: int, head: str) -> None:
-    monkeypatch.setattr(scanner, "_PIECE", piece)
+def test_it_is_read_in_pieces(tmp_path: Path, piece: int, head: str) -> None:
     path = many(tmp_path / "a.yaml", "one", "zwö", "- request: three\n- request:", "# 4\nversion: 1\n", "five")
     path.write_text(head + path.read_text("utf-8").replace("one", "One", 1) + "# the end\n", "utf-8")
-    same(path)
+    same(path, piece)
 
 
-def test_an_edited_item_is_named_with_its_line_in_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanner, "_PIECE", 1)
+def test_an_edited_item_is_named_with_its_line_in_the_file(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", "one", "two", "three")
     path.write_text(
         path.read_text("utf-8").replace("string: |-\n        three", "string: |-\n        threeeee"), "utf-8"
     )
-    same(path)
+    same(path, piece=1)
     actual = scanned(path)
     assert actual is not None
     assert [entry.number for entry in actual.edited] == [3]
@@ -180,9 +170,8 @@ def test_whatever_is_scanned_is_what_is_read_whole(
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "mended.yaml"
     path.write_bytes(text.encode())
-    with patch.object(scanner, "_PIECE", piece):
-        if scanned(path) is not None:
-            same(path)
+    if scanned(path, piece) is not None:
+        same(path, piece)
 
 
 def test_cassettes_of_vcrpy(tmp_path: Path) -> None:
@@ -236,8 +225,7 @@ def test_a_file_is_looked_at_in_blocks(lines: list[str], block: int, ended: bool
             behind += line
     usual = starts[:1] == [len(first)] and "\0" not in text
     usual = usual and re.fullmatch(r"(version: 1\r?\n?)?((#.*)?\n)*", behind) is not None
-    with patch.object(scanner, "_BLOCK", block), patch.object(scanner, "_PIECE", 1):
-        pieces = scanner._cut(Path("a.yaml"), io.BytesIO(text.encode()))
+    pieces = scanner.split(Path("a.yaml"), io.BytesIO(text.encode()), scanner.ScanSizes(piece=1, block=block))
     assert (pieces is not None) == usual
     if pieces is not None:
         assert [piece.starts for piece in pieces] == [[start] for start in starts]
@@ -269,14 +257,14 @@ def test_what_is_not_there_and_what_has_changed(tmp_path: Path) -> None:
 def test_a_file_that_goes_while_it_is_read_is_left_to_be_read_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, cut = many(tmp_path / "a.yaml", "one"), scanner._pieces
+    path, split = many(tmp_path / "a.yaml", "one"), scanner.split
 
-    def gone(path: Path) -> list[scanner.Piece] | None:
-        pieces = cut(path)
+    def gone(path: Path, *arguments: Any) -> list[scanner.Piece] | None:
+        pieces = split(path, *arguments)
         path.unlink()
         return pieces
 
-    monkeypatch.setattr(scanner, "_pieces", gone)
+    monkeypatch.setattr(scanner, "split", gone)
     assert scanned(path) is None
 
 
@@ -285,12 +273,10 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     assert scanned(tmp_path / "a.yaml") is None
 
 
-def test_several_processes_find_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_find_the_same(tmp_path: Path) -> None:
     paths = [many(tmp_path / f"{name}.yaml", *(f"{name} {number}" for number in range(9))) for name in "abc"]
     single, read = list(scan(paths, KEY)), list[int]()
-    monkeypatch.setattr(scanner, "_SHARED_FROM", 0)
-    monkeypatch.setattr(scanner, "_PIECE", 2000)
-    assert list(scan(paths, KEY, 2, read.append)) == single
+    assert list(scan(paths, KEY, 2, read.append, scanner.ScanSizes(piece=2000, parallel_from=0))) == single
     assert len(read) > 3
     texts = [path.read_bytes() for path in paths]
     assert sum(read) == sum(len(text) - text.index(b"- request:") for text in texts)
@@ -301,10 +287,9 @@ def killed(piece: scanner.Piece, key: object) -> None:
 
 
 def test_a_process_that_is_killed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanner, "_SHARED_FROM", 0)
     monkeypatch.setattr(scanner, "_read_piece", killed)
     with pytest.raises(CassetteError, match=r"a\.yaml: could not read it: a reading process was killed"):
-        list(scan([many(tmp_path / "a.yaml", "one")], KEY, 2))
+        list(scan([many(tmp_path / "a.yaml", "one")], KEY, 2, sizes=scanner.ScanSizes(parallel_from=0)))
 
 
 # ------------------------------------------------------------------------------------------------ the index
@@ -418,7 +403,7 @@ def test_who_has_no_home_has_no_index(tmp_path: Path, monkeypatch: pytest.Monkey
 
 # ------------------------------------------------------------------------------------------------ recordings
 
-REMEMBERED = ReadOptions("rules")
+REMEMBERED = LARGE._replace(key_fingerprint="rules")
 
 
 def spoken(tape: Cassette) -> list[tuple[int, str, str, bytes]]:
@@ -428,23 +413,20 @@ def spoken(tape: Cassette) -> list[tuple[int, str, str, bytes]]:
     ]
 
 
-@pytest.mark.usefixtures("big")
-def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_big_tape_is_what_it_would_be_as_a_small_one(tmp_path: Path) -> None:
     for name in "ab":
         many(tmp_path / f"{name}.yaml", *(f"{name} {number}" for number in range(9)), "last")
     (tmp_path / "c.yml").write_text(VCRPY.replace("- request", "  - request").replace("  response", "    response"))
     tapes = [Cassette.for_play([tmp_path], KEY, "", REMEMBERED) for _ in range(2)]
-    monkeypatch.setattr(recordings, "_BIG", 1 << 30)
     small = Cassette.for_play([tmp_path], KEY)
     assert len(small.recordings) == 22
     for tape in tapes:
         assert (tape.name, tape.path) == (small.name, small.path)
         assert spoken(tape) == spoken(small)
         held = [recording.item for recording in tape.recordings if recording.loaded and recording.item]
-        assert sum(item.end - item.start for item in held) <= recordings._HELD
+        assert sum(item.end - item.start for item in held) <= LARGE.cached_bytes
 
 
-@pytest.mark.usefixtures("big")
 def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -459,7 +441,7 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     progress = list[tuple[int, int]]()
     size = sum(path.stat().st_size for path in paths)
     for _ in range(2):
-        Cassette.for_play([tmp_path], KEY, "", ReadOptions("rules", progress=lambda *result: progress.append(result)))
+        Cassette.for_play([tmp_path], KEY, "", REMEMBERED._replace(progress=lambda *result: progress.append(result)))
     many(paths[1], "b", "bb")
     tape = Cassette.for_play([tmp_path], KEY, "", REMEMBERED)
     assert [interaction.interaction.response.body for interaction in tape.recordings] == [b"a", b"b", b"bb"]
@@ -469,17 +451,16 @@ def test_what_is_remembered_is_not_read_again_but_where_it_has_changed(
     assert progress[-1] == (size, size)
 
 
-@pytest.mark.usefixtures("big")
 def test_what_is_held_is_bounded_however_often_a_tape_is_read_again(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", *(f"{number}" * 500 for number in range(9)))
-    tape, present = Cassette.for_play([path], KEY), list[recordings.Recording]()
+    tape, present = Cassette.for_play([path], KEY, "", LARGE), list[recordings.Recording]()
     for _ in range(3):
         present += tape.recordings
         for recording in tape.recordings:
             recording.load()
         tape.reload()
     held = [first.item for first in present if first.loaded and first.item]
-    assert sum(item.end - item.start for item in held) <= recordings._HELD
+    assert sum(item.end - item.start for item in held) <= LARGE.cached_bytes
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -500,7 +481,6 @@ def test_garbage_is_not_collected_while_a_tape_is_read_for_the_first_time(tmp_pa
         gc.enable()
 
 
-@pytest.mark.usefixtures("big")
 def test_an_edited_item_is_said_every_time(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", "one", "two")
     path.write_text(path.read_text("utf-8").replace("string: |-\n        two", "string: |-\n        twoooo"), "utf-8")
@@ -511,7 +491,6 @@ def test_an_edited_item_is_said_every_time(tmp_path: Path) -> None:
         assert tape.recordings[1].interaction.response.body == b"twoooo"
 
 
-@pytest.mark.usefixtures("big")
 def test_another_matching_is_said_every_time(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", "one")
     path.write_text(writer.with_matching_comment(path.read_text("utf-8"), "ignore /user"), "utf-8")
@@ -521,12 +500,11 @@ def test_another_matching_is_said_every_time(tmp_path: Path) -> None:
         assert Cassette.for_play([path], KEY, "ignore /user", REMEMBERED).mismatches == []
 
 
-@pytest.mark.usefixtures("big")
 def test_what_is_wrong_with_a_big_one_is_said_as_of_a_small_one(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", "one", "two")
     path.write_text(path.read_text("utf-8").replace("end: ", "and: "), "utf-8")
     with pytest.raises(CassetteError, match=r"a\.yaml:\d+: "):
-        Cassette.for_play([path], KEY)
+        Cassette.for_play([path], KEY, "", LARGE)
 
 
 async def heard(proxy: Proxy, text: str) -> str:
@@ -534,10 +512,9 @@ async def heard(proxy: Proxy, text: str) -> str:
     return answer.body.decode() if answer.status == 200 else str(answer.status)
 
 
-@pytest.mark.usefixtures("big")
 async def test_a_big_tape_is_played(tmp_path: Path) -> None:
     path = many(tmp_path / "a.yaml", *(f"{number}" * 500 for number in range(9)))
-    async with playing(path) as proxy:
+    async with playing(path, read_options=LARGE) as proxy:
         for text in [f"{number}" * 500 for number in (8, 3, 0, 3, 7, 1)]:
             assert await heard(proxy, text) == text
         assert await heard(proxy, "else") == "424"
@@ -546,15 +523,11 @@ async def test_a_big_tape_is_played(tmp_path: Path) -> None:
         assert all(entry.loaded is not None for entry in recorded if entry.prepared is not None)
 
 
-@pytest.mark.parametrize("size", ["small", "big"])
-async def test_a_cassette_that_changes_while_it_is_played(
-    tmp_path: Path, size: str, request: pytest.FixtureRequest
-) -> None:
+@pytest.mark.parametrize("read_options", [SMALL, LARGE], ids=["small", "large"])
+async def test_a_cassette_that_changes_while_it_is_played(tmp_path: Path, read_options: ReadOptions) -> None:
     """The next request is answered from the current file, and played recordings stay played."""
-    if size == "big":
-        request.getfixturevalue("big")
     path = many(tmp_path / "a.yaml", "one", "two", "two")
-    async with playing(tmp_path, on_exhausted=OnExhausted.ERROR) as proxy:
+    async with playing(tmp_path, read_options=read_options, on_exhausted=OnExhausted.ERROR) as proxy:
         tape = proxy.engine.cassette
         assert [await heard(proxy, text) for text in ("one", "two", "new")] == ["one", "two", "424"]
         many(path, "one", "two", "two", "new")
@@ -593,11 +566,10 @@ class Nobody:
     async def send(self, *, head: Head | None = None, frames: Sequence[bytes] = (), end: End | None = None) -> None: ...
 
 
-@pytest.mark.usefixtures("big")
 async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
     """While it goes out, its place on the shelf may be needed, and its file may change."""
     path = many(tmp_path / "a.yaml", "one")
-    tape, journal, clock = Cassette.for_play([path], KEY), Journal(), Scheduler()
+    tape, journal, clock = Cassette.for_play([path], KEY, "", LARGE), Journal(), Scheduler()
     [recording] = tape.recordings
 
     class Client(Nobody):
@@ -614,11 +586,10 @@ async def test_what_is_being_played_is_not_read_again(tmp_path: Path) -> None:
     assert [(exchange.outcome, exchange.recording) for exchange in journal.exchanges] == [(Outcome.PLAYED, 1)]
 
 
-@pytest.mark.usefixtures("big")
 async def test_a_big_cassette_that_changes_unnoticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = many(tmp_path / "a.yaml", "one", "two")
     monkeypatch.setattr(FileVersion, "of", classmethod(lambda cls, path: FileVersion(1, 1, 1)))
-    async with playing(path) as proxy:
+    async with playing(path, read_options=LARGE) as proxy:
         many(path, "1st", "one", "two")
         assert [await heard(proxy, text) for text in ("one", "two", "1st")] == ["one", "two", "1st"]
 

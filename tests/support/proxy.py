@@ -36,6 +36,7 @@ from urllib.parse import urlsplit
 from click.testing import CliRunner
 
 from openai_replay.cassette import reader
+from openai_replay.cassette.recordings import DEFAULT_READ_OPTIONS, ReadOptions
 from openai_replay.cli.root import main
 from openai_replay.config.rules import Rules
 from openai_replay.journal.exchanges import Exchange
@@ -405,9 +406,12 @@ async def recording(
 
 
 @asynccontextmanager
-async def playing(*tapes: Path, **rules: Any) -> AsyncIterator[Proxy]:
+async def playing(*tapes: Path, read_options: ReadOptions = DEFAULT_READ_OPTIONS, **rules: Any) -> AsyncIterator[Proxy]:
     """Play `tapes`; `rules` are fields of `rules.Rules`."""
-    async with serving(ServerConfig(Rules(mode=Mode.NONE, **rules), tapes, port=0)) as (base_url, sessions):
+    async with serving(ServerConfig(Rules(mode=Mode.NONE, **rules), tapes, port=0, read_options=read_options)) as (
+        base_url,
+        sessions,
+    ):
         assert sessions.default is not None
         yield Proxy(base_url, sessions.default.engine)
 
