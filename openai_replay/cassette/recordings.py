@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from openai_replay.cassette import file_store, reader, scanner
-from openai_replay.cassette.scanner import FileVersion, Item, Key, ScanSizes
+from openai_replay.cassette.scanner import DEFAULT_SCAN_SIZES, FileVersion, Item, Key, ScanSizes
 from openai_replay.cassette.schema import EditedBody
 from openai_replay.errors import CassetteError
 from openai_replay.model import Interaction
@@ -97,7 +97,7 @@ class ReadOptions(NamedTuple):
     large_bytes: int = 32 << 20
     cached_bytes: int = 32 << 20
     check_interval_s: float = 0.1
-    scan_sizes: ScanSizes = ScanSizes()
+    scan_sizes: ScanSizes = DEFAULT_SCAN_SIZES
 
 
 DEFAULT_READ_OPTIONS = ReadOptions()

@@ -81,6 +81,9 @@ class ScanSizes(NamedTuple):
     parallel_from: int = 64 << 20
 
 
+DEFAULT_SCAN_SIZES = ScanSizes()
+
+
 class Piece(NamedTuple):
     """Items of one file that are read together: the start of each, and the end of the last."""
 
@@ -101,7 +104,7 @@ def scan(
     key: Key,
     processes: int = 1,
     progress: Callable[[int], object] = lambda size: None,
-    sizes: ScanSizes = ScanSizes(),
+    sizes: ScanSizes = DEFAULT_SCAN_SIZES,
 ) -> Iterator[tuple[Path, Scanned | None]]:
     """Yield the items of each file in `paths`, in order; None for another layout, or if it is not a cassette.
 
