@@ -2,5 +2,5 @@
 
 from openai_replay.cli.root import main
 
-if __name__ == "__main__":  # processes that read a big tape import it, too
+if __name__ == "__main__":  # processes that read a large cassette import it, too
     main()

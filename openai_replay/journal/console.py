@@ -86,7 +86,7 @@ def line(exchange: Exchange) -> str:
     return "  ".join(parts) + note
 
 
-def summary_line(counts: Counter[Outcome], failures: Iterable[str], tape: str) -> str:
+def summary_line(counts: Counter[Outcome], failures: Iterable[str], cassette: str) -> str:
     """Return the last line: how many exchanges had which outcome, and the name of the cassette, if any."""
     parts = [f"{counts[outcome]} {outcome}" for outcome in (Outcome.RECORDED, Outcome.PLAYED)]
     parts += [
@@ -96,7 +96,7 @@ def summary_line(counts: Counter[Outcome], failures: Iterable[str], tape: str) -
     ]
     unlike = list(dict.fromkeys(failures))
     reasons = f" ({'; '.join(unlike[:3])}{'; …' if len(unlike) > 3 else ''})" if unlike else ""
-    return f"openai-replay: {', '.join(parts)}{reasons}{f' - {tape}' if tape else ''}"
+    return f"openai-replay: {', '.join(parts)}{reasons}{f' - {cassette}' if cassette else ''}"
 
 
 def unplayed(lines: list[str]) -> str:

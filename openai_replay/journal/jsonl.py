@@ -1,11 +1,11 @@
-"""The journal as a file: JSON lines, one exchange a line as it is over, and around them what `prune` has to know.
+"""The journal as a file of JSON lines: one line per exchange, and the further facts that `prune` needs.
 
-Several processes may write to one file: every line is one write to its end. Lines are of these events:
+Several processes may write to one file, because each line is one write to its end. The events are:
 
-* `started` and `ended`: a run; one that never ended was killed.
-* `opened`: a tape: a cassette, its `size` in bytes and their `sha256` when it was opened, and how many `items` it had.
-* `exchange`: what became of a request; `item` is what was played, counted from 1 in its cassette.
-* `flawed`: why the run does not say what is needed, such as a test that failed before its last request.
+* `started` and `ended`: a run. A run that never ended was killed.
+* `opened`: a cassette, with its `size` in bytes and their `sha256` when it was opened, and the number of its `items`.
+* `exchange`: the outcome of a request. `item` is the number of the played recording in its cassette, from 1.
+* `incomplete`: the `reason` why recordings may be needed that this run did not play, such as a failed test.
 """
 
 from __future__ import annotations
@@ -26,26 +26,28 @@ from openai_replay.redaction.redactor import Redactor
 
 
 class JournalFile:
-    """A run of this process in the journal at `path`, which is added to. Raises StartError."""
+    """The run of this process in the journal at `path`, to which it appends. Raises StartError."""
 
     def __init__(self, path: Path) -> None:
         try:
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
         except OSError as error:
-            hint = "Give the journal another place."
-            raise StartError(f"{path}: cannot be written: {error.strerror}", hint) from None
+            hint = "Give the journal another path."
+            raise StartError(f"Could not write {path}: {error.strerror}.", hint) from None
         self._run = secrets.token_hex(8)
-        # Of every tape what was on it, and the number of the first of each file, when that was last looked at.
-        self._known: WeakKeyDictionary[Cassette, tuple[list[Recording], dict[Path, int]]] = WeakKeyDictionary()
+        # The recordings of each cassette, and the number of the first one of each file, at its last exchange.
+        self._first_numbers_of: WeakKeyDictionary[Cassette, tuple[list[Recording], dict[Path, int]]] = (
+            WeakKeyDictionary()
+        )
         self._text = Redactor().redact_text
         self._write(event="started")
 
-    def opened(self, tape: Cassette) -> None:
-        """Note what is on `tape`, now that it is opened."""
-        items: dict[Path, int] = {} if tape.recordings else {tape.path: 0}
-        for recording in tape.recordings:
+    def opened(self, cassette: Cassette) -> None:
+        """Add the contents of `cassette`, which has just been opened."""
+        items: dict[Path, int] = {} if cassette.recordings else {cassette.path: 0}
+        for recording in cassette.recordings:
             items[recording.path] = items.get(recording.path, 0) + 1
-        self._firsts(tape)
+        self._first_numbers(cassette)
         for path, count in items.items():
             digest, size = hashlib.sha256(), 0
             if path.is_file():
@@ -55,13 +57,13 @@ class JournalFile:
                         size += len(block)
             self._write(event="opened", cassette=_full(path), size=size, sha256=digest.hexdigest(), items=count)
 
-    def exchange(self, exchange: Exchange, tape: Cassette | None = None) -> None:
-        """Note what became of a request on `tape`; None: it belonged to no session."""
-        location: dict[str, Any] = {"cassette": _full(tape.path)} if tape else {}
+    def exchange(self, exchange: Exchange, cassette: Cassette | None = None) -> None:
+        """Add the outcome of a request to `cassette`; None if it belonged to no session."""
+        location: dict[str, Any] = {"cassette": _full(cassette.path)} if cassette else {}
         number = exchange.recording
-        if tape and exchange.outcome is Outcome.PLAYED and number and number <= len(tape.recordings):
-            recording = tape.recordings[number - 1]
-            first = self._firsts(tape)[recording.path]
+        if cassette and exchange.outcome is Outcome.PLAYED and number and number <= len(cassette.recordings):
+            recording = cassette.recordings[number - 1]
+            first = self._first_numbers(cassette)[recording.path]
             location = {"cassette": _full(recording.path), "item": number - first + 1, "key": recording.key.hex()}
         self._write(
             event="exchange",
@@ -77,25 +79,25 @@ class JournalFile:
             error=self._text(exchange.error),
         )
 
-    def _firsts(self, tape: Cassette) -> dict[Path, int]:
-        """The number that the first recording of every file has on `tape` now."""
-        recordings, firsts = self._known.get(tape, (tape.recordings, {}))
-        if recordings is not tape.recordings:
-            # What was under way then is noted by a number that may be another one's now.
-            self.mark_incomplete(f"a cassette that was changed while it was played: {tape.name}")
-            firsts = {}
-        if not firsts:
-            for recording in tape.recordings:
-                firsts.setdefault(recording.path, recording.number)
-            self._known[tape] = tape.recordings, firsts
-        return firsts
+    def _first_numbers(self, cassette: Cassette) -> dict[Path, int]:
+        """Return the current number of the first recording of each file."""
+        recordings, first_numbers = self._first_numbers_of.get(cassette, (cassette.recordings, {}))
+        if recordings is not cassette.recordings:
+            # The numbers of exchanges that were running then may belong to other recordings now.
+            self.mark_incomplete(f"a cassette that was changed while it was played: {cassette.name}")
+            first_numbers = {}
+        if not first_numbers:
+            for recording in cassette.recordings:
+                first_numbers.setdefault(recording.path, recording.number)
+            self._first_numbers_of[cassette] = cassette.recordings, first_numbers
+        return first_numbers
 
     def mark_incomplete(self, reason: str) -> None:
-        """Note `why` this run does not say what is needed."""
-        self._write(event="flawed", why=self._text(reason))
+        """Add the reason why recordings may be needed that this run did not play."""
+        self._write(event="incomplete", reason=self._text(reason))
 
     def ended(self) -> None:
-        """Note that the run is over. Nothing more can be noted."""
+        """Add the end of the run, and close the file."""
         self._write(event="ended")
         os.close(self._fd)
 

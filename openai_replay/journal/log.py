@@ -20,7 +20,7 @@ log = logging.getLogger("openai_replay")
 
 
 def safe_traceback(error: BaseException | None) -> str:
-    """A traceback without any value: where it happened, and the kind of error; its causes first."""
+    """Return a traceback without values: the locations and the types of the errors, causes first."""
     parts: list[str] = []
     while error is not None and len(parts) < 20:
         stack = "".join(traceback.format_list(traceback.extract_tb(error.__traceback__)))
@@ -28,12 +28,12 @@ def safe_traceback(error: BaseException | None) -> str:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     return (
         "\nwhile that was handled:\n".join(reversed(parts))
-        + "\n(its message could hold what was sent, and is left out)"
+        + "\n(The message is left out, because it may contain request data.)"
     )
 
 
 def head(first: str, headers: Headers) -> str:
-    """A message head on lines of its own."""
+    """Return the head of an HTTP message, one line per header."""
     return "\n".join([first, *(f"    {name}: {value}" for name, value in headers)])
 
 
@@ -55,5 +55,5 @@ def to_stderr(level: str) -> Iterator[None]:
 
 
 def loop_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """An event loop's exception handler: what nobody waits for is told without values, too."""
+    """Log an exception that no task waits for, without values (an exception handler of the event loop)."""
     log.error("openai-replay failed: %s\n%s", context.get("message"), safe_traceback(context.get("exception")))

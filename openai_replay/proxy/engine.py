@@ -45,7 +45,7 @@ class Engine:
         self.rules = rules
         self.cassette = cassette
         self.journal = journal
-        self.origin = upstream.origin if upstream else "http://tape"  # a player has none, and `//path` needs one
+        self.origin = upstream.origin if upstream else "http://cassette"  # a player has none, and `//path` needs one
         self._player = Player(rules, journal, scheduler)
         self._recorder: Recorder | None = None
         if upstream:

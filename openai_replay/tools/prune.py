@@ -49,8 +49,8 @@ def read_journal(lines: Iterable[str]) -> JournalSummary:
                     open_runs.pop(entry["run"], None)
                 case "opened":
                     cassettes[entry["cassette"]].opened.add((entry["size"], entry["sha256"], entry["items"]))
-                case "flawed":
-                    failures[entry["why"]] = None
+                case "incomplete":
+                    failures[entry["reason"]] = None
                 case "exchange":
                     _add_exchange(entry, cassettes, failures)
         except (ValueError, KeyError, TypeError):

@@ -127,7 +127,7 @@ async def test_secrets_do_not_reach_the_journal(tmp_path: Path) -> None:
 def test_a_journal_that_cannot_be_written_is_exit_3(tmp_path: Path) -> None:
     result = invoke("play", three(tmp_path / "tape.yaml"), "--journal", tmp_path / "no" / "j", "--", "true")
     assert result.code == 3
-    assert "Give the journal another place." in result.stderr
+    assert "Give the journal another path." in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------ prune
@@ -245,14 +245,14 @@ def test_a_missing_or_broken_journal_is_refused(tmp_path: Path) -> None:
     assert (broken.code, f"{journal}: Line 2 is not a journal entry." in broken.stderr) == (2, True)
 
 
-@pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "flawed"}'])
+@pytest.mark.parametrize("line", ["x", "[]", "{}", '{"event": "exchange"}', '{"event": "incomplete"}'])
 def test_a_line_that_is_not_a_journal_entry_is_refused(line: str) -> None:
     with pytest.raises(UsageError, match="Line 1 is not a journal entry"):
         prune.read_journal([line])
 
 
 def test_failures_beyond_ten_are_counted() -> None:
-    entries = [json.dumps({"event": "flawed", "run": "1", "why": f"test {number}"}) for number in range(14)]
+    entries = [json.dumps({"event": "incomplete", "run": "1", "reason": f"test {number}"}) for number in range(14)]
     with pytest.raises(IncompleteJournalError, match=r"(?s)test 9\n  and 5 more"):
         prune.require_complete(prune.read_journal([*entries, '{"event": "other", "run": "1"}']))
 
@@ -350,4 +350,4 @@ def test_a_test_that_fails_prunes_nothing(project: Project, monkeypatch: pytest.
 def test_a_journal_of_pytest_that_cannot_be_written(project: Project) -> None:
     ran = project.run("--openai-replay-journal", "no/j.jsonl")
     assert ran.code == 4
-    assert "Give the journal another place." in ran.err
+    assert "Give the journal another path." in ran.err
