@@ -162,3 +162,24 @@ def test_any_items_are_changed_and_the_others_kept(recorded: list[Interaction], 
         assert old is None or without_numbers(new) == without_numbers(old)
     stock = yamlserializer.deserialize(edited)
     assert len(stock["interactions"]) == len(expected)
+
+
+@pytest.mark.parametrize("end", ["version: 1\n", "version: 1", "# the end\nversion: 1\n...\n"])
+def test_lines_after_the_list_are_moved_before_it(end: str) -> None:
+    text = VCRPYS.removesuffix("version: 1\n") + end
+    new = editor.make_appendable(text, TAPE)
+    document = reader.load(new, TAPE)
+    assert editor.can_append(new, document)
+    assert not editor.can_append(text, reader.load(text, TAPE))
+    assert document.interactions == read(text)
+    assert editor.make_appendable(new, TAPE) == new
+
+
+def test_an_empty_list_becomes_one_that_can_be_appended_to() -> None:
+    assert editor.make_appendable("interactions: []\nversion: 1\n", TAPE) == "version: 1\ninteractions:\n"
+
+
+def test_a_file_whose_lines_cannot_be_moved_is_refused() -> None:
+    text = VCRPYS.replace("interactions:", "interactions: &list", 1) + "again: *list\n"
+    with pytest.raises(CassetteError):
+        editor.make_appendable(text, TAPE)

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from openai_replay.errors import UsageError
+from openai_replay.errors import PatternTimeoutError, UsageError
 from openai_replay.matching import matcher
 from openai_replay.matching.matcher import Matcher
 from openai_replay.model import End, Frame, Headers, Request
 from openai_replay.redaction import masker
 from openai_replay.redaction.redactor import Redactor, build_redactor
+from openai_replay.text.safe_regex import compile_pattern
 from tests.matching.test_matcher import JSON, post, upload
 from tests.support.redaction import (
     KEYS,
@@ -406,3 +407,14 @@ def test_a_mask_is_as_long_as_the_secret(length: int) -> None:
     assert len(masker.mask(length)) == length
     assert masker.unmask(masker.mask(length)) == (b"REDACTED" if length >= 8 else b"*" * length)
     assert masker.redact(length) == b"REDACTED"
+
+
+def test_a_log_goes_without_a_text_that_cannot_be_searched_in_time() -> None:
+    """The redaction of a recording fails then, but a log must neither fail nor show the text."""
+    redactor = Redactor(patterns=(compile_pattern("(a{1,15}){1,15}b", timeout_s=0.01),))
+    letters = "a" * 60
+    with pytest.raises(PatternTimeoutError):
+        redactor.redact_text(letters)
+    assert redactor.redact_for_log(letters) == "REDACTED (a --redact-pattern took too long)"
+    target = redactor.redact_target(Request("GET", f"https://h/{letters}"))
+    assert (target.method, target.uri) == ("GET", "/REDACTED (a --redact-pattern took too long)")

@@ -136,3 +136,8 @@ def test_a_text_that_does_not_parse_is_refused(text: str, message: str) -> None:
         compile_pattern(text)
     assert message in error.value.message
     assert error.value.hint == "See Python's re syntax."
+
+
+def test_a_pattern_that_only_re_understands_is_refused() -> None:
+    with pytest.raises(UsageError, match="is not a regular expression"):
+        compile_pattern("[[:nothing:]]")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from openai_replay.text import yaml_positions
@@ -50,7 +50,7 @@ def test_a_word_is_found_in_the_line_it_is_written_in(words: list[str], style: s
     value = " ".join(word + f"X{number}Y" for number, word in enumerate(words))
     text = yaml.dump({"a": [1, {"b": value}]}, default_style=style or None, width=width, allow_unicode=True)
     scalar = next(candidate for candidate in yaml_positions.scalars(node(text)) if candidate.path == ("a", 1, "b"))
-    assert scalar.node.value == value
+    assume(scalar.node.value == value)  # PyYAML writes a folded line that starts with a space as another text
     lines = text.split("\n")
     for number in range(len(words)):
         line = yaml_positions.line_at(text, scalar.node, value.index(f"X{number}Y"))

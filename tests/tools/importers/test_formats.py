@@ -172,6 +172,12 @@ def test_aliases_that_expand_without_end_are_refused() -> None:
     assert refusal("\ninteractions: &a [*a]\n").startswith("Line 2 is not YAML: holds an alias of itself")
 
 
+@pytest.mark.parametrize("levels", [600, 990, 5_000, 100_000])
+def test_deep_nesting_is_refused_whoever_notices_it(levels: int) -> None:
+    with pytest.raises(yaml_loader.InvalidYamlError, match="nested too deeply"):
+        yaml_loader.load("[" * levels + "]" * levels)
+
+
 def test_yaml_tags_are_data_and_merges_are_merged() -> None:
     value = yaml_loader.load(
         "a: &a {x: 1, y: 2}\nb: {<<: *a, y: 3}\nc: {<<: [*a, {z: 4}, 5]}\nd: !ruby/object:X {e: !sym f}\n"
