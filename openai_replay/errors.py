@@ -34,7 +34,8 @@ ERROR_HEADER = "x-openai-replay-error"
 
 
 class ReplayError(Exception):
-    """The base of all errors: a `message` (what happened, and where) and a `hint` (what to do).
+    """The base of all errors: a `message` (what happened, and where), which gets its full stop here, and a `hint` (what
+    to do).
 
     `status` is the HTTP status that a client gets, `exit_code` that of the process, `code` the code in OpenAI's error
     shape.
@@ -48,9 +49,10 @@ class ReplayError(Exception):
     retry: bool | None = None
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.message = message
+        is_sentence = "\n" in message or message.endswith((".", "?", "!", ":"))
+        self.message = message if is_sentence else f"{message}."
         self.hint = hint
+        super().__init__(self.message)
 
     @property
     def text(self) -> str:

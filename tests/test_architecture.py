@@ -20,7 +20,7 @@ DOORS = {
     "yaml": "cassette.reader text.yaml_loader",
     "vcr": "cassette.reader",
     "orjson": "text.json_codec",
-    "pydantic": "config server.control_api",  # text enters there
+    "pydantic": "server.control_api",
     "aiohttp": "proxy.upstream proxy.upstream_body",  # its client
     "aiohttp.http": "server.http.protocol",  # its parser of requests
     "click": "cli",

@@ -62,9 +62,9 @@ def test_an_unknown_name_of_the_package_is_an_attribute_error() -> None:
     [
         (ReplayError("It failed."), "It failed."),
         (ReplayError("It failed.", "Do this."), "It failed.\nDo this."),
-        (CassetteError(Path("a/b.yaml"), 7, "is torn", "Mend it."), "a/b.yaml:7: is torn\nMend it."),
-        (CassetteError(Path("b.yaml"), None, "is empty"), "b.yaml: is empty"),
-        (FileChangedError(Path("b.yaml")), "b.yaml: has changed since it was read\nRestore it, or start again."),
+        (CassetteError(Path("a/b.yaml"), 7, "is torn", "Mend it."), "a/b.yaml:7: is torn.\nMend it."),
+        (CassetteError(Path("b.yaml"), None, "is empty"), "b.yaml: is empty."),
+        (FileChangedError(Path("b.yaml")), "b.yaml: has changed since it was read.\nRestore it, or start again."),
         (ControlError("No such session.", status=405), "No such session."),
     ],
 )

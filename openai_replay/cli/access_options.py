@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from openai_replay.cli.options import parsed
+from openai_replay.cli.options import label, parsed
 from openai_replay.config.parsers import NAME_A_VARIABLE
-from openai_replay.config.settings import SETTINGS
 from openai_replay.errors import UsageError
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def _key(ctx: click.Context, name: str, options: dict[str, Any]) -> str:
         return ""
     key = os.environ.get(parsed(ctx, name, options[name]), "").strip()
     if not key or not key.isprintable():
-        raise UsageError(f"--{SETTINGS[name].key}: the environment variable does not hold a key.", NAME_A_VARIABLE)
+        raise UsageError(f"{label(ctx, name)}: this environment variable does not hold a key.", NAME_A_VARIABLE)
     return key
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from openai_replay.cli.options import Command, label, origin, setting_options
-from openai_replay.config.setting import Scope
-from openai_replay.config.settings import SETTINGS, in_scope
+from openai_replay.config.setting import Kind, Scope
+from openai_replay.config.settings import in_scope
 
 
 @click.command(cls=Command)
@@ -23,7 +23,7 @@ def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **option
     of each: a flag, an OPENAI_REPLAY_... variable, openai-replay.toml,
     pyproject.toml, or the default.
 
-    You can pass the options of `record`, `play` and `lint`.
+    You can pass the options of `record`, `play` and `lint`. COMMAND does not run.
     """
     from openai_replay.config import files
     from openai_replay.model import Request
@@ -32,14 +32,22 @@ def config(ctx: click.Context, /, cassette: Path | None, as_json: bool, **option
     files.check(options, lambda name: label(ctx, name))
     if options["upstream"]:  # a URL may hold a password
         options["upstream"] = Redactor().redact_request(Request("GET", options["upstream"])).uri
-    rows = {SETTINGS[name].key: (options[name], origin(ctx, name)) for name in in_scope(Scope.FILE)}
+    rows = {
+        setting.key: (bool(options[name]) if setting.kind is Kind.FLAG else options[name], origin(ctx, name))
+        for name, setting in in_scope(Scope.FILE).items()
+    }
     if as_json:
         table = {key: {"value": value, "from": source} for key, (value, source) in rows.items()}
         click.echo(json.dumps(table, ensure_ascii=False, indent=2, default=str))
         return
-    texts = {
-        key: value if isinstance(value, str) else json.dumps(value, default=str) for key, (value, _) in rows.items()
-    }
+    texts = {key: _format(value) for key, (value, _) in rows.items()}
     key_width, text_width = max(map(len, rows)), min(60, max(map(len, texts.values())))
     for key, (_, source) in rows.items():
         click.echo(f"{key:<{key_width}}  {texts[key]:<{text_width}}  {source}")
+
+
+def _format(value: Any) -> str:
+    """Return a value as text: strings without quotes, and `-` for a setting without a value."""
+    if value is None:
+        return "-"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from openai_replay.cli.options import Configured, redactor, setting_options
-from openai_replay.config.setting import Scope
+from openai_replay.config.setting import Scope, with_label
 from openai_replay.tools.formats import EXPORT_FORMATS, IMPORT_FORMATS
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 @click.option(
     "--method", default="POST", metavar="METHOD", show_default=True, help="Method of the request of a raw response."
 )
-@click.option("--url", metavar="URL", help="URL of the request of a raw response, if the response does not tell.")
+@click.option("--url", metavar="URL", help="URL of the request of a raw response, if the response does not name it.")
 @setting_options(Scope.IMPORT | Scope.REDACT)
 @click.pass_context
 def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path, **options: Any) -> None:
@@ -71,7 +71,9 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
     settings = run.ImportSettings(
         format_name=options["name"],
         supplied_request=SuppliedRequest(body, options["method"], options["url"]) if body is not None else None,
-        assumed=synthetic.parse(options["assume_pace"]) if options["assume_pace"] else None,
+        assumed=with_label("--assume-pace", synthetic.parse, options["assume_pace"])
+        if options["assume_pace"]
+        else None,
         redactor=redactor(options),
         all_headers=options["keep_headers"] == "all",
         write=not options["check"],
@@ -93,7 +95,7 @@ def import_(ctx: click.Context, /, sources: tuple[Path, ...], destination: Path,
 
 
 @click.command(cls=Configured)
-@click.argument("cassette", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("cassette", type=click.Path(path_type=Path))
 @click.option("--to", "name", type=click.Choice(EXPORT_FORMATS), required=True, help="Format to write.")
 @click.option(
     "-o",
@@ -113,8 +115,8 @@ def export(
 
     \b
     vcrpy   a plain vcrpy cassette, without times and frames
-    har     an HTTP archive (HAR 1.2), with the times
-    curl    a shell script that sends each request again, with a key from the environment
+    har     an HTTP archive (HAR 1.2), with times
+    curl    a shell script that sends the requests, with a key from the environment
     sse     the event streams as they arrived, one file each
 
     Losses are reported on stderr. Secrets are redacted here as well.

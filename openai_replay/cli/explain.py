@@ -10,7 +10,7 @@ import click
 
 from openai_replay.cli import output
 from openai_replay.cli.options import Configured, label, setting_options
-from openai_replay.config.setting import Scope
+from openai_replay.config.setting import Scope, with_label
 from openai_replay.errors import UsageError
 
 
@@ -18,15 +18,17 @@ from openai_replay.errors import UsageError
 @click.argument("cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 @click.argument("request", metavar="REQUEST.json")
 @click.option(
-    "--method", default="", metavar="METHOD", help="Method of the request. Without it, REQUEST says it, or it is POST."
+    "--method", default="", metavar="METHOD", help="Method of the request. Without it, that in REQUEST.json, or POST."
 )
 @click.option(
     "--path",
     default="",
     metavar="PATH",
-    help="Path and query of the request. Without it, REQUEST says it, or the fields of the body do.",
+    help="Path and query of the request. Without it, that in REQUEST.json, or one that its body is for.",
 )
-@click.option("--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Header of the request.")
+@click.option(
+    "--header", "headers", multiple=True, metavar="'NAME: VALUE'", help="Header of the request. Can be repeated."
+)
 @setting_options(Scope.EXPLAIN)
 @click.pass_context
 def explain(
@@ -39,10 +41,11 @@ def explain(
     headers: tuple[str, ...],
     **options: Any,
 ) -> None:
-    """Show which recording in CASSETTE..., files or folders of them, a request matches, or why none does.
+    """Show which recording of cassettes, files or folders of them, a request matches. Exit with 1 if none does, and
+    show why.
 
     REQUEST.json (- for stdin) is the JSON body of the request, or an object with method, path, headers and body, as
-    `show --json` writes it. Exit with 1 if no recording matches.
+    `show --json` writes it.
     """
     from openai_replay.cassette.cassette import Cassette
     from openai_replay.config import build, files
@@ -52,7 +55,9 @@ def explain(
     from openai_replay.tools import request_file
 
     rules = build.build_rules(files.rule_values(options), label=lambda name: label(ctx, name))
-    overrides = request_file.RequestOverrides(method, path, tuple(map(request_file.parse_header, headers)))
+    overrides = request_file.RequestOverrides(
+        method, path, tuple(with_label("--header", request_file.parse_header, text) for text in headers)
+    )
     text = _read(request)
     cassette = Cassette.for_play(cassettes, rules.key, rules.matching_summary)
     for warning in cassette.warnings:
@@ -74,6 +79,7 @@ def explain(
 
 
 def _read(name: str) -> bytes:
+    """Return the contents of the file `name`, or of stdin for `-`. Raise UsageError."""
     if name == "-":
         return sys.stdin.buffer.read()
     try:

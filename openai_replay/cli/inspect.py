@@ -21,7 +21,7 @@ _REFERENCES = click.argument("references", nargs=-1, required=True, metavar="CAS
 @_REFERENCES
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON array with one object per recording.")
 def list_(references: tuple[str, ...], as_json: bool) -> None:
-    """List the recordings of cassettes, files or folders of them, one per line.
+    """List the recordings of cassettes, files or folders of them, one per line. CASSETTE#3 is the third recording.
 
     Each line has the number, method and path, the model, `stream` if it streams, the status, the duration, the time to
     the first token of a stream, the ending unless it is complete, and the start of the text.
@@ -56,7 +56,7 @@ def list_(references: tuple[str, ...], as_json: bool) -> None:
     "--json",
     "view",
     flag_value="json",
-    help="Write request, response and frames as JSON: an object for #N, else an array.",
+    help="Write request, response and frames as JSON: an object for #N, otherwise an array.",
 )
 @click.option("--raw", "view", flag_value="raw", help="Write the bytes of the response body, and nothing else.")
 def show(reference: str, view: str | None) -> None:
@@ -70,7 +70,7 @@ def show(reference: str, view: str | None) -> None:
         recordings = list(selection)
         if len(recordings) != 1:
             raise UsageError(
-                f"--raw writes the body of one response, and {reference} has {len(recordings)}.",
+                f"--raw writes the body of one response, but {reference} has {len(recordings)}.",
                 f"Run for example  openai-replay show --raw '{reference}#1'" if recordings else "",
             )
         sys.stdout.flush()
@@ -110,14 +110,15 @@ def show(reference: str, view: str | None) -> None:
     "prices",
     multiple=True,
     metavar="MODEL=IN/OUT",
-    help="Price of a million input and output tokens of a model. MODEL=IN/OUT/CACHED if cached input costs less.",
+    help="Price of a million input and output tokens of a model. Write MODEL=IN/OUT/CACHED if cached input costs "
+    "less. Can be repeated.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write a JSON object with `models` by name, and `total`.")
 def stats(references: tuple[str, ...], prices: tuple[str, ...], as_json: bool) -> None:
     """Count the recordings, tokens, time and bytes of cassettes, by model and in total.
 
-    The token counts are those in the responses; nothing is estimated. Each run that plays the cassettes saves the
-    total.
+    The token counts are those in the responses. None is estimated. Each run that plays the cassettes saves the
+    total. CASSETTE#3 is the third recording.
     """
     from openai_replay.journal import console
     from openai_replay.tools import select

@@ -1,4 +1,4 @@
-"""`lint`, `redact` and `prune`: cassettes kept in order."""
+"""`lint`, `redact` and `prune`: problems, secrets and unused recordings of existing cassettes."""
 
 from __future__ import annotations
 
@@ -19,53 +19,59 @@ if TYPE_CHECKING:
     from openai_replay.tools.lint_rules import Finding
     from openai_replay.tools.prune import CassetteUsage
 
-_paths = click.argument("paths", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE...")
 _cassettes = click.argument(
     "cassettes", type=click.Path(path_type=Path), nargs=-1, required=True, metavar="CASSETTE..."
 )
 
 
 @click.command(cls=Configured)
-@_paths
-@click.option("--fix", is_flag=True, help="Cut the frames of edited answers anew.")
+@_cassettes
+@click.option("--fix", is_flag=True, help="Adjust the frames of responses whose text was edited.")
 @click.option(
     "--format",
-    "form",
+    "output_format",
     type=click.Choice(["text", "github"]),
     default="text",
     show_default=True,
-    help="text: FILE:LINE: RULE: what. github: annotations of a GitHub workflow.",
+    help="`text` writes FILE:LINE: RULE: MESSAGE. `github` writes annotations for a GitHub workflow.",
 )
-@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Look by this rule only; may be given again.")
+@click.option("--rule", "rules", multiple=True, metavar="RULE", help="Only check this rule. Can be repeated.")
 @setting_options(Scope.LINT)
 @click.pass_context
 def lint(
     ctx: click.Context,
     /,
-    paths: tuple[Path, ...],
+    cassettes: tuple[Path, ...],
     fix: bool,
-    form: str,
+    output_format: str,
     max_age: str | None,
     rules: tuple[str, ...],
     lint_allow: tuple[str, ...],
 ) -> None:
-    """Say what is wrong with cassettes, files or folders of them.
+    """Find problems in cassettes, files or folders of them. Exit with 1 if a problem remains.
 
-    The rules: schema (no cassette, or not one that every reader takes), torn (a recorder was killed), frames (they do
-    not sum up to an edited body), secret, unreviewable (text as compressed or endless lines), error (an answer that
-    failed), large (over 1 MB), stale (see --max-age). A comment allows what it names for the item below it, or at the
-    top for the whole file: # lint: allow error, secret
+    \b
+    schema        not a cassette, or not one that vcrpy can read
+    torn          a killed recorder left a recording incomplete
+    frames        a response was edited, and its frames have other sizes
+    secret        a key, a password or a token
+    unreviewable  compressed text, or lines of thousands of characters
+    error         a response that failed
+    large         a file over 1 MB
+    stale         a recording older than --max-age
 
-    Exit 1 if anything was found and not mended.
+    To allow a finding, write a comment above its recording, or at the top for the whole file:
+
+      # lint: allow error, secret
     """
     with_label(label(ctx, "rules"), parsers.lint_rules, rules)
     parsed(ctx, "lint_allow", lint_allow)
     max_age_s = parsed(ctx, "max_age", max_age) if max_age is not None else None
     clean = True
-    for file in _files(paths):
+    for file in _files(cassettes):
         for finding in _findings(file, fix, max_age_s):
             if finding.rule not in lint_allow and (not rules or finding.rule in rules):
-                click.echo(_annotation(file, finding) if form == "github" else _line(file, finding))
+                click.echo(_annotation(file, finding) if output_format == "github" else _line(file, finding))
                 clean = clean and finding.fixed
     ctx.exit(0 if clean else 1)
 
@@ -83,7 +89,7 @@ def _findings(path: Path, fix: bool, max_age_s: float | None) -> list[Finding]:
     if fix and any(finding.rule is Rule.FRAMES for finding in findings):
         file_store.rewrite(path, lambda text: linting.fix_frames(text, path))
         findings = [
-            finding._replace(message=f"{finding.message}; cut anew", fixed=True)
+            finding._replace(message=f"{finding.message} Fixed.", fixed=True)
             if finding.rule is Rule.FRAMES
             else finding
             for finding in findings
@@ -96,14 +102,14 @@ def _line(path: Path, finding: Finding) -> str:
 
 
 def _annotation(path: Path, finding: Finding) -> str:
-    """A workflow command of GitHub Actions, escaped as its toolkit does (actions/toolkit, core/src/command.ts)."""
+    """Return a workflow command of GitHub Actions, escaped as in actions/toolkit, core/src/command.ts."""
     level = "notice" if finding.fixed else "error"
     location = f"file={_escaped(str(path), ':,')},line={finding.line}"
     return f"::{level} {location},title=openai-replay {finding.rule}::{_escaped(finding.message)}"
 
 
 def _escaped(text: str, characters: str = "") -> str:
-    for character in f"%\r\n{characters}":  # the percent sign first: the others become one
+    for character in f"%\r\n{characters}":  # the percent sign first, because the others become one
         text = text.replace(character, f"%{ord(character):02X}")
     return text
 
@@ -111,13 +117,14 @@ def _escaped(text: str, characters: str = "") -> str:
 @click.command(cls=Configured)
 @_cassettes
 @setting_options(Scope.REDACT)
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would change.")
+@click.option("--check", is_flag=True, help="Write nothing. Exit with 1 if a file would change.")
 @click.pass_context
 def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **options: Any) -> None:
-    """Take secrets out of cassettes, files or folders of them, by the rules of recording.
+    """Remove secrets from cassettes, files or folders of them, by the rules of recording.
 
-    Recordings without a secret keep their text to the byte; in the others cuts and times stay as they were. A file is
-    replaced at one stroke. Exit 1 where a body cannot be read: compressed with what only its client knows.
+    Recordings without a secret keep their text to the byte. The others keep the sizes and times of their frames. Each
+    file is replaced in a single step. Exit with 1 if a body cannot be searched, for example because it is compressed
+    with brotli.
     """
     from openai_replay.cassette import file_store
     from openai_replay.tools import redact as redacting
@@ -132,7 +139,9 @@ def redact(ctx: click.Context, /, cassettes: tuple[Path, ...], check: bool, **op
         if redaction.changed and not check:
             _redact(file, rules)
         for line, reason in redaction.unsearchable:
-            click.echo(f"{file}:{line}: unreadable: {reason} Record it again: `record` asks for `identity`.")
+            click.echo(
+                f"{file}:{line}: unreadable: {reason} Record it again: `record` requests bodies without compression."
+            )
         verb = "would be redacted" if check else "redacted"
         locations = f" ({', '.join(redaction.locations)})" if redaction.locations else ""
         click.echo(f"{file}: {redaction.changed} of {redaction.recordings} {verb}{locations}")
@@ -154,11 +163,11 @@ def _redact(file: Path, rules: Redactor) -> None:
     required=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="The journal of the runs that say what is needed.",
+    help="Journal of the runs that used the cassettes, from --journal or --openai-replay-journal.",
 )
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 if something would be dropped.")
-@click.option("--force", is_flag=True, help="Prune though the journal tells of failures, or of a part of the tests.")
-@click.option("--unused-files", is_flag=True, help="Delete cassettes of which nothing was played.")
+@click.option("--check", is_flag=True, help="Write nothing. Exit with 1 if a recording would be deleted.")
+@click.option("--force", is_flag=True, help="Prune even if the journal has failures, or only some of the tests ran.")
+@click.option("--unused-files", is_flag=True, help="Also delete cassettes of which no recording was played.")
 @click.pass_context
 def prune(
     ctx: click.Context,
@@ -169,11 +178,11 @@ def prune(
     force: bool,
     unused_files: bool,
 ) -> None:
-    """Drop what the runs of a journal did not play from cassettes, files or folders of them.
+    """Delete the recordings that no run of a journal played from cassettes, files or folders of them.
 
-    A cassette that they never opened, or of which nothing was played, is left alone and said so; one that has changed
-    since is refused. The other recordings keep their text, and each file is replaced at one stroke. Exit 1 if a
-    cassette was refused.
+    A cassette that no run opened, or of which no recording was played, is kept and reported. A cassette that has
+    changed since the runs is refused, and the exit code is 1. The other recordings keep their text, and each file is
+    replaced in a single step.
     """
     from openai_replay.tools import prune as pruning
 
@@ -181,22 +190,23 @@ def prune(
         with journal.open(encoding="utf-8") as lines:
             runs = with_label(str(journal), pruning.read_journal, lines)
     except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         hint = "Write one with --journal of `play`, or --openai-replay-journal of pytest."
-        raise StartError(f"{journal}: cannot be read: {error}", hint) from None
+        raise StartError(f"Could not read {journal}: {reason}.", hint) from None
     if not force:
         pruning.require_complete(runs)
     clean = True
     for file in _files(cassettes):
         usage = runs.cassettes.get(str(file.resolve()))
         if usage is None or not usage.played:
-            reason = "no run opened it" if usage is None else "no run played anything of it"
+            reason = "no run opened it" if usage is None else "no run played a recording of it"
             if unused_files and file.is_file():
                 click.echo(f"{file}: {'would be deleted' if check else 'deleted'}: {reason}")
                 clean = clean and not check
                 if not check:
                     file.unlink()
             else:
-                click.echo(f"{file}: {reason}: left alone")
+                click.echo(f"{file}: kept: {reason}")
             continue
         try:
             clean = _prune(file, usage, check) and clean
@@ -207,31 +217,30 @@ def prune(
 
 
 def _prune(path: Path, usage: CassetteUsage, check: bool) -> bool:
-    """Drop what `usage` did not play, and say what; False where it would be and is not.
+    """Delete the recordings that `usage` did not play, and list them. Return False if they are only listed.
 
-    Raises IncompleteJournalError.
+    Raise IncompleteJournalError.
     """
     from openai_replay.cassette import editor, file_store, reader
     from openai_replay.tools import prune as pruning
 
-    def kept(text: str) -> str:
-        dropped = pruning.find_unplayed(path.read_bytes(), usage)
-        return editor.edited(text, path, dict.fromkeys(dropped))
+    def without_unplayed(text: str) -> str:
+        return editor.edited(text, path, dict.fromkeys(pruning.find_unplayed(path.read_bytes(), usage)))
 
     text, torn_at = file_store.read_text(path)
     if torn_at is not None:
         raise IncompleteJournalError(
-            "a recorder was killed while it added to it: left alone; the next `record` mends it"
+            "A killed recorder left the last recording incomplete. The cassette was kept. The next `record` repairs it."
         )
-    dropped = pruning.find_unplayed(path.read_bytes(), usage)
+    unplayed = pruning.find_unplayed(path.read_bytes(), usage)
     interactions = reader.load(text, path).interactions
-    for number in dropped:
+    for number in unplayed:
         request = interactions[number - 1].request
-        click.echo(f"{path}: {'would drop' if check else 'drops'} #{number} {request.method} {request.path}")
-    if dropped and not check:
-        file_store.rewrite(path, kept)
-    click.echo(f"{path}: {len(dropped)} of {len(interactions)} {'would be dropped' if check else 'dropped'}")
-    return not (check and dropped)
+        click.echo(f"{path}: {'would delete' if check else 'deletes'} #{number} {request.method} {request.path}")
+    if unplayed and not check:
+        file_store.rewrite(path, without_unplayed)
+    click.echo(f"{path}: {len(unplayed)} of {len(interactions)} {'would be deleted' if check else 'deleted'}")
+    return not (check and unplayed)
 
 
 def _files(paths: tuple[Path, ...]) -> Iterator[Path]:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from openai_replay.config.setting import Kind, Scope, Setting, with_label
 from openai_replay.config.settings import SECTIONS, SETTINGS, in_scope
+from openai_replay.errors import UsageError
 
 if TYPE_CHECKING:
     from openai_replay.config.files import FileValue
@@ -41,7 +42,7 @@ class SettingOption(click.Option):
             show_default=setting.default is not None,
             metavar=setting.metavar,
             envvar=setting.variable,
-            help=setting.help,
+            help=f"{setting.help} Can be repeated." if setting.kind is Kind.TEXTS else setting.help,
             hidden=hidden,
         )
         self.section = _SECTION_OF[setting.name]
@@ -51,12 +52,37 @@ class SettingOption(click.Option):
         return f"'{self.opts[0]}'"
 
 
+class _Flag(click.types.BoolParamType):
+    """The value of a flag, which only an environment variable writes out."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bool:
+        """Return True or False. Raise click.BadParameter."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{value!r} is neither true nor false.", param, ctx)
+
+
+def _number_parser(setting: Setting) -> Callable[[Any], Any]:
+    """Return a function that parses the text of a number. It raises click.BadParameter."""
+
+    def parse(value: Any) -> Any:
+        try:
+            return setting.parse(int(value) if isinstance(value, str) and value.isdecimal() else value)
+        except UsageError as error:
+            raise click.BadParameter(error.message) from None
+
+    return parse
+
+
 def _click_type(setting: Setting) -> click.ParamType[Any] | None:
     match setting.kind:
         case Kind.CHOICE:
             return click.Choice([name for name in setting.choices if name not in setting.not_typed])
         case Kind.INTEGER:
-            return click.IntRange(*(setting.bounds or (None, None)))
+            return click.types.FuncParamType(_number_parser(setting))
+        case Kind.FLAG:
+            return _Flag()
         case Kind.PATH:
             return click.Path(path_type=Path, dir_okay=False)
     return None
@@ -126,9 +152,8 @@ def _is_redaction(name: str) -> bool:
 
 def _first_cassette(params: dict[str, Any]) -> Path:
     """Return the cassette that a command works on, or the first of several."""
-    paths = params.get("cassettes") or params.get("paths")
-    single = params.get("cassette") or params.get("destination") or "."
-    return Path(paths[0] if paths else single)
+    cassettes = params.get("cassettes")
+    return Path(cassettes[0] if cassettes else params.get("cassette") or params.get("destination") or ".")
 
 
 def _as_default(name: str, value: Any) -> Any:
@@ -158,11 +183,10 @@ class Configured(click.Command):
             ctx = super().make_context(info_name, args, parent, **extra)
         except click.BadParameter as error:
             name = error.param.name if error.param else None
-            if not error.ctx or not name or error.ctx.get_parameter_source(name) not in _NOT_TYPED:
-                raise
-            error.ctx.meta[_FILE_VALUES] = values
-            message = f"{error.message} It is from {origin(error.ctx, name)}."
-            raise click.BadParameter(message, error.ctx, error.param, error.param_hint) from None
+            if error.ctx and name and error.ctx.get_parameter_source(name) in _NOT_TYPED:
+                error.ctx.meta[_FILE_VALUES] = values
+                error.param_hint = label(error.ctx, name)
+            raise
         ctx.meta[_FILE_VALUES] = values
         return ctx
 
@@ -203,7 +227,7 @@ class Command(Configured):
             position = args.index("--")
             args, extra["obj"] = args[:position], tuple(args[position + 1 :])
             if not extra["obj"]:
-                raise click.UsageError("There is no COMMAND after `--`.")
+                raise UsageError("The COMMAND after `--` is missing.", "Write the command after `--` as in a shell.")
         return super().make_context(info_name, args, parent, **extra)
 
     def collect_usage_pieces(self, ctx: click.Context) -> list[str]:

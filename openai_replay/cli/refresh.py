@@ -1,4 +1,4 @@
-"""`refresh`: a cassette is recorded again, or compared with the API."""
+"""`refresh`: re-records a cassette, or compares it with the API."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     envvar=SETTINGS["upstream"].variable,
     show_default=True,
     metavar="URL",
-    help="Base URL of the API. If you name it, it gets the key even if the recordings came from another host.",
+    help="Base URL of the API. If you set it, your key is sent there even if the recordings came from another host.",
 )
 @click.option("--keep-going", is_flag=True, help="If a request fails, keep its recording and refresh the others.")
 @setting_options(Scope.REFRESH | Scope.REDACT)

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from openai_replay import __version__
+from openai_replay.cli.usage_errors import from_click, suggestion
 from openai_replay.errors import ReplayError, UsageError
 
 #: The sections of `--help`. Of each command: its module in `cli`, its name there, and a summary.
@@ -30,8 +31,8 @@ _SECTIONS = {
     "Maintain": {
         "lint": ("maintain", "lint", "Find problems in cassettes."),
         "redact": ("maintain", "redact", "Remove secrets from existing cassettes."),
-        "prune": ("maintain", "prune", "Delete the recordings that a run did not play."),
-        "refresh": ("refresh", "refresh", "Re-record a cassette, or check if the API has changed."),
+        "prune": ("maintain", "prune", "Delete the recordings that no run played."),
+        "refresh": ("refresh", "refresh", "Re-record a cassette, or check whether the API has changed."),
     },
     "Convert": {
         "import": ("convert", "import_", "Make cassettes from the recordings of other tools."),
@@ -54,7 +55,7 @@ class _Commands(click.Group):
         except click.UsageError as error:
             if isinstance(error, _HELP_ERRORS):
                 raise
-            raise click.exceptions.Exit(_show(_as_ours(error))) from None
+            raise click.exceptions.Exit(_show(from_click(error, "openai-replay"))) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -62,7 +63,7 @@ class _Commands(click.Group):
         except ReplayError as error:
             ctx.exit(_show(error))
         except click.UsageError as error:
-            ctx.exit(_show(_as_ours(error)))
+            ctx.exit(_show(from_click(error, f"{ctx.command_path} {ctx.invoked_subcommand or ''}".rstrip())))
         except OSError as error:
             if error.errno == errno.EPIPE:  # the reader of stdout is gone: click ends quietly
                 raise
@@ -71,6 +72,16 @@ class _Commands(click.Group):
             # Python would try again to write to stdout at its end, and complain.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(code)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command. Raise UsageError with a suggestion for a name that is not one."""
+        name = args[0]
+        if name not in _COMMANDS and not name.startswith("-"):
+            hint = f"Run `{ctx.command_path} --help` for the list."
+            raise UsageError(f"{name!r} is not a command.", suggestion(name, _COMMANDS, hint))
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -88,12 +99,6 @@ class _Commands(click.Group):
         for title, section in _SECTIONS.items():
             with formatter.section(title):
                 formatter.write_dl([(name.ljust(width), summary) for name, (_, _, summary) in section.items()])
-
-
-def _as_ours(error: click.UsageError) -> UsageError:
-    """Return an error of click as one of ours, so that both look the same."""
-    path = error.ctx.command_path if error.ctx else "openai-replay"
-    return UsageError(error.format_message(), f"Run `{path} --help` for the usage.")
 
 
 def _show(error: ReplayError) -> int:

@@ -87,24 +87,20 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise UsageError(f"{path}: could not be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"Could not read {path}: {reason}", "Correct the file, or remove it.") from None
 
 
 def _checked(path: Path, section: str, table: Any) -> dict[str, FileValue]:
     if not isinstance(table, dict):
-        raise UsageError(f"{path}: {section}is {table!r}, not a table", 'Write for example ignore = ["/user"].')
-    from pydantic import ValidationError
-
-    from openai_replay.config.models import file_settings
-
-    try:
-        values = file_settings().model_validate(table).model_dump(exclude_none=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
-            keys = [setting.key for setting in in_scope(Scope.FILE).values()]
-            raise unknown_setting(f"{path}: {section}{key}", key, keys) from None
-        raise UsageError(f"{path}: {section}{key}: {first['msg']}", "Run `openai-replay record --help`.") from None
-    check(values, lambda name: f"{path}: {section}{SETTINGS[name].key}")
-    return {name: FileValue(value, path) for name, value in values.items()}
+        raise UsageError(
+            f"{path}: {section}is {table!r}, not a table",
+            'Write [tool.openai-replay], and below it ignore = ["/user"].',
+        )
+    settings = {setting.key: setting for setting in in_scope(Scope.FILE).values()}
+    for key, value in table.items():
+        label = f"{path}: {section}{key}"
+        if key not in settings:
+            raise unknown_setting(label, key, settings)
+        with_label(label, settings[key].parse, value)
+    return {settings[key].name: FileValue(value, path) for key, value in table.items()}

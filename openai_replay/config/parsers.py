@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from openai_replay.errors import UsageError
@@ -20,7 +21,8 @@ T = TypeVar("T")
 
 #: The hint for a setting that has to name a variable, and may have got the key.
 NAME_A_VARIABLE = (
-    "Name the variable that holds the key. Every user of this machine could read the key itself on a command line."
+    "Pass the name of a variable that holds the key, not the key itself: other users of this machine can read command "
+    "lines."
 )
 
 
@@ -36,6 +38,33 @@ def texts(value: Any) -> list[str]:
     if isinstance(value, str) or not isinstance(value, Iterable):
         raise UsageError(f"{value!r} is not a list of strings", 'Write for example ["/metadata"].')
     return [text(entry) for entry in value]
+
+
+def flag(value: Any) -> bool:
+    """Return `value`, which has to be true or false."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{value!r} is neither true nor false", "Write true or false, without quotes.")
+    return value
+
+
+def integer(low: int, high: int) -> Callable[[Any], int]:
+    """Return a parser that takes a whole number from `low` to `high`."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            is_quoted = isinstance(value, str) and value.isdecimal()
+            raise UsageError(
+                f"{value!r} is not a number from {low} to {high}",
+                "Remove the quotes." if is_quoted else f"Write for example {max(low, 1)}.",
+            )
+        return value
+
+    return parse
+
+
+def path(value: Any) -> Path:
+    """Return the path of a file."""
+    return value if isinstance(value, Path) else Path(text(value))
 
 
 def choice(names: Iterable[str], convert: Callable[[str], T]) -> Callable[[Any], T]:

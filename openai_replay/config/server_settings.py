@@ -24,16 +24,15 @@ SECTIONS = {
         Setting(
             "port",
             INTEGER,
-            int,
+            parsers.integer(0, 65535),
             Scope.SERVER | Scope.FILE,
-            "Port to listen on: 8765, or with a COMMAND any free port. 0 takes any free port.",
+            "Port to listen on. Without it: 8765, or any free port with a COMMAND. 0 takes any free port.",
             metavar="PORT",
-            bounds=(0, 65535),
         ),
         Setting(
             "ready_file",
             PATH,
-            str,
+            parsers.path,
             Scope.SERVER,
             "Write the base URL to this file as soon as the server accepts requests.",
             metavar="FILE",
@@ -41,12 +40,11 @@ SECTIONS = {
         Setting(
             "workers",
             INTEGER,
-            int,
+            parsers.integer(1, MAX_WORKERS),
             Scope.SERVER | Scope.FILE,
             "Serve the port with this many processes, which share their positions.",
             default=1,
             metavar="COUNT",
-            bounds=(1, MAX_WORKERS),
         ),
         Setting(
             "state",
@@ -76,7 +74,13 @@ SECTIONS = {
         ),
     ),
     "Access": (
-        Setting("allow_remote", FLAG, bool, Scope.SERVER | Scope.FILE, "Allow a --host that other machines can reach."),
+        Setting(
+            "allow_remote",
+            FLAG,
+            parsers.flag,
+            Scope.SERVER | Scope.FILE,
+            "Allow a --host that other machines can reach.",
+        ),
         Setting(
             "allow_host",
             TEXTS,
@@ -93,7 +97,9 @@ SECTIONS = {
             "Serve only clients that send the key in this environment variable as their API key.",
             metavar="VARIABLE",
         ),
-        Setting("cors", FLAG, bool, Scope.SERVER | Scope.FILE, "Allow requests from web pages of this machine."),
+        Setting(
+            "cors", FLAG, parsers.flag, Scope.SERVER | Scope.FILE, "Allow requests from web pages of this machine."
+        ),
         Setting(
             "cors_origin",
             TEXTS,
@@ -107,7 +113,7 @@ SECTIONS = {
         Setting(
             "journal",
             PATH,
-            str,
+            parsers.path,
             Scope.SERVER | Scope.FILE | Scope.PYTEST_OPTION,
             "Append one line of JSON per request to this file. `prune` reads it.",
             metavar="FILE",
@@ -121,7 +127,9 @@ SECTIONS = {
             default="warning",
             choices=("debug", "info", "warning"),
         ),
-        Setting("quiet", FLAG, bool, Scope.SERVER | Scope.FILE, "Only report failures.", flags=("--quiet", "-q")),
+        Setting(
+            "quiet", FLAG, parsers.flag, Scope.SERVER | Scope.FILE, "Only report failures.", flags=("--quiet", "-q")
+        ),
     ),
     "Rules": (
         Setting(
@@ -137,7 +145,7 @@ SECTIONS = {
             TEXTS,
             parsers.lint_rules,
             Scope.LINT | Scope.FILE,
-            "Do not report findings of this rule. Repeat it for several rules. In settings files it is lint-allow.",
+            "Do not report findings of this rule. In settings files, the key is lint-allow.",
             metavar="RULE",
             flags=("--allow",),
         ),

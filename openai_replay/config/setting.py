@@ -60,10 +60,9 @@ class Setting:
     metavar: str | None = None
     choices: tuple[str, ...] = ()
     not_typed: tuple[str, ...] = ()  # choices that a flag does not offer
-    bounds: tuple[int, int] | None = None
-    flags: tuple[str, ...] = ()  # where there are others than `--name`
+    flags: tuple[str, ...] = ()  # if they are not just `--name`
     rule: str = ""  # the field of `Rules` (or of its matcher or redactor) that the value becomes
-    nullable: bool = False  # whether None is a value, and not the absence of one
+    nullable: bool = False  # True if None is a value, and not the absence of one
 
     @property
     def key(self) -> str:
@@ -85,7 +84,7 @@ def with_label(label: str, parse: Callable[[Any], T], value: Any) -> T:
 
 
 def unknown_setting(label: str, name: str, names: Iterable[str]) -> UsageError:
-    """Return the error for a setting `name` that is not among `names`; its hint says which may have been meant."""
+    """Return the error for the setting `name`, which is not among `names`. Its hint suggests a similar name."""
     import difflib  # most runs make no such mistake
 
     names = list(names)

@@ -142,7 +142,7 @@ SECTIONS = {
         Setting(
             "strict",
             FLAG,
-            bool,
+            parsers.flag,
             Scope.PLAY | Scope.FILE | Scope.PYTEST_OPTION,
             "Also exit with 1 if a recording was not played.",
         ),
@@ -182,8 +182,8 @@ SECTIONS = {
             TEXTS,
             parsers.pointers,
             Scope.MATCHING,
-            "Leave this JSON pointer out of matching. * stands for any key or index. Form fields and uploads go by "
-            "their names.",
+            "Leave the value at this JSON pointer out of matching. * stands for any key or index. For a form field or "
+            "an upload, write /NAME.",
             metavar="POINTER",
             rule="matcher.ignore",
         ),

@@ -30,7 +30,7 @@ _NAMED = 20
 
 
 def print_line(line: str) -> None:
-    """Write one line (or several) to stderr. Who has closed it does not want to hear; answers go on."""
+    """Write one line (or several) to stderr. If stderr is closed, drop the line: the server goes on."""
     with suppress(OSError):
         sys.stderr.write(line + "\n")  # in one go: several processes may write there
         sys.stderr.flush()
@@ -53,10 +53,8 @@ def reading(read_bytes: int, size: int) -> None:
 
 
 def error(problem: ReplayError) -> None:
-    """Write `Error: FILE:LINE: what happened.`, and on the next line what to do."""
-    is_sentence = "\n" in problem.message or problem.message.endswith((".", "?", "!", ":"))
-    message = problem.message if is_sentence else f"{problem.message}."
-    print_line(f"Error: {message}\n{problem.hint}" if problem.hint else f"Error: {message}")
+    """Write `Error: FILE:LINE: message.`, and on the next line the hint."""
+    print_line(f"Error: {problem.text}")
 
 
 def exchange_printer(quiet: bool) -> Callable[[Exchange], None]:

@@ -174,7 +174,7 @@ def parse_on(texts: str | Iterable[str]) -> tuple[str, ...]:
     chosen = {name.strip() for text in ([texts] if isinstance(texts, str) else texts) for name in text.split(",")}
     for name in chosen:
         if name not in ON:
-            raise UsageError(f"There is no part {name!r} to match on.", f"Name some of {', '.join(ON)}.")
+            raise UsageError(f"{name!r} is not a part of a request.", f"The parts are {', '.join(ON)}.")
     if not chosen:
         raise UsageError("No part is left to match on.", f"Name some of {', '.join(ON)}.")
     return tuple(name for name in ON if name in chosen)

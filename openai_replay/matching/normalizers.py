@@ -124,7 +124,7 @@ def parse(texts: Iterable[str]) -> tuple[Normalizer, ...]:
             name = name.strip()
             if name not in BUILT_IN:
                 raise UsageError(
-                    f"There is no normalizer {name!r}.", f"Use {', '.join(BUILT_IN)}, or your own NAME=REGEX."
+                    f"{name!r} is not a normalizer.", f"Use {', '.join(BUILT_IN)}, or your own NAME=REGEX."
                 )
             parsed[name] = Normalizer(name)
     names = list(parsed)

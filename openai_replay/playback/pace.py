@@ -12,7 +12,7 @@ from openai_replay.model import Response
 from openai_replay.text.units import parse_duration
 
 _SPEED = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)x")
-_HINT = "Write instant, original, a speed such as 2x or 0.5x, and after it, if wanted, ,max-gap=200ms."
+_HINT = "Write instant, original, or a speed such as 2x. Add ,max-gap=200ms to shorten pauses."
 
 
 class Pace(NamedTuple):

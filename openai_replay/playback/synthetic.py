@@ -33,7 +33,7 @@ def parse(text: str) -> Assumed:
         elif (match := _TPS.fullmatch(part)) and float(match[1]) > 0:
             tps = float(match[1])
         else:
-            raise UsageError(f"{part!r} is not a pace to assume", "Write for example ttft=300ms,50tps.")
+            raise UsageError(f"{part!r} is not a synthetic pace", "Write for example ttft=300ms,50tps.")
     return Assumed(ttft_ms, tps, text.replace(" ", ""))
 
 

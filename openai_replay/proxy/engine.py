@@ -136,12 +136,12 @@ class Engine:
         return await run_aside(len(request.body), function, request, is_slow=self._has_user_patterns)
 
     async def _reload(self) -> None:
-        """Read the cassette again. If it cannot be read, play on what was there before."""
+        """Read the cassette again. If it cannot be read, keep the recordings that were read before."""
         async with self._reload_lock:
             try:
                 await asyncio.to_thread(self.cassette.reload)
             except CassetteError as error:
-                self.cassette.warn(f"{error.message}; what was there before is played on")
+                self.cassette.warn(f"{error.message} The recordings that were read before are still played.")
 
     async def _play_fallback(self, request: Request, client: ResponseSink, start: float) -> None:
         """Play another recording, if the rules allow one. Raises CassetteMissError with the explanation."""

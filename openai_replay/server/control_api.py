@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from openai_replay.config import models
 from openai_replay.config.build import build_rules
-from openai_replay.errors import BadRequestError, ControlError, MissReason
+from openai_replay.config.setting import Scope, unknown_setting, with_label
+from openai_replay.config.settings import in_scope
+from openai_replay.errors import ControlError, MissReason, UsageError
 from openai_replay.journal.exchanges import Outcome
 from openai_replay.model import End, Mode
 from openai_replay.server.sessions import ServedSession, Sessions
+from openai_replay.text import json_codec
 
 _ROUTES = {
     "/@/health": ("GET",),
@@ -26,8 +29,10 @@ _ROUTES = {
 _OF_ONE_PROCESS = {
     "/@/journal": "Start with --journal FILE, which all processes of a machine add to.",
     "/@/sessions": "Serve a folder: http://HOST:PORT/@NAME/v1 is NAME.yaml in every process.",
-    "/@/sessions/ID": "Read what --journal FILE says of its cassette.",
+    "/@/sessions/ID": "Start with --journal FILE, and read the entries of its cassette there.",
 }
+#: The hint for a body of `POST /@/sessions` that is not an object with a cassette.
+_EXAMPLE = 'Send for example {"cassette": "chat", "pace": "original"}.'
 
 
 class ExchangeOut(BaseModel):
@@ -112,15 +117,31 @@ def _default(sessions: Sessions) -> ServedSession:
 
 
 def _open(sessions: Sessions, body: bytes) -> ServedSession:
+    cassette, settings = with_label("Invalid session", _parse_session, body)
+    mode = Mode(settings["mode"]) if "mode" in settings else sessions.rules.mode
+    path = sessions.cassette_path(cassette, mode)
+    return sessions.open((path,), build_rules(settings, sessions.rules_for(path)))
+
+
+def _parse_session(body: bytes) -> tuple[str, dict[str, Any]]:
+    """Return the name of the cassette and the settings in `body`. A setting that is null counts as absent.
+
+    Raises UsageError.
+    """
     try:
-        values = models.new_session().model_validate_json(body).model_dump(exclude_none=True)
-    except ValidationError as error:
-        first = error.errors()[0]
-        location = ".".join(map(str, first["loc"]))
-        raise BadRequestError(
-            f"Invalid session: {location + ': ' if location else ''}{first['msg']}.",
-            'Send for example {"cassette": "chat", "pace": "original"}.',
-        ) from None
-    mode = Mode(values["mode"]) if "mode" in values else sessions.rules.mode
-    path = sessions.cassette_path(values.pop("cassette"), mode)
-    return sessions.open((path,), build_rules(values, sessions.rules_for(path)))
+        values = json_codec.shallow(body)
+        json.dumps(values, ensure_ascii=False).encode()  # a lone surrogate cannot be in a file name or a cassette
+    except ValueError:
+        raise UsageError("The body is not JSON.", _EXAMPLE) from None
+    if not isinstance(values, dict):
+        raise UsageError("The body is not a JSON object.", _EXAMPLE)
+    cassette = values.pop("cassette", None)
+    if not isinstance(cassette, str):
+        raise UsageError("The body has no `cassette`, or its value is not a string.", _EXAMPLE)
+    known_settings = in_scope(Scope.SESSION)
+    settings = {name: value for name, value in values.items() if value is not None}
+    for name, value in settings.items():
+        if name not in known_settings:
+            raise unknown_setting(name, name, known_settings)
+        with_label(name, known_settings[name].parse, value)
+    return cassette, settings

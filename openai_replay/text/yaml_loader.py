@@ -60,7 +60,7 @@ def load(text: str) -> Any:
     except (yaml.YAMLError, UnicodeEncodeError) as error:
         raise InvalidYamlError(str(error).splitlines()[0]) from None
     except CassetteError as error:
-        reason = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip()
+        reason = error.message.removeprefix(f"{_NOWHERE}:").removeprefix(f"{error.line}:").strip().removesuffix(".")
         raise InvalidYamlError(reason, error.line) from None
     except RecursionError:
         raise InvalidYamlError("nested too deeply") from None

@@ -90,7 +90,7 @@ def find_unplayed(data: bytes, usage: CassetteUsage) -> list[int]:
     for size, sha256, _ in usage.opened:
         if len(data) < size or hashlib.sha256(data[:size]).hexdigest() != sha256:
             raise IncompleteJournalError(
-                "The cassette has changed since the run. It was left alone.", "Run everything again with a new journal."
+                "The cassette has changed since the run. It was kept.", "Run everything again with a new journal."
             )
     count = min((items for _, _, items in usage.opened), default=0)
     return [number for number in range(1, count + 1) if number not in usage.played]

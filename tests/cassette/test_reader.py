@@ -648,7 +648,7 @@ def test_rule_10_a_file_cut_anywhere_never_gives_a_wrong_item(items: tuple[Inter
 def test_rule_10_a_torn_last_item_says_what_to_do() -> None:
     text = written(STREAMED, item(b"abc"))
     error = refused(text[: text.rindex("    wire:")])
-    assert error.message == "tape.yaml:40: interaction 2 is torn: it has no `end`, the last line of an item"
+    assert error.message == "tape.yaml:40: interaction 2 is torn: it has no `end`, the last line of an item."
     assert error.hint.startswith("Remove it, from its comment")
     # vcrpy's own items have no end, and no comment of ours.
     assert len(read(text[: text.rindex("    wire:")].replace("# 2  POST", "# two  POST"))) == 2
@@ -969,7 +969,7 @@ def test_nesting_that_is_deep_but_loads_or_is_refused(depth: int, loader: type) 
     with reading_with(loader):
         actual = loaded(text)
     if isinstance(actual, CassetteError):
-        assert actual.message == "tape.yaml: is nested too deeply to be a cassette"
+        assert actual.message == "tape.yaml: is nested too deeply to be a cassette."
     else:
         assert len(actual.interactions) == 1
 

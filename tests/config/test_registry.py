@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from typing import get_type_hints
+from pathlib import Path
+from typing import Any, get_type_hints
 
 import pytest
 
 from openai_replay.cli.root import main
-from openai_replay.config import models
+from openai_replay.config import files
 from openai_replay.config.build import build_rules
 from openai_replay.config.rules import Rules
 from openai_replay.config.setting import Kind, Scope
@@ -50,10 +52,18 @@ def test_the_signatures_of_play_and_record_equal_the_registry() -> None:
     assert {*get_type_hints(RecordSettings), "upstream", "mode"} == set(in_scope(Scope.PYTHON_RECORD))
 
 
-def test_files_and_sessions_have_the_fields_of_the_registry() -> None:
-    files = models.file_settings().model_fields
-    assert {field.alias for field in files.values()} == {setting.key for setting in in_scope(Scope.FILE).values()}
-    assert set(models.new_session().model_fields) == {"cassette", *in_scope(Scope.SESSION)}
+def test_a_settings_file_takes_every_setting_of_its_scope(tmp_path: Path) -> None:
+    examples: dict[Kind, Any] = {Kind.TEXT: "name", Kind.TEXTS: [], Kind.FLAG: True, Kind.INTEGER: 2, Kind.PATH: "file"}
+    settings = in_scope(Scope.FILE)
+    values = {
+        setting.key: setting.default or (*setting.choices, examples[setting.kind])[0] for setting in settings.values()
+    }
+    values["max-age"] = "90d"
+    (tmp_path / files.NAME).write_text("".join(f"{key} = {json.dumps(value)}\n" for key, value in values.items()))
+    assert files.from_folder(tmp_path).keys() == settings.keys()
+
+
+def test_a_marker_takes_every_setting_of_its_scope() -> None:
     assert set(options.MARKER_SETTINGS) == set(in_scope(Scope.PYTEST))
 
 

@@ -540,7 +540,7 @@ async def test_a_cassette_that_changes_while_it_is_played(tmp_path: Path, read_o
         path.write_text("not a cassette\n", "utf-8")
         assert [await heard(proxy, text) for text in ("else", "else")] == ["424", "424"]
         assert [entry.partition(": ")[2] for entry in tape.warnings] == [
-            "is not a cassette: it has no `interactions`; what was there before is played on"
+            "is not a cassette: it has no `interactions`. The recordings that were read before are still played."
         ]
         many(path, "again")
         assert await heard(proxy, "again") == "again"

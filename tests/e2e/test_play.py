@@ -272,18 +272,22 @@ async def test_retry_after(tmp_path: Path, option: list[str], values: list[str])
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "Missing argument"),
+        ([], 2, "Error: The argument CASSETTE... is missing."),
         (
             ["{tape}", "--pace", "fast"],
             2,
-            "Error: --pace: 'fast' is not a pace.\nWrite instant, original, a speed",
+            "Error: --pace: 'fast' is not a pace.\nWrite instant, original, or a speed",
         ),
         (["{tape}", "--pace", "0x"], 2, "'0x' is not a pace"),
         (["{tape}", "--pace", "original,max-gap=5"], 2, "'5' is not a duration"),
-        (["{tape}", "--on-exhausted", "explode"], 2, "explode"),
+        (
+            ["{tape}", "--on-exhausted", "explode"],
+            2,
+            "Error: --on-exhausted: 'explode' is not one of 'error', 'repeat'",
+        ),
         (["{tape}", "--retry-after", "soon"], 2, "--retry-after: 'soon' is neither `keep` nor a number"),
-        (["{tape}", "--port", "70000"], 2, "--port"),
-        (["{tape}", "--upstream", "http://x/v1"], 2, "--upstream"),
+        (["{tape}", "--port", "70000"], 2, "Error: --port: 70000 is not a number from 0 to 65535."),
+        (["{tape}", "--upstream", "http://x/v1"], 2, "Error: --upstream is not an option."),
         (["{tape}", "--host", "203.0.113.1", "--allow-remote", "--port", "0"], 3, "Could not listen on 203.0.113.1:0"),
         (["{tape}", "--port", "0", "--ready-file", "{tape}/x"], 3, "Could not write"),
         (["{tape}", "--", "/no/such/program"], 3, "Could not run '/no/such/program': No such file or directory"),

@@ -118,7 +118,7 @@ def test_what_cannot_be_fetched(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(type(bucket.store), "info", fails)
     with pytest.raises(StartError) as failed:
         remote.fetch(f"memory://key:{SECRET}@{bucket.name}/?token={SECRET}", tmp_path)
-    assert failed.value.message == f"memory://{bucket.name}/: cannot be reached, or read (RuntimeError)"
+    assert failed.value.message == f"memory://{bucket.name}/: cannot be reached, or read (RuntimeError)."
     assert SECRET not in failed.value.text
 
 

@@ -265,8 +265,8 @@ def test_what_to_match_on_is_named_in_any_order(texts: str | list[str]) -> None:
 @pytest.mark.parametrize(
     ("parse", "texts", "says"),
     [
-        (parse_on, "body,uri", "There is no part 'uri' to match on"),
-        (parse_on, "", "There is no part '' to match on"),
+        (parse_on, "body,uri", "'uri' is not a part of a request"),
+        (parse_on, "", "'' is not a part of a request"),
         (parse_on, [], "No part is left"),
         (parse_headers, ["x tenant"], "'x tenant' is not the name"),
         (parse_headers, ["x", "Host"], "'host' belongs to one connection"),

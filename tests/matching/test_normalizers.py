@@ -292,8 +292,8 @@ def test_what_is_not_normalised_stays_different(first: Any, second: Any) -> None
 @pytest.mark.parametrize(
     ("given_text", "says", "hint"),
     [
-        ("uid", "There is no normalizer 'uid'", "uuid, datetime, date"),
-        ("uuid,", "There is no normalizer ''", "NAME=REGEX"),
+        ("uid", "'uid' is not a normalizer", "uuid, datetime, date"),
+        ("uuid,", "'' is not a normalizer", "NAME=REGEX"),
         ("Order=x", "Invalid normalizer name 'Order'", "lower-case letters"),
         ("=x", "Invalid normalizer name ''", "lower-case letters"),
         ("uuid=x", "'uuid' is a built-in", "another name"),

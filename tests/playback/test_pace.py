@@ -51,7 +51,7 @@ def test_parse_pace(text: str, pace: Pace) -> None:
 def test_what_is_no_pace(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         pacing.parse_pace(text)
-    assert caught.value.message == message
+    assert caught.value.message == f"{message}."
     assert caught.value.hint.startswith("Write ")
 
 

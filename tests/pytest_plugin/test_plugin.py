@@ -726,9 +726,9 @@ SAYS = {
     "test_no_list": "has ignore='/metadata', which is not a list of strings. Write for example ignore=",
     "test_no_pointer": "'metadata'",
     "test_unknown_pace": "'fast'",
-    "test_pace_no_text": "pace: 2 is not a string\nPut it in quotes.",
-    "test_unknown_on_exhausted": "on_exhausted: 'fail' is not a choice\nThe choices are error, repeat, cycle.",
-    "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds\nWrite for example 0.",
+    "test_pace_no_text": "pace: 2 is not a string.\nPut it in quotes.",
+    "test_unknown_on_exhausted": "on_exhausted: 'fail' is not a choice.\nThe choices are error, repeat, cycle.",
+    "test_no_seconds": "retry_after: 'soon' is neither `keep` nor a number of seconds.\nWrite for example 0.",
     "test_no_url": "localhost",
     "test_unwritable": "taken/test.yaml: File exists",
     "test_unwritable_again": "taken/test.yaml: Not a directory.\nGive the cassette another name or folder.",
@@ -756,7 +756,7 @@ def test_bad_input_is_an_error_that_says_what_to_write_instead(project: Project)
     assert refused.code == pytest.ExitCode.USAGE_ERROR
     assert "invalid choice: 'replay' (choose from" in refused.err
     project.write("pyproject.toml", '[tool.openai-replay]\nredact-headers = ["x"]')
-    assert "[tool.openai-replay] redact-headers: unknown setting\nDid you mean 'redact-header'?" in project.run().out
+    assert "[tool.openai-replay] redact-headers: unknown setting.\nDid you mean 'redact-header'?" in project.run().out
 
 
 # ------------------------------------------------------------------------------------------------ in company

@@ -308,7 +308,7 @@ async def test_a_command_is_given_the_required_key(tmp_path: Path) -> None:
             ["play", "TAPE", "--client-key-env", "sk-0123456789-the-key-itself"],
             "this is not the name of an environment variable",
         ),
-        (["play", "TAPE", "--client-key-env", "NOT_THERE"], "the environment variable does not hold a key"),
+        (["play", "TAPE", "--client-key-env", "NOT_THERE"], "this environment variable does not hold a key"),
         (["record", "TAPE", "--client-key-env", "SOME_KEY"], "Add --upstream-key-env OPENAI_API_KEY"),
         (["record", "TAPE", "--upstream-key-env", "SOME_KEY"], "Add --client-key-env"),
     ],

@@ -160,17 +160,20 @@ async def test_parallel_sessions_of_one_cassette_do_not_disturb_each_other(folde
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "Invalid session: Invalid JSON"),
-        (b"[]", "Invalid session: "),
-        ({}, "Invalid session: cassette: Field required"),
-        ({"cassette": "chat", "pase": "2x"}, "Invalid session: pase: Extra inputs are not permitted"),
-        ({"cassette": "chat", "mode": "replay"}, "Invalid session: mode: Input should be 'none', 'once'"),
+        (b"", "Invalid session: The body is not JSON."),
+        (b"[]", "Invalid session: The body is not a JSON object."),
+        (b'{"cassette": "chat", "ignore": ["\\ud800"]}', "Invalid session: The body is not JSON."),
+        (b"[" * 2000, "Invalid session: The body is not JSON."),
+        ({}, "Invalid session: The body has no `cassette`, or its value is not a string."),
+        ({"cassette": 3}, "Invalid session: The body has no `cassette`, or its value is not a string."),
+        ({"cassette": "chat", "pase": "2x"}, "Invalid session: pase: unknown setting.\nDid you mean 'pace'?"),
+        ({"cassette": "chat", "mode": "replay"}, "Invalid session: mode: 'replay' is not a choice.\nThe choices are"),
         ({"cassette": "chat", "pace": "fast"}, "'fast' is not a pace"),
         ({"cassette": "chat", "ignore": ["metadata"]}, "'metadata' is not a JSON pointer"),
         ({"cassette": "chat", "mode": "all"}, "Mode all needs an upstream, and this server only plays"),
     ],
 )
-async def test_what_is_no_session(folder: Path, body: Any, message: str) -> None:
+async def test_an_invalid_session_is_refused(folder: Path, body: Any, message: str) -> None:
     async with server(folder) as running:
         assert message in await running.control("POST", "/@/sessions", body, status=400)
 

@@ -29,10 +29,10 @@ def test_pointers_are_parsed_and_formatted(text: str, pointer: json_pointer.Poin
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("messages", "'messages' is not a JSON pointer: it has to start with '/'", "Write for example"),
-        ("", "'' is not a JSON pointer: it has to start with '/'", "Write for example"),
-        ("/a~b", "'/a~b' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
-        ("/a~", "'/a~' is not a JSON pointer: '~' at position 2 must be written ~0", "A '/' in a key is ~1."),
+        ("messages", "'messages' is not a JSON pointer: it has to start with '/'.", "Write for example"),
+        ("", "'' is not a JSON pointer: it has to start with '/'.", "Write for example"),
+        ("/a~b", "'/a~b' is not a JSON pointer: '~' at position 2 must be written ~0.", "A '/' in a key is ~1."),
+        ("/a~", "'/a~' is not a JSON pointer: '~' at position 2 must be written ~0.", "A '/' in a key is ~1."),
     ],
 )
 def test_other_texts_are_not_pointers(text: str, message: str, hint: str) -> None:

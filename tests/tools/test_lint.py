@@ -322,7 +322,7 @@ def test_fix_corrects_frames_and_leaves_the_rest(tmp_path: Path) -> None:
     assert before.code == 1
     assert invoke("lint", "--allow", "frames", path).code == 0
     fixed = invoke("lint", "--fix", path)
-    assert (fixed.code, fixed.stdout) == (0, before.stdout.replace("\n", "; cut anew\n"))
+    assert (fixed.code, fixed.stdout) == (0, before.stdout.replace("\n", " Fixed.\n"))
     assert invoke("lint", path) == (0, "", "")
     assert path.read_text("utf-8").endswith("# the end\n")
 
@@ -356,7 +356,7 @@ def test_annotations_for_github(tmp_path: Path) -> None:
 
 
 def test_a_finding_about_an_unreadable_file_has_no_path() -> None:
-    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd")
+    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd.")
     assert lint.describe_unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd")
 
 

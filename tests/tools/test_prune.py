@@ -1,4 +1,4 @@
-"""The journal file, and `prune`, which drops unplayed recordings and nothing else."""
+"""The journal file, and `prune`, which deletes unplayed recordings and nothing else."""
 
 from __future__ import annotations
 
@@ -133,16 +133,16 @@ def test_a_journal_that_cannot_be_written_is_exit_3(tmp_path: Path) -> None:
 # ------------------------------------------------------------------------------------------------ prune
 
 
-async def test_prune_drops_unplayed_recordings(tmp_path: Path) -> None:
+async def test_prune_deletes_unplayed_recordings(tmp_path: Path) -> None:
     cassette_path, journal = three(tmp_path / "tape.yaml"), tmp_path / "journal.jsonl"
     cassette_path.write_text("# ours\n" + cassette_path.read_text().replace("- request", "# why\n- request"), "utf-8")
     before = texts(cassette_path.read_text())
     await played(journal, [cassette_path], "three", "one")
     check = invoke("prune", cassette_path, "--journal", journal, "--check")
-    assert check == (1, f"{cassette_path}: would drop #2 POST {CHAT}\n{cassette_path}: 1 of 3 would be dropped\n", "")
+    assert check == (1, f"{cassette_path}: would delete #2 POST {CHAT}\n{cassette_path}: 1 of 3 would be deleted\n", "")
     assert len(words_on(cassette_path)) == 3
     result = invoke("prune", cassette_path, "--journal", journal)
-    assert result == (0, f"{cassette_path}: drops #2 POST {CHAT}\n{cassette_path}: 1 of 3 dropped\n", "")
+    assert result == (0, f"{cassette_path}: deletes #2 POST {CHAT}\n{cassette_path}: 1 of 3 deleted\n", "")
     assert words_on(cassette_path) == ["one", "three"]
     assert [*map(without_numbers, texts(cassette_path.read_text()))] == [before[0], before[2]]
     assert cassette_path.read_text().startswith("# ours\n")
@@ -165,8 +165,8 @@ async def test_a_cassette_without_a_run_is_left_alone(tmp_path: Path) -> None:
     await played(journal, [opened])
     result = invoke("prune", tmp_path, "--journal", journal)
     assert result.code == 0
-    assert f"{opened}: no run played anything of it: left alone\n" in result.stdout
-    assert f"{unopened}: no run opened it: left alone\n" in result.stdout
+    assert f"{opened}: kept: no run played a recording of it\n" in result.stdout
+    assert f"{unopened}: kept: no run opened it\n" in result.stdout
     assert all(len(words_on(cassette_path)) == 3 for cassette_path in (used, opened, unopened))
     assert invoke("prune", tmp_path, "--journal", journal, "--check").code == 0
     assert invoke("prune", tmp_path, "--journal", journal, "--unused-files", "--check").code == 1
@@ -183,7 +183,7 @@ async def test_a_cassette_that_changed_since_the_run_is_refused(tmp_path: Path) 
     before = cassette_path.read_text()
     result = invoke("prune", cassette_path, unchanged, "--journal", journal, "--force")
     assert result.code == 1
-    assert f"{cassette_path}: The cassette has changed since the run. It was left alone.\n" in result.stdout
+    assert f"{cassette_path}: The cassette has changed since the run. It was kept.\n" in result.stdout
     assert cassette_path.read_text() == before
 
 
@@ -264,7 +264,7 @@ async def test_a_link_stays_a_link_and_a_torn_file_is_left_alone(tmp_path: Path)
     intact = cassette_path.read_bytes()
     cassette_path.write_bytes(intact + b"\0" * 8192)
     torn = invoke("prune", link, "--journal", journal)
-    assert (torn.code, "a recorder was killed" in torn.stdout) == (1, True)
+    assert (torn.code, "A killed recorder left the last recording incomplete." in torn.stdout) == (1, True)
     cassette_path.write_bytes(intact)
     assert invoke("prune", link, "--journal", journal).code == 0
     assert link.is_symlink()
@@ -319,7 +319,7 @@ def test_a_pytest_run_tells_what_was_played(project: Project, monkeypatch: pytes
         assert sorted(played) == [(a, 1), (b, 1)]
         result = invoke("prune", project.path / "cassettes", "--journal", journal, "--check")
         assert result.stdout == (
-            f"{a}: would drop #2 POST {CHAT}\n{a}: 1 of 2 would be dropped\n{b}: 0 of 1 would be dropped\n"
+            f"{a}: would delete #2 POST {CHAT}\n{a}: 1 of 2 would be deleted\n{b}: 0 of 1 would be deleted\n"
         )
 
 
