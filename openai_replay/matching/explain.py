@@ -234,7 +234,7 @@ def _no_json(request: Request) -> str:
 def _other_endpoints(request: Request, recorded: Sequence[Recorded]) -> str:
     """Describe the contents of a cassette that has no recording of the method and path."""
     if not recorded:
-        return "The cassette is empty."
+        return "The cassette has no recordings."
     counts = Counter((recording.request.method, recording.request.path) for recording in recorded)
     for method, path in counts:
         if method.upper() == request.method.upper() and (extra_path := _path_difference(path, request.path)):

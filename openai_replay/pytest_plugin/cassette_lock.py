@@ -15,28 +15,30 @@ from typing import TextIO
 
 from openai_replay.errors import StartError
 
-#: Seconds to wait for another process.
-WAIT_S = 60.0
+_WAIT_S = 60.0
 _POLL_EVERY_S = 0.02
 
 
 @contextmanager
-def exclusive_recording(cassette: Path, holder_name: str, rewrite_for: str | None = None) -> Iterator[None]:
+def exclusive_recording(
+    cassette: Path, holder_name: str, rewrite_for: str | None = None, wait_s: float = _WAIT_S
+) -> Iterator[None]:
     """Keep other processes from recording to `cassette` during the block. Their messages show `holder_name`.
 
     With `rewrite_for`, the name of a run, the cassette is deleted first, but only once in that run.
 
     The lock is a file in the temporary folder. Its first line is the last run that rewrote the cassette, its second the
-    holder. Raise StartError if another process holds the lock for too long, or if other users can write to the folder.
+    holder. Raise StartError if another process holds the lock for more than `wait_s`, or if other users can write to
+    the folder.
     """
     with _lock_file(hashlib.sha256(os.fsencode(cassette.resolve())).hexdigest()) as lock:
-        deadline = time.monotonic() + WAIT_S
+        deadline = time.monotonic() + wait_s
         while not _locked(lock.fileno()):
             if time.monotonic() > deadline:
                 lock.seek(0)
                 holder = [*lock.read().splitlines(), "", ""][1]
                 raise StartError(
-                    f"{cassette}: another process has been recording to it for more than {WAIT_S:g} s: {holder}.",
+                    f"{cassette}: another process has been recording to it for more than {wait_s:g} s: {holder}.",
                     "Give each test its own cassette, or record without the option -n of xdist.",
                 )
             time.sleep(_POLL_EVERY_S)

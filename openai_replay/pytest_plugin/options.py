@@ -45,6 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name in (*in_scope(Scope.PYTEST_OPTION), "orphans"):
         setting = SETTINGS.get(name)
         text = _HELP.get(name) or (setting.help if setting else "")
+        if name != "mode" and setting is not None and setting.default is not None:
+            text += f" Default: {setting.default}."
         if name == "mode":
             group.addoption("--openai-replay", dest="openai_replay_mode", metavar="MODE", choices=MODES, help=text)
             parser.addini(NAME, text, default="")
@@ -123,15 +125,15 @@ def _files(root: Path, folder: Path) -> tuple[str | None, dict[str, Any]]:
 
 def _check(source: str, values: Mapping[str, Any]) -> None:
     if not isinstance(values, Mapping):
-        refuse(f'{source} returned {values!r}. Return settings, such as {{"ignore": ["/metadata"]}}.')
+        refuse(f'{source} returned {values!r}.\nReturn settings, such as {{"ignore": ["/metadata"]}}.')
     for name, value in values.items():
         if name not in MARKER_SETTINGS:
             hint = unknown_setting("", name, MARKER_SETTINGS).hint
-            refuse(f"{source} has an unknown setting {name!r}. {hint} For example {EXAMPLE}")
+            refuse(f"{source} has an unknown setting {name!r}.\n{hint} Write for example {EXAMPLE}")
         if name == "mode" and value not in MODES:
-            refuse(f"{source} has an unknown mode {value!r}. The modes are {', '.join(MODES)}.")
+            refuse(f"{source} has an unknown mode {value!r}.\nThe modes are {', '.join(MODES)}.")
         if name in _LISTS and not _is_list_of_strings(value):
-            refuse(f'{source} has {name}={value!r}, which is not a list of strings. Write for example {name}=["..."].')
+            refuse(f'{source} has {name}={value!r}, which is not a list of strings.\nWrite for example {name}=["..."].')
 
 
 def _is_list_of_strings(value: Any) -> bool:
@@ -160,7 +162,8 @@ def file_name(item: pytest.Item) -> str:
     """
     for marker in item.iter_markers(NAME):
         if len(marker.args) > 1 or not all(isinstance(name, (str, Path)) and str(name) for name in marker.args):
-            refuse(f"The marker openai_replay takes one name, not {marker.args!r}. For example {EXAMPLE}")
+            names = ", ".join(map(repr, marker.args))
+            refuse(f"The marker openai_replay takes one name, not {names}.\nWrite for example {EXAMPLE}")
         if marker.args:
             name = str(marker.args[0])
             return name if name.endswith((".yaml", ".yml")) else f"{name}.yaml"

@@ -50,7 +50,7 @@ class SessionOfTest:
 
     session: Session
     folder: Path
-    records: bool  # whether a request may reach the API
+    records: bool  # True if a request may reach the API
     reported: int = 0  # failed requests that a report has named
     passed: bool = False  # the test function itself
 
@@ -118,7 +118,7 @@ class Run:
         terminalreporter.write_line(f"openai-replay: {line}")
         if option(self.config, "orphans"):
             orphans = self._orphans()
-            terminalreporter.write_line(f"openai-replay: {len(orphans)} cassettes that no test of this run used")
+            terminalreporter.write_line(f"openai-replay: cassettes that no test of this run used: {len(orphans)}")
             for orphan in orphans:
                 terminalreporter.write_line(f"  {os.path.relpath(orphan, self.config.invocation_params.dir)}")
 
@@ -148,7 +148,10 @@ class WithRecording:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker, and the run."""
-    config.addinivalue_line("markers", f"openai_replay(name, {', '.join(MARKER_SETTINGS)}): for example {EXAMPLE}")
+    config.addinivalue_line(
+        "markers",
+        f"openai_replay(name, {', '.join(MARKER_SETTINGS)}): use a session with these settings. Example: {EXAMPLE}",
+    )
     config.stash[_run] = Run(config)
     config.pluginmanager.register(config.stash[_run], "openai_replay_run")
     if journal := option(config, "journal"):
@@ -250,7 +253,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if NAME in definition.argnames and definition.scope != "function":
                 refuse(
                     f"The fixture {name!r} has the scope {definition.scope!r} and uses `openai_replay`, a session of "
-                    'one test. Give it the scope "function", or use '
+                    'one test.\nGive it the scope "function", or use '
                     '`with openai_replay.play("cassette.yaml") as session:`.'
                 )
 

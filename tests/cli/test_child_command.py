@@ -1,4 +1,4 @@
-"""`-- COMMAND`: the kindest form, for any test runner. (With node's: tests/test_examples.py.)"""
+"""`-- COMMAND`, which runs any test runner. (tests/test_examples.py has node's.)"""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ raise SystemExit({code})
 
 
 @pytest.fixture
-def tape(tmp_path: Path) -> Path:
-    return cassette(tmp_path / "tape.yaml", item("first"), item("second"))
+def cassette_path(tmp_path: Path) -> Path:
+    return cassette(tmp_path / "chat.yaml", item("first"), item("second"))
 
 
 def suite(*texts: str, code: int = 0) -> list[str]:
     return [sys.executable, "-c", CONTENT.format(texts=texts, code=code)]
 
 
-async def test_a_suite_that_played_everything(tape: Path) -> None:
-    result = await run("play", tape, "--strict", "--", *suite("hello", "hello"))
+async def test_the_exit_code_is_0_if_everything_was_played(cassette_path: Path) -> None:
+    result = await run("play", cassette_path, "--strict", "--", *suite("hello", "hello"))
     assert (result.code, result.stdout) == (0, "first\nsecond\n")
 
 
-async def test_a_suite_that_succeeded_in_spite_of_a_miss(tape: Path) -> None:
-    result = await run("play", tape, "--", *suite("hello", "goodbye"))
+async def test_a_miss_changes_the_exit_code_of_a_successful_command(cassette_path: Path) -> None:
+    result = await run("play", cassette_path, "--", *suite("hello", "goodbye"))
     assert (result.code, result.stdout) == (1, "first\n424\n")
     assert (
         "MISS    POST /v1/chat/completions  424\n  No recording matches POST /v1/chat/completions in" in result.stderr
@@ -50,14 +50,14 @@ async def test_a_suite_that_succeeded_in_spite_of_a_miss(tape: Path) -> None:
 
 
 @pytest.mark.parametrize("code", [1, 5, 77])
-async def test_the_suites_own_exit_code_goes_first(tape: Path, code: int) -> None:
-    assert (await run("play", tape, "--", *suite("goodbye", code=code))).code == code
+async def test_the_exit_code_of_the_command_wins(cassette_path: Path, code: int) -> None:
+    assert (await run("play", cassette_path, "--", *suite("goodbye", code=code))).code == code
 
 
-async def test_left_unplayed_under_strict(tape: Path) -> None:
-    result = await run("play", tape, "--strict", "--", *suite("hello"))
+async def test_strict_lists_unplayed_recordings_and_exits_with_1(cassette_path: Path) -> None:
+    result = await run("play", cassette_path, "--strict", "--", *suite("hello"))
     assert result.code == 1
-    assert f"1 not played:\n  #2 POST /v1/chat/completions  {tape}" in result.stderr
+    assert f"1 not played:\n  #2 POST /v1/chat/completions  {cassette_path}" in result.stderr
 
 
 TRAP = """
@@ -73,8 +73,8 @@ time.sleep(60)
 
 
 @pytest.mark.parametrize("number", [SIGTERM, SIGINT, SIGHUP], ids=lambda number: number.name)
-async def test_signals_reach_the_suite_and_it_says_how_it_ends(tape: Path, number: Signals) -> None:
-    async with command("play", tape, "--", sys.executable, "-c", TRAP) as process:
+async def test_signals_reach_the_command_which_decides_the_exit_code(cassette_path: Path, number: Signals) -> None:
+    async with command("play", cassette_path, "--", sys.executable, "-c", TRAP) as process:
         async with asyncio.timeout(20):
             while not process.stdout:
                 await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""`list`, `show` and `stats`: what is on a tape."""
+"""`list`, `show`, `stats` and `diff`: the contents of cassettes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ TOOL = CASSETTES / "tool-call.yaml"
 
 
 @pytest.fixture
-def tape(tmp_path: Path) -> Path:
-    return cassette(tmp_path / "tape.yaml", item("first"), item("second"))
+def cassette_path(tmp_path: Path) -> Path:
+    return cassette(tmp_path / "chat.yaml", item("first"), item("second"))
 
 
-def test_a_file_and_a_folder_are_listed() -> None:
+def test_list_shows_files_and_folders() -> None:
     result = invoke("list", TOOL)
     assert result.code == 0
     first, second = result.stdout.splitlines()
@@ -37,7 +37,7 @@ def test_a_file_and_a_folder_are_listed() -> None:
     assert invoke("list", CHAT, TOOL).stdout.split("\n\n")[1].splitlines() == [str(TOOL), first, second]
 
 
-def test_a_list_for_machines() -> None:
+def test_list_writes_json() -> None:
     listed = json.loads(invoke("list", "--json", CASSETTES).stdout)
     assert len(listed) == 6
     assert listed[0] == {
@@ -56,7 +56,7 @@ def test_a_list_for_machines() -> None:
     assert listed[0]["preview"].startswith("Because a test that asks a live model costs money")
 
 
-def test_one_is_shown() -> None:
+def test_show_writes_one_recording() -> None:
     result = invoke("show", f"{TOOL}#1")
     assert result.code == 0
     assert "    call weather  call_" in result.stdout
@@ -66,7 +66,7 @@ def test_one_is_shown() -> None:
     assert invoke("show", CASSETTES).stdout.count("\nrequest\n") == 6
 
 
-def test_the_timing_is_drawn() -> None:
+def test_show_draws_the_timing() -> None:
     result = invoke("show", CHAT, "--timing")
     assert "TTFT    " in result.stdout
     assert "█" in result.stdout
@@ -74,7 +74,7 @@ def test_the_timing_is_drawn() -> None:
 
 
 @pytest.mark.parametrize("options", [["--timing"], [], ["--json"]])
-def test_a_terminal_of_ascii(options: list[str]) -> None:
+def test_show_writes_ascii_to_an_ascii_terminal(options: list[str]) -> None:
     result = subprocess.run(
         [*OPENAI_REPLAY, "show", str(CHAT), *options],
         env=environment({"PYTHONIOENCODING": "ascii", "COLUMNS": "60"}), capture_output=True, check=True,
@@ -85,7 +85,7 @@ def test_a_terminal_of_ascii(options: list[str]) -> None:
         assert max(map(len, result.stdout.decode().splitlines()[7:])) <= 60
 
 
-def test_for_machines(tape: Path) -> None:
+def test_show_writes_json(cassette_path: Path) -> None:
     (value,) = json.loads(invoke("show", "--json", CHAT).stdout)
     entry = json.loads(invoke("show", "--json", f"{CHAT}#1").stdout)
     assert entry == value
@@ -94,10 +94,10 @@ def test_for_machines(tape: Path) -> None:
         {"at_ms": frame.at_ms, "text": frame.data.decode()} for frame in response.frames
     ]
     assert json.loads(entry["request"]["body"]["text"])["stream"] is True
-    assert [first["number"] for first in json.loads(invoke("show", "--json", tape).stdout)] == [1, 2]
+    assert [first["number"] for first in json.loads(invoke("show", "--json", cassette_path).stdout)] == [1, 2]
 
 
-def test_the_bytes_of_a_body(tmp_path: Path, tape: Path) -> None:
+def test_show_writes_the_bytes_of_a_body(tmp_path: Path, cassette_path: Path) -> None:
     body = bytes(range(256))
     request, head = Request("GET", "https://api.openai.com/v1/x"), Head(200, "OK")
     binary = tmp_path / "binary.yaml"
@@ -106,27 +106,27 @@ def test_the_bytes_of_a_body(tmp_path: Path, tape: Path) -> None:
     for path in (binary, f"{binary}#1"):
         result = subprocess.run([*OPENAI_REPLAY, "show", str(path), "--raw"], env=environment(), capture_output=True)
         assert (result.returncode, result.stdout, result.stderr) == (0, body, b"")
-    combined = invoke("show", "--raw", tape)
+    combined = invoke("show", "--raw", cassette_path)
     assert (combined.code, combined.stdout) == (2, "")
-    assert f"{tape} has 2" in combined.stderr
-    assert f"openai-replay show --raw '{tape}#1'" in combined.stderr
-    assert invoke("show", "--raw", f"{tape}#2").stdout == "second"
+    assert f"{cassette_path} has 2" in combined.stderr
+    assert f"openai-replay show --raw '{cassette_path}#1'" in combined.stderr
+    assert invoke("show", "--raw", f"{cassette_path}#2").stdout == "second"
 
 
 @pytest.mark.parametrize("number", [0, 3, 999])
-def test_a_number_that_is_not_there(tape: Path, number: int) -> None:
+def test_a_missing_number_is_a_usage_error(cassette_path: Path, number: int) -> None:
     for command in ("list", "show", "stats"):
-        result = invoke(command, f"{tape}#{number}")
+        result = invoke(command, f"{cassette_path}#{number}")
         assert result.code == 2
-        assert f"{tape} has no recording #{number}. It has #1 to #2." in result.stderr
+        assert f"{cassette_path} has no recording #{number}. It has #1 to #2." in result.stderr
         assert result.stdout.strip() == ""
-    assert "a folder, and numbers count in a file" in invoke("list", f"{tape.parent}#1").stderr
+    assert "a folder, and numbers count in a file" in invoke("list", f"{cassette_path.parent}#1").stderr
 
 
-def test_a_name_with_a_number_sign(tmp_path: Path, tape: Path) -> None:
-    odd = tmp_path / "tape.yaml#2"
+def test_a_file_name_may_have_a_number_sign(tmp_path: Path, cassette_path: Path) -> None:
+    odd = tmp_path / "chat.yaml#2"
     odd.write_bytes(cassette(tmp_path / "a#b.yaml", item("odd")).read_bytes())
-    assert '"odd"' not in invoke("show", f"{tape}#1").stdout
+    assert '"odd"' not in invoke("show", f"{cassette_path}#1").stdout
     assert "odd" in invoke("show", odd).stdout
     assert "odd" in invoke("show", f"{odd}#1").stdout
     assert "odd" in invoke("show", tmp_path / "a#b.yaml").stdout
@@ -134,7 +134,7 @@ def test_a_name_with_a_number_sign(tmp_path: Path, tape: Path) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "show", "stats"])
-def test_what_is_no_cassette(tmp_path: Path, command: str) -> None:
+def test_a_file_that_is_not_a_cassette_is_an_error(tmp_path: Path, command: str) -> None:
     missing = invoke(command, tmp_path / "none.yaml")
     assert (missing.code, missing.stdout) == (3, "")
     assert f"{tmp_path / 'none.yaml'}: does not exist" in missing.stderr
@@ -145,43 +145,50 @@ def test_what_is_no_cassette(tmp_path: Path, command: str) -> None:
     assert invoke(command, "-").code == 3
 
 
-def test_a_torn_end_is_left_out_and_said(tape: Path) -> None:
-    with tape.open("ab") as file:
+def test_a_torn_recording_is_left_out_with_a_warning(cassette_path: Path) -> None:
+    with cassette_path.open("ab") as file:
         file.write(b"\0" * 8192 + b"method: POST\n")
-    result = invoke("list", tape)
+    result = invoke("list", cassette_path)
     assert (result.code, len(result.stdout.splitlines())) == (0, 2)
     assert "a recorder was killed" in result.stderr
-    (tape.parent / "empty.yaml").write_text("")
-    assert (invoke("list", tape.parent / "empty.yaml").code, invoke("stats", tape.parent / "empty.yaml").code) == (0, 0)
+    (cassette_path.parent / "empty.yaml").write_text("")
+    assert (
+        invoke("list", cassette_path.parent / "empty.yaml").code,
+        invoke("stats", cassette_path.parent / "empty.yaml").code,
+    ) == (0, 0)
 
 
-def test_an_edited_answer_is_said(tmp_path: Path) -> None:
+def test_an_edited_response_is_a_warning(tmp_path: Path) -> None:
     edited = tmp_path / "edited.yaml"
     edited.write_text(CHAT.read_text("utf-8").replace("Because", "Since"), "utf-8")
     assert "the frames sum up to" in invoke("show", edited).stderr
 
 
-def test_a_reader_that_leaves_early(tmp_path: Path) -> None:
-    tape = cassette(tmp_path / "tape.yaml", *[item("x" * 2000)] * 300)
+def test_a_closed_pipe_ends_the_command_quietly(tmp_path: Path) -> None:
+    cassette_path = cassette(tmp_path / "chat.yaml", *[item("x" * 2000)] * 300)
     for arguments in (["show", "--json"], ["show"], ["list"], ["list", "--json"]):
         script = '"$@" | head -c 10 >/dev/null'
         result = subprocess.run(
-            ["bash", "-c", script, "bash", *OPENAI_REPLAY, *arguments, str(tape)],
+            ["bash", "-c", script, "bash", *OPENAI_REPLAY, *arguments, str(cassette_path)],
             env=environment(),
             capture_output=True,
         )
         assert (result.stdout, result.stderr) == (b"", b"")
 
 
-def test_a_full_disk_is_said_in_a_line(tape: Path) -> None:
+def test_a_full_disk_is_an_error_of_one_line(cassette_path: Path) -> None:
     with open("/dev/full", "w", encoding="utf-8") as full:
         result = subprocess.run(
-            [*OPENAI_REPLAY, "list", str(tape)], env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+            [*OPENAI_REPLAY, "list", str(cassette_path)],
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
         )
     assert (result.returncode, result.stderr) == (1, "Error: Could not write the output: No space left on device.\n")
 
 
-def test_stats() -> None:
+def test_stats_counts_by_model() -> None:
     result = invoke("stats", CASSETTES, "--price", "gpt-4o-mini=1000000/2000000")
     assert result.code == 0
     assert "without usage: 2 of 6" in result.stdout
@@ -195,7 +202,7 @@ def test_stats() -> None:
     assert invoke("stats", TOOL, "--price", "free").code == 2
 
 
-def test_two_tapes_are_compared(tmp_path: Path) -> None:
+def test_diff_compares_two_cassettes(tmp_path: Path) -> None:
     common = invoke("diff", TOOL, TOOL)
     assert (common.code, common.stdout) == (0, "2 the same, 0 differ\n")
     second = tmp_path / "other.yaml"
@@ -217,15 +224,15 @@ def test_two_tapes_are_compared(tmp_path: Path) -> None:
     assert result.stdout.endswith("0 the same, 2 differ\n")
 
 
-def test_what_only_one_tape_has(tape: Path, tmp_path: Path) -> None:
+def test_diff_shows_recordings_of_only_one_cassette(cassette_path: Path, tmp_path: Path) -> None:
     second = cassette(tmp_path / "other.yaml", item("first"), item("odd", prompt="else"), item("x", path="/v1/models"))
-    result = invoke("diff", tape, second, "--timing")
+    result = invoke("diff", cassette_path, second, "--timing")
     assert result.code == 1
     assert "timing   end: 0 ms, now 0 ms" in result.stdout
     assert f"#3  POST /v1/models  200  0 ms  only in {second}\n" in result.stdout
     assert result.stdout.endswith("1 the same, 1 differ, 1 only in the second\n")
-    assert invoke("diff", second, tape).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")
-    assert invoke("diff", f"{tape}#1", f"{second}#1").code == 0
-    assert "body: 'first', now 'odd'" in invoke("diff", f"{tape}#1", f"{second}#2").stdout
-    assert invoke("diff", tape, tmp_path / "none.yaml").code == 3
-    assert invoke("diff", f"{tape}#9", tape).code == 2
+    assert invoke("diff", second, cassette_path).stdout.endswith("1 the same, 1 differ, 1 only in the first\n")
+    assert invoke("diff", f"{cassette_path}#1", f"{second}#1").code == 0
+    assert "body: 'first', now 'odd'" in invoke("diff", f"{cassette_path}#1", f"{second}#2").stdout
+    assert invoke("diff", cassette_path, tmp_path / "none.yaml").code == 3
+    assert invoke("diff", f"{cassette_path}#9", cassette_path).code == 2

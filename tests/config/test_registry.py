@@ -1,4 +1,4 @@
-"""The registry of settings: every place that takes a setting takes it from there."""
+"""The registry of settings, from which every interface takes them."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_a_marker_takes_every_setting_of_its_scope() -> None:
     assert set(options.MARKER_SETTINGS) == set(in_scope(Scope.PYTEST))
 
 
-def test_every_setting_can_be_given_on_some_command_line() -> None:
+def test_every_setting_is_an_option_of_some_command() -> None:
     commands = Scope.RECORD | Scope.PLAY | Scope.LINT
     assert set(in_scope(commands)) == set(SETTINGS)
     assert sum(map(len, SECTIONS.values())) == len(SETTINGS), "a name is declared twice"
@@ -79,7 +79,7 @@ def test_defaults_of_flags_are_the_defaults_of_the_rules() -> None:
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_every_default_parses_and_every_choice_is_one(name: str) -> None:
+def test_every_default_and_every_choice_parses(name: str) -> None:
     setting = SETTINGS[name]
     if setting.default is not None:
         setting.parse(setting.default)

@@ -23,7 +23,7 @@ from tests.support.proxy import CHAT, KEY, ask, cassette, command, invoke, item
 from tests.support.upstream import running_upstream
 
 
-def test_rules_of_every_setting() -> None:
+def test_every_setting_of_the_rules_changes_them() -> None:
     result = build_rules(
         {
             "mode": "once",
@@ -99,20 +99,20 @@ def test_a_wrong_value_is_named(name: str, value: Any, says: str, hint: str) -> 
 
 
 def test_the_nearer_file_wins(tmp_path: Path) -> None:
-    tapes = tmp_path / "tapes" / "deep"
-    tapes.mkdir(parents=True)
+    cassettes = tmp_path / "cassettes" / "deep"
+    cassettes.mkdir(parents=True)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nignore = ["/a", "/b"]\nnormalize = ["uuid"]\n')
-    (tmp_path / "tapes" / "openai-replay.toml").write_text('ignore = ["/c"]\nmatch-on = ["body", "path"]\n')
-    actual = files.load(tapes / "new.yaml", tmp_path)
+    (tmp_path / "cassettes" / "openai-replay.toml").write_text('ignore = ["/c"]\nmatch-on = ["body", "path"]\n')
+    actual = files.load(cassettes / "new.yaml", tmp_path)
     assert {name: (entry.value, entry.path.name) for name, entry in actual.items()} == {
         "ignore": (["/c"], "openai-replay.toml"),
         "match_on": (["body", "path"], "openai-replay.toml"),
         "normalize": (["uuid"], "pyproject.toml"),
     }
-    assert files.load(tmp_path / "tapes", tmp_path) == actual
-    (tapes / "openai-replay.toml").write_text("")
-    assert files.load(tapes, tmp_path)["ignore"].value == ["/a", "/b"]
-    assert files.load(tmp_path / "x.yaml", tapes)["ignore"].value == ["/a", "/b"]
+    assert files.load(tmp_path / "cassettes", tmp_path) == actual
+    (cassettes / "openai-replay.toml").write_text("")
+    assert files.load(cassettes, tmp_path)["ignore"].value == ["/a", "/b"]
+    assert files.load(tmp_path / "x.yaml", cassettes)["ignore"].value == ["/a", "/b"]
 
 
 def test_a_settings_file_in_a_shared_folder_is_not_read(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_wrong_file_is_named_with_its_key(tmp_path: Path, file: str, text: str
     path = tmp_path / file
     path.write_text(text)
     with pytest.raises(UsageError) as error:
-        files.load(tmp_path / "tape.yaml", tmp_path)
+        files.load(tmp_path / "chat.yaml", tmp_path)
     assert error.value.message.startswith(says.format(path))
     assert hint in error.value.hint
 
@@ -191,24 +191,24 @@ def config(*arguments: str | Path) -> dict[str, Any]:
 
 def test_config_shows_each_value_and_its_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "tapes").mkdir()
+    (tmp_path / "cassettes").mkdir()
     (tmp_path / "pyproject.toml").write_text(
         '[tool.openai-replay]\npace = "2x"\nmatch-on = ["body"]\nidle-timeout="1m"'
     )
-    (tmp_path / "tapes" / "openai-replay.toml").write_text('normalize = ["uuid"]\npace = "3x"\n')
+    (tmp_path / "cassettes" / "openai-replay.toml").write_text('normalize = ["uuid"]\npace = "3x"\n')
     monkeypatch.setenv("OPENAI_REPLAY_PACE", "4x")
     monkeypatch.setenv("OPENAI_REPLAY_UPSTREAM", "https://me:secret@example.com/v1")
-    text = config("tapes/new.yaml", "--ignore", "/a", "--ignore", "/b")
+    text = config("cassettes/new.yaml", "--ignore", "/a", "--ignore", "/b")
     assert text["ignore"] == {"value": ["/a", "/b"], "from": "--ignore"}
     assert text["pace"] == {"value": "4x", "from": "OPENAI_REPLAY_PACE"}
-    assert text["normalize"] == {"value": ["uuid"], "from": str(tmp_path / "tapes" / "openai-replay.toml")}
+    assert text["normalize"] == {"value": ["uuid"], "from": str(tmp_path / "cassettes" / "openai-replay.toml")}
     assert text["match-on"] == {"value": "body", "from": str(tmp_path / "pyproject.toml")}
     assert text["upstream"]["value"] == "https://REDACTED@example.com/v1"
     assert text["on-exhausted"] == {"value": "repeat", "from": "default"}
     monkeypatch.delenv("OPENAI_REPLAY_PACE")
-    assert config("tapes")["pace"]["value"] == "3x"
+    assert config("cassettes")["pace"]["value"] == "3x"
     assert config()["pace"]["value"] == "2x"
-    table = invoke("config", "tapes")
+    table = invoke("config", "cassettes")
     assert "normalize " in table.stdout
     assert '["uuid"]' in table.stdout
     assert str(tmp_path / "pyproject.toml") in table.stdout
@@ -246,10 +246,10 @@ def test_bad_options_are_named(
     monkeypatch.chdir(tmp_path)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    result = invoke("record", tmp_path / "tape.yaml", *arguments)
+    result = invoke("record", tmp_path / "chat.yaml", *arguments)
     assert result.code == 2
     assert result.stderr.startswith(says)
-    assert not (tmp_path / "tape.yaml").exists()
+    assert not (tmp_path / "chat.yaml").exists()
 
 
 def test_an_error_names_the_source_of_a_value_that_was_not_typed(
@@ -257,17 +257,17 @@ def test_an_error_names_the_source_of_a_value_that_was_not_typed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pyproject.toml").write_text('[tool.openai-replay]\nmode = "none"\n')
-    result = invoke("record", "tape.yaml")
+    result = invoke("record", "chat.yaml")
     assert result.code == 2
     file = tmp_path / "pyproject.toml"
     assert f"{file}: mode: 'none' is not one of 'once', 'new_episodes', 'all', 'off'.\n" in result.stderr
     monkeypatch.setenv("OPENAI_REPLAY_PORT", "x")
     # The tests call the function `main`, so that is the name of the program.
     port_error = "'x' is not a number from 0 to 65535.\nRun `main play --help` for the usage.\n"
-    assert invoke("play", "tape.yaml").stderr == f"Error: OPENAI_REPLAY_PORT: {port_error}"
-    assert invoke("play", "tape.yaml", "--port", "x").stderr == f"Error: --port: {port_error}"
+    assert invoke("play", "chat.yaml").stderr == f"Error: OPENAI_REPLAY_PORT: {port_error}"
+    assert invoke("play", "chat.yaml", "--port", "x").stderr == f"Error: --port: {port_error}"
     monkeypatch.setenv("OPENAI_REPLAY_STRICT", "maybe")
-    assert "Error: OPENAI_REPLAY_STRICT: 'maybe' is neither true nor false.\n" in invoke("play", "tape.yaml").stderr
+    assert "Error: OPENAI_REPLAY_STRICT: 'maybe' is neither true nor false.\n" in invoke("play", "chat.yaml").stderr
 
 
 @pytest.mark.parametrize("option", ["--allow", "--rule", "--max-age"])
@@ -283,11 +283,11 @@ def test_errors_of_lint_name_its_options(folder: Path, option: str) -> None:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Write two cassettes for "ORD-1". The settings file of one's folder makes all orders equal."""
-    (tmp_path / "tapes" / "loose").mkdir(parents=True)
+    (tmp_path / "cassettes" / "loose").mkdir(parents=True)
     for name in ("strict", "loose/any"):
-        cassette(tmp_path / "tapes" / f"{name}.yaml", item("{}", prompt="ORD-1"))
-    (tmp_path / "tapes" / "loose" / "openai-replay.toml").write_text("normalize = ['order=ORD-[0-9]+']\n")
-    return tmp_path / "tapes"
+        cassette(tmp_path / "cassettes" / f"{name}.yaml", item("{}", prompt="ORD-1"))
+    (tmp_path / "cassettes" / "loose" / "openai-replay.toml").write_text("normalize = ['order=ORD-[0-9]+']\n")
+    return tmp_path / "cassettes"
 
 
 async def test_a_session_of_a_served_folder_takes_the_settings_of_its_own_folder(folder: Path) -> None:
@@ -324,11 +324,11 @@ def test_errors_of_other_commands_name_their_options(folder: Path, command: str)
     assert "Error: --redact-pattern: '(a+' is not a regular expression" in result.stderr
 
 
-async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
-    async def status(tape: openai_replay.Session, text: str) -> int:
-        async with tape:
-            path = urlsplit(tape.base_url).path
-            return (await ask(tape.base_url, "POST", f"{path}/chat/completions", text)).status
+async def test_play_in_python_reads_the_settings_file_beside_its_cassette(folder: Path) -> None:
+    async def status(cassette_path: openai_replay.Session, text: str) -> int:
+        async with cassette_path:
+            path = urlsplit(cassette_path.base_url).path
+            return (await ask(cassette_path.base_url, "POST", f"{path}/chat/completions", text)).status
 
     assert await status(openai_replay.play(folder / "loose" / "any.yaml"), "ORD-2") == 200
     assert await status(openai_replay.play(folder / "loose" / "any.yaml", normalize=["uuid"]), "ORD-2") == 424
@@ -336,12 +336,12 @@ async def test_play_finds_the_file_beside_its_cassette(folder: Path) -> None:
 
 
 def test_a_matched_header_is_recorded_even_if_it_is_noise(tmp_path: Path) -> None:
-    path = tmp_path / "tape.yaml"
+    path = tmp_path / "chat.yaml"
 
-    def answered(tape: openai_replay.Session, agent: str) -> int:
-        with tape:
+    def answered(cassette_path: openai_replay.Session, agent: str) -> int:
+        with cassette_path:
             request = urllib.request.Request(
-                f"{tape.base_url}/models", headers={"User-Agent": agent, "Authorization": f"Bearer {KEY}"}
+                f"{cassette_path.base_url}/models", headers={"User-Agent": agent, "Authorization": f"Bearer {KEY}"}
             )
             try:
                 with urllib.request.urlopen(request) as answer:

@@ -172,7 +172,7 @@ RECORD = "\nTo record it, run:  openai-replay record tape.yaml -- <your command>
             f"{RECORD}\nTo play it again, set:  --on-exhausted repeat (the last one) or cycle (from the first)",
             id="used up",
         ),
-        pytest.param(ask({}), [], f"The cassette is empty.{RECORD}", id="empty tape"),
+        pytest.param(ask({}), [], f"The cassette has no recordings.{RECORD}", id="empty tape"),
         pytest.param(
             ask({}),
             [Request("GET", CHAT), *[Request("POST", "https://x/v1/responses")] * 2],

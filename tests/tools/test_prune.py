@@ -16,8 +16,8 @@ from openai_replay.model import Mode
 from openai_replay.server.serve import ServerConfig, serving
 from openai_replay.tools import prune
 from tests.cassette.test_editor import texts, without_numbers
-from tests.pytest_plugin.test_plugin import RAW, Project
 from tests.support.proxy import CHAT, ask, cassette, invoke, item
+from tests.support.pytest_project import RAW, Project
 from tests.support.upstream import Upstream, running_upstream
 
 pytest_plugins = ["pytester"]
@@ -285,8 +285,8 @@ def project(pytester: pytest.Pytester, upstream: Upstream) -> Project:
     project = Project(pytester, upstream)
     project.write("raw.py", RAW)
     project.write("test_two.py", TESTS)
-    project.taped("cassettes/test_two/test_a.yaml", "first", "second")
-    project.taped("cassettes/test_two/test_b.yaml", "third")
+    project.record_cassette("cassettes/test_two/test_a.yaml", "first", "second")
+    project.record_cassette("cassettes/test_two/test_b.yaml", "third")
     return project
 
 
