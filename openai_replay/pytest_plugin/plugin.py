@@ -38,7 +38,6 @@ if TYPE_CHECKING:
 
 #: Outcomes that the summary names only if there are any.
 _RARE = ("forwarded", "failed", "lost", "by fallback")
-_LOOPBACK = (r"127\.0\.0\.1$", "localhost$", "::1$")
 
 _run = pytest.StashKey["Run"]()
 _state = pytest.StashKey["SessionOfTest"]()
@@ -130,19 +129,6 @@ class Run:
         return sorted(str(file) for file in unused if re.search(rb"(?m)^ +wire:$", file.read_bytes()))
 
 
-class WithRecording:
-    """A fixture for pytest-recording, which blocks the network: the server of this machine is allowed."""
-
-    @pytest.fixture
-    def allowed_hosts(self, request: pytest.FixtureRequest, allowed_hosts: list[str] | None) -> list[str] | None:
-        """Return the allowed hosts and this machine; any host if the test records, as pytest-recording does itself."""
-        if NAME not in request.fixturenames and request.node.get_closest_marker(NAME) is None:
-            return allowed_hosts
-        folder = request.path.parent / request.getfixturevalue("openai_replay_cassette_dir")
-        values = settings(request.node, request.getfixturevalue("openai_replay_config"), folder)
-        return [*(allowed_hosts or ()), *(_LOOPBACK if values["mode"] == "none" else (".*",))]
-
-
 # ------------------------------------------------------------------------------------------------ start and end
 
 
@@ -160,7 +146,9 @@ def pytest_configure(config: pytest.Config) -> None:
         config.stash[_run].journal = path = config.invocation_params.dir / journal
         config.pluginmanager.register(RunJournal(path, config), "openai_replay_journal")
     if config.pluginmanager.has_plugin("recording"):
-        config.pluginmanager.register(WithRecording(), "openai_replay_with_recording")
+        from openai_replay.pytest_plugin.pytest_recording import AllowedHosts
+
+        config.pluginmanager.register(AllowedHosts(), "openai_replay_with_recording")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
