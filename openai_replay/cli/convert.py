@@ -32,7 +32,13 @@ if TYPE_CHECKING:
     help="Folder for the cassettes, with the layout of SRC. For one file, DST may be a name that ends in .yaml.",
 )
 @click.option(
-    "--format", "name", type=click.Choice(IMPORT_FORMATS), default="auto", show_default=True, help="Format of SRC."
+    "--format",
+    "name",
+    type=click.Choice(IMPORT_FORMATS),
+    default="auto",
+    show_default=True,
+    metavar="FORMAT",
+    help=f"Format of SRC: {', '.join(IMPORT_FORMATS)}.",
 )
 @click.option("--check", is_flag=True, help="Write nothing. Report what would be imported.")
 @click.option("--force", is_flag=True, help="Replace existing cassettes.")
@@ -116,7 +122,7 @@ def export(
     \b
     vcrpy   a plain vcrpy cassette, without times and frames
     har     an HTTP archive (HAR 1.2), with times
-    curl    a shell script that sends the requests, with a key from the environment
+    curl    a shell script that sends the requests, with your own key
     sse     the event streams as they arrived, one file each
 
     Losses are reported on stderr. Secrets are redacted here as well.
