@@ -57,7 +57,7 @@ def fetch(url: str, cache: Path) -> Path:
     try:
         import fsspec
     except ImportError:
-        raise StartError(f"{shown(url)}: what reads it is not installed", _PIP) from None
+        raise StartError(f"{shown(url)}: the package that reads it is not installed", _PIP) from None
     cache_folder_of_url = cache / "fetched" / hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     try:
         cache_folder_of_url.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -65,8 +65,8 @@ def fetch(url: str, cache: Path) -> Path:
             folder.chmod(0o700)
         lock = os.open(cache_folder_of_url / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
-        hint = "Set XDG_CACHE_HOME to a folder that can be written to."
-        raise StartError(f"{cache_folder_of_url}: cannot be made: {error.strerror}", hint) from None
+        hint = "Set XDG_CACHE_HOME to a folder that you may write to."
+        raise StartError(f"Could not create {cache_folder_of_url}: {error.strerror}", hint) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process may download the same
         with tempfile.TemporaryDirectory(dir=cache_folder_of_url, prefix="new-") as new:
@@ -75,8 +75,8 @@ def fetch(url: str, cache: Path) -> Path:
         raise
     except ImportError:
         scheme = urlsplit(url).scheme
-        hint = _PIP if scheme == "s3" else f"Install the package by which fsspec reads {scheme}://."
-        raise StartError(f"{shown(url)}: what reads it is not installed", hint) from None
+        hint = _PIP if scheme == "s3" else f"Install the package that fsspec needs for {scheme}://."
+        raise StartError(f"{shown(url)}: the package that reads it is not installed", hint) from None
     except Exception as error:  # each store has its own errors, whose texts may contain what was sent
         raise _failure(url, error) from None
     finally:
@@ -91,7 +91,9 @@ class _Download:
         try:
             store, root = fsspec.core.url_to_fs(self._url, skip_instance_cache=True, use_listings_cache=False)
         except ValueError:  # no such protocol
-            raise UsageError(f"{shown(self._url)}: nothing is known that reads such a URL") from None
+            raise UsageError(
+                f"{shown(self._url)}: no package reads URLs of this scheme.", "Write for example s3://BUCKET/PREFIX."
+            ) from None
         root = root.rstrip("/")
         attributes = store.info(root)
         if attributes["type"] == "file":
@@ -101,7 +103,7 @@ class _Download:
             objects = {name.removeprefix(root).lstrip("/"): (name, entry) for name, entry in listing.items()}
             objects = {name: entry for name, entry in objects.items() if name.endswith(SUFFIXES)}
             if not objects:
-                raise StartError(f"{shown(self._url)}: there is no cassette", "Cassettes end in .yaml or .yml.")
+                raise StartError(f"{shown(self._url)}: has no cassettes", "Cassettes end in .yaml or .yml.")
         for name in objects:
             _check(name, self._url)
         local = self._folder / _HERE
@@ -163,12 +165,12 @@ def _mark(attributes: dict[str, Any]) -> str:
 def _failure(url: str, error: Exception) -> StartError:
     kind = type(error).__name__
     if isinstance(error, FileNotFoundError):
-        return StartError(f"{shown(url)}: there is no such bucket, folder or file", "Check the URL.")
+        return StartError(f"{shown(url)}: the bucket, folder or file does not exist", "Check the URL.")
     if "Credentials" in kind:
-        hint = "s3 takes AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a profile, or the machine's role."
-        return StartError(f"{shown(url)}: there are no credentials to read it with ({kind})", hint)
+        hint = "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or use a profile or the machine's role."
+        return StartError(f"{shown(url)}: no credentials were found ({kind})", hint)
     if isinstance(error, PermissionError):
-        return StartError(f"{shown(url)}: these credentials may not read it", "Listing and reading have to be allowed.")
+        return StartError(f"{shown(url)}: these credentials may not read it", "Allow listing and reading.")
     if isinstance(error, NotADirectoryError | IsADirectoryError | FileExistsError):
         return StartError(f"{shown(url)}: one name is a folder and a file ({kind})", "Give one of them another name.")
-    return StartError(f"{shown(url)}: cannot be reached, or read ({kind})", "Check the URL and the network connection.")
+    return StartError(f"Could not read {shown(url)} ({kind})", "Check the URL and the network connection.")

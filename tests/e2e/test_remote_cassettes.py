@@ -102,12 +102,12 @@ def test_no_name_leads_out_of_the_cache(
 
 
 def test_what_cannot_be_fetched(bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(StartError, match="there is no such bucket, folder or file"):
+    with pytest.raises(StartError, match="the bucket, folder or file does not exist"):
         remote.fetch(bucket.url, tmp_path)
     bucket.put("readme.md")
-    with pytest.raises(StartError, match="there is no cassette"):
+    with pytest.raises(StartError, match="has no cassettes"):
         remote.fetch(bucket.url, tmp_path)
-    with pytest.raises(UsageError, match="nothing is known that reads such a URL"):
+    with pytest.raises(UsageError, match="no package reads URLs of this scheme"):
         remote.fetch("nonsense://bucket", tmp_path)
     with pytest.raises(UsageError, match="simplecache::"):
         remote.fetch("simplecache::memory://bucket", tmp_path)
@@ -118,7 +118,7 @@ def test_what_cannot_be_fetched(bucket: Bucket, tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(type(bucket.store), "info", fails)
     with pytest.raises(StartError) as failed:
         remote.fetch(f"memory://key:{SECRET}@{bucket.name}/?token={SECRET}", tmp_path)
-    assert failed.value.message == f"memory://{bucket.name}/: cannot be reached, or read (RuntimeError)."
+    assert failed.value.message == f"Could not read memory://{bucket.name}/ (RuntimeError)."
     assert SECRET not in failed.value.text
 
 
@@ -145,7 +145,7 @@ async def test_play_from_a_url(tmp_path: Path) -> None:
         assert await process.stop() == 0
     result = await run("play", f"file://{folder}/none.yaml", env=cache)
     assert result.code == 3
-    assert "there is no such bucket, folder or file" in result.stderr
+    assert "the bucket, folder or file does not exist" in result.stderr
 
 
 # ------------------------------------------------------------------------------------------------ a real API of S3
@@ -213,10 +213,10 @@ async def test_a_real_s3(s3: dict[str, str], tmp_path: Path) -> None:
     async with command("play", "s3://tapes/chat/a.yaml", program=own_lines, env=s3) as process:
         assert (await process.ask("POST", CHAT, "hello")).json == {"said": 1}
     for url, env, reason in (
-        ("s3://no-such-bucket/chat", s3, "there is no such bucket, folder or file"),
-        ("s3://tapes/none", s3, "there is no such bucket, folder or file"),
-        ("s3://tapes/chat", {**s3, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "there are no credentials"),
-        ("s3://tapes/chat", {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "cannot be reached, or read"),
+        ("s3://no-such-bucket/chat", s3, "the bucket, folder or file does not exist"),
+        ("s3://tapes/none", s3, "the bucket, folder or file does not exist"),
+        ("s3://tapes/chat", {**s3, "AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials were found"),
+        ("s3://tapes/chat", {**s3, "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, "Could not read s3:"),
     ):
         result = await run("play", url, program=own_lines, env=env)
         assert (result.code, result.stdout) == (3, ""), result.stderr
