@@ -357,7 +357,7 @@ def test_annotations_for_github(tmp_path: Path) -> None:
 
 def test_a_finding_about_an_unreadable_file_has_no_path() -> None:
     assert lint.describe_unreadable(TAPE, CassetteError(TAPE, 3, "is odd")) == Finding(3, Rule.SCHEMA, "is odd.")
-    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd")
+    assert lint.describe_unreadable(TAPE, CassetteError(TAPE, None, "is odd")) == Finding(1, Rule.SCHEMA, "is odd.")
 
 
 def test_the_pre_commit_hook_runs_as_pre_commit_would_run_it(tmp_path: Path) -> None:
